@@ -1,0 +1,3 @@
+module github.com/stayd/stayd
+
+go 1.26

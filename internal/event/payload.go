@@ -1,0 +1,250 @@
+package event
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Kind names what a record says.
+type Kind string
+
+// The kinds of records.
+const (
+	KindSessionCreated      Kind = "session.created"
+	KindSessionUpdated      Kind = "session.updated"
+	KindSessionDeleted      Kind = "session.deleted"
+	KindTurnCreated         Kind = "turn.created"
+	KindTurnCancelRequested Kind = "turn.cancel_requested"
+	KindTurnEnded           Kind = "turn.ended"
+	KindToolsListed         Kind = "tools.listed"
+	KindEnvironmentChanged  Kind = "environment.changed"
+	KindModelResponded      Kind = "model.responded"
+	KindContextCompacted    Kind = "context.compacted"
+	KindToolResult          Kind = "tool_result.submitted"
+	KindEffectStarted       Kind = "effect.started"
+	KindEffectFailed        Kind = "effect.failed"
+	KindEffectFinished      Kind = "effect.finished"
+	KindEffectUnknown       Kind = "effect.unknown"
+	KindEffectResolved      Kind = "effect.resolved"
+)
+
+// Payload is what the data of one kind of record decodes to.
+type Payload interface{ Kind() Kind }
+
+// Input is part of every payload that a client's request wrote.
+type Input struct {
+	// Key is the request's Idempotency-Key and RequestHash the SHA-256 of what
+	// it asked, so that a repeated request is known and a key that is used for
+	// another request is refused.
+	Key         string `json:"idempotency_key,omitempty"`
+	RequestHash string `json:"request_hash,omitempty"`
+}
+
+// SessionCreated is the first record of every log.
+type SessionCreated struct {
+	Input
+	Project     string            `json:"project"`
+	Agent       Agent             `json:"agent"`
+	Environment Environment       `json:"environment"`
+	Metadata    map[string]string `json:"metadata,omitempty"`
+	SpendLimit  *int64            `json:"spend_limit,omitempty"` // USD cents; nil is unlimited
+	VaultIDs    []string          `json:"vault_ids,omitempty"`
+}
+
+// SessionUpdated changes what is set in it.
+type SessionUpdated struct {
+	Input
+	Agent      *Agent             `json:"agent,omitempty"`
+	Metadata   *map[string]string `json:"metadata,omitempty"`
+	SpendLimit *SpendLimit        `json:"spend_limit,omitempty"`
+}
+
+// SpendLimit sets (or, with a nil limit, removes) the limit in USD cents.
+type SpendLimit struct {
+	Limit *int64 `json:"limit"`
+}
+
+// SessionDeleted is the tombstone: the data of all the records before it is
+// erased.
+type SessionDeleted struct {
+	Input
+	Class  string `json:"class"`  // what was erased: "session"
+	Reason string `json:"reason"` // why: "deleted by the client"
+}
+
+// TurnCreated is an input of messages. The turn runs when those before it have
+// ended.
+type TurnCreated struct {
+	Input
+	TurnID string `json:"turn_id"`
+	Items  []Item `json:"items"`
+}
+
+// TurnCancelRequested asks that the turn be ended.
+type TurnCancelRequested struct {
+	Input
+	TurnID string `json:"turn_id"`
+}
+
+// TurnEnded closes a turn.
+type TurnEnded struct {
+	TurnID string     `json:"turn_id"`
+	Status string     `json:"status"` // completed, failed, cancelled
+	Error  *TurnError `json:"error,omitempty"`
+}
+
+// TurnError says why a turn failed. Code is one of the Agents API's turn error
+// codes.
+type TurnError struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// ToolSpec is one tool that a server or the environment offers.
+type ToolSpec struct {
+	Name        string          `json:"name"`
+	Description string          `json:"description,omitempty"`
+	Parameters  json.RawMessage `json:"parameters,omitempty"` // JSON Schema of the arguments
+	Class       Class           `json:"class,omitempty"`      // what the tool declares of itself
+	// ItemType is the type of item that a call of this tool becomes: mcp_call,
+	// or command_execution.
+	ItemType string `json:"item_type,omitempty"`
+}
+
+// ToolsListed is what a server offered when the session asked it. It is in the
+// log so that a model request is a function of the log.
+type ToolsListed struct {
+	EffectID    string     `json:"effect_id"`
+	TurnID      string     `json:"turn_id"`
+	ServerLabel string     `json:"server_label"`
+	Tools       []ToolSpec `json:"tools,omitempty"`
+	Error       string     `json:"error,omitempty"`
+}
+
+// EnvironmentChanged says how the session's environment is. Statuses are those
+// of the Agents API: pending, ready, connected, disconnected, suspended,
+// expired, failed.
+type EnvironmentChanged struct {
+	EffectID string     `json:"effect_id,omitempty"`
+	TurnID   string     `json:"turn_id,omitempty"`
+	Status   string     `json:"status"`
+	Tools    []ToolSpec `json:"tools,omitempty"`
+	Error    *TurnError `json:"error,omitempty"`
+}
+
+// ModelResponded is the outcome of a model call.
+type ModelResponded struct {
+	EffectID    string `json:"effect_id"`
+	TurnID      string `json:"turn_id"`
+	Attempt     int    `json:"attempt,omitempty"`
+	RequestHash string `json:"request_hash"`
+	Model       string `json:"model"`                 // the model that answered, as provider/name
+	ResponseID  string `json:"response_id,omitempty"` // the provider's
+	Items       []Item `json:"items"`
+	Usage       Usage  `json:"usage"`
+	CostNanoUSD int64  `json:"cost_nano_usd,omitempty"`
+	DurationMS  int64  `json:"duration_ms,omitempty"`
+}
+
+// ContextCompacted replaces the covered items, for the model, by a summary. The
+// items stay in the log.
+type ContextCompacted struct {
+	EffectID    string `json:"effect_id"`
+	TurnID      string `json:"turn_id"`
+	Item        Item   `json:"item"` // type compaction; Covers has the item ids
+	Model       string `json:"model"`
+	Usage       Usage  `json:"usage"`
+	CostNanoUSD int64  `json:"cost_nano_usd,omitempty"`
+}
+
+// ToolResult is the client's answer to a function call.
+type ToolResult struct {
+	Input
+	TurnID string `json:"turn_id"`
+	CallID string `json:"call_id"`
+	Item   Item   `json:"item"` // function_call_output
+}
+
+// EffectStarted is the intention: it is durable before the effect starts.
+type EffectStarted struct {
+	EffectID string `json:"effect_id"`
+	TurnID   string `json:"turn_id"`
+	Class    Class  `json:"class"`
+	Attempt  int    `json:"attempt"`
+	// Epoch is the lease epoch of the process that started the effect. A process
+	// with another epoch knows by it that the effect was interrupted.
+	Epoch int64 `json:"epoch"`
+	// ReservedNanoUSD is the most that a model call may cost. It is what counts
+	// as spent if the call's outcome was lost.
+	ReservedNanoUSD int64 `json:"reserved_nano_usd,omitempty"`
+	// WakeAt is when a timer fires.
+	WakeAt *time.Time `json:"wake_at,omitempty"`
+}
+
+// EffectFailed is an attempt that failed and certainly left nothing behind, or
+// may be repeated. The effect is tried again at RetryAt, and is over where
+// RetryAt is nil.
+type EffectFailed struct {
+	EffectID string     `json:"effect_id"`
+	TurnID   string     `json:"turn_id"`
+	Attempt  int        `json:"attempt"`
+	Code     string     `json:"code"`
+	Message  string     `json:"message"`
+	RetryAt  *time.Time `json:"retry_at,omitempty"`
+}
+
+// EffectFinished is the outcome of a tool call.
+type EffectFinished struct {
+	EffectID   string          `json:"effect_id"`
+	TurnID     string          `json:"turn_id"`
+	Status     string          `json:"status"` // completed, failed
+	Output     json.RawMessage `json:"output,omitempty"`
+	Error      string          `json:"error,omitempty"`
+	ExitCode   *int            `json:"exit_code,omitempty"`
+	DurationMS int64           `json:"duration_ms,omitempty"`
+	// Reconciled is set where the outcome was found by the effect's lookup.
+	Reconciled bool `json:"reconciled,omitempty"`
+}
+
+// EffectUnknown says that nobody knows whether the effect took place.
+type EffectUnknown struct {
+	EffectID string `json:"effect_id"`
+	TurnID   string `json:"turn_id"`
+	Reason   string `json:"reason"`
+}
+
+// Decisions of a person about an effect.
+const (
+	DecisionApprove   = "approve"   // start it (it waits for approval)
+	DecisionDeny      = "deny"      // do not start it
+	DecisionCompleted = "completed" // it took place, with this output
+	DecisionFailed    = "failed"    // it did not take place; the model is told so
+	DecisionRetry     = "retry"     // it did not take place; start it again
+)
+
+// EffectResolved is a person's decision about an effect that waits for one.
+type EffectResolved struct {
+	Input
+	EffectID string          `json:"effect_id"`
+	TurnID   string          `json:"turn_id"`
+	Decision string          `json:"decision"`
+	Output   json.RawMessage `json:"output,omitempty"`
+	Reason   string          `json:"reason,omitempty"`
+}
+
+func (*SessionCreated) Kind() Kind      { return KindSessionCreated }
+func (*SessionUpdated) Kind() Kind      { return KindSessionUpdated }
+func (*SessionDeleted) Kind() Kind      { return KindSessionDeleted }
+func (*TurnCreated) Kind() Kind         { return KindTurnCreated }
+func (*TurnCancelRequested) Kind() Kind { return KindTurnCancelRequested }
+func (*TurnEnded) Kind() Kind           { return KindTurnEnded }
+func (*ToolsListed) Kind() Kind         { return KindToolsListed }
+func (*EnvironmentChanged) Kind() Kind  { return KindEnvironmentChanged }
+func (*ModelResponded) Kind() Kind      { return KindModelResponded }
+func (*ContextCompacted) Kind() Kind    { return KindContextCompacted }
+func (*ToolResult) Kind() Kind          { return KindToolResult }
+func (*EffectStarted) Kind() Kind       { return KindEffectStarted }
+func (*EffectFailed) Kind() Kind        { return KindEffectFailed }
+func (*EffectFinished) Kind() Kind      { return KindEffectFinished }
+func (*EffectUnknown) Kind() Kind       { return KindEffectUnknown }
+func (*EffectResolved) Kind() Kind      { return KindEffectResolved }

@@ -1,0 +1,183 @@
+// Package store is the contract of the log: what a store of sessions does, and
+// what its callers may count on. The implementations are its children; storetest
+// is the suite that each of them passes whole. It knows records by their
+// envelope and never looks into their data.
+package store
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+	"time"
+
+	"github.com/stayd/stayd/internal/event"
+)
+
+// Shards is the number of shards that sessions hash to.
+const Shards = 256
+
+// BlobThreshold is the size of a record's data in bytes above which it is kept
+// as a compressed, content-addressed blob.
+const BlobThreshold = 4096
+
+// ShardOf returns the shard of a session, from 0 to Shards-1.
+func ShardOf(session string) int {
+	h := fnv.New32a()
+	h.Write([]byte(session)) //nolint:errcheck // a hash never fails
+	return int(h.Sum32() % Shards)
+}
+
+// The errors that callers branch on. Implementations wrap them.
+var (
+	// ErrNotFound: there is no such session or agent in the project.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict: the log has gone on, nothing was written.
+	ErrConflict = errors.New("another writer was first")
+	// ErrFenced: the shard's lease has another epoch, nothing was written.
+	ErrFenced = errors.New("the lease on the shard was lost")
+	// ErrFull: the disk has no room, nothing was written.
+	ErrFull = errors.New("the disk of the store is full")
+	// ErrUnavailable: the store does not answer. Whether the write took place is
+	// not known; the caller reads the head before it writes again.
+	ErrUnavailable = errors.New("the store does not answer")
+	// ErrCorrupt: what was read is not what was written.
+	ErrCorrupt = errors.New("the store is corrupt")
+)
+
+// Store keeps logs, the indexes beside them, agents and leases. All methods may
+// be called at once from many goroutines.
+type Store interface {
+	// Append writes the records of one session, or nothing. It returns when they
+	// are durable. Appends that wait at the same time share a commit, and one
+	// that fails takes no other with it.
+	//
+	// Errors: ErrConflict where the log's head is not the record before the
+	// first, ErrFenced where the lease of the session's shard does not have the
+	// epoch, ErrFull, ErrUnavailable.
+	Append(ctx context.Context, a *Append) error
+	// Read returns up to limit records of the session with a sequence number over
+	// after, in order, with their data. A session that is not in the project has
+	// none.
+	Read(ctx context.Context, project, session string, after int64, limit int) ([]event.Record, error)
+
+	// Session returns the index row of a session that is not deleted.
+	Session(ctx context.Context, project, session string) (Index, error)
+	// Sessions lists index rows that are not deleted, by creation time and id.
+	Sessions(ctx context.Context, q SessionQuery) ([]Index, error)
+	// Due lists sessions of all projects in the shards whose WakeAt is not after
+	// before, the longest due first.
+	Due(ctx context.Context, shards []int, before time.Time, limit int) ([]Index, error)
+
+	Agents
+	Leases
+
+	// Collect deletes blobs that no record has named for at least grace. It
+	// returns how many.
+	Collect(ctx context.Context, grace time.Duration) (int, error)
+	// Usage counts what is stored.
+	Usage(ctx context.Context) (Usage, error)
+	// Ping reports whether the store answers and can be written to.
+	Ping(ctx context.Context) error
+	Close() error
+}
+
+// Append is one atomic addition to a session's log.
+type Append struct {
+	Project string
+	Session string
+	Epoch   int64 // of the lease on ShardOf(Session)
+	// Records are sealed and have ascending sequence numbers without a gap. The
+	// log's head is expected to be Records[0].Seq-1; 0 is a session that does
+	// not exist yet.
+	Records []event.Record
+	// Index is the session's new index row; nil leaves it as it is.
+	Index *Index
+	// Erase forgets data and salt of all records before the first.
+	Erase bool
+}
+
+// Index is the row beside a session's log by which it is found. It is a
+// function of the log and could be rebuilt from it.
+type Index struct {
+	Project   string
+	Session   string
+	AgentID   string
+	Status    string
+	Metadata  map[string]string
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	// WakeAt is when the session has work to do without any further input; nil is
+	// never.
+	WakeAt  *time.Time
+	Deleted bool
+}
+
+// SessionQuery selects index rows of one project.
+type SessionQuery struct {
+	Project  string
+	AgentID  string            // empty selects all
+	Metadata map[string]string // all pairs must match
+	After    string            // the id of the session before the first; ErrNotFound where there is none
+	Asc      bool
+	Limit    int
+}
+
+// Agents keeps the saved agents of projects.
+type Agents interface {
+	// CreateAgent stores a new agent. ErrConflict: the id is taken.
+	CreateAgent(ctx context.Context, a Agent) error
+	// UpdateAgent stores the next version. ErrConflict: the stored version is not
+	// a.Version-1. ErrNotFound: there is none.
+	UpdateAgent(ctx context.Context, a Agent) error
+	Agent(ctx context.Context, project, id string) (Agent, error)
+	// ListAgents lists agents by creation time and id, as Sessions does.
+	ListAgents(ctx context.Context, q AgentQuery) ([]Agent, error)
+	DeleteAgent(ctx context.Context, project, id string) error
+}
+
+// Agent is a saved agent. Data is its JSON, which the store does not look into.
+type Agent struct {
+	Project   string
+	ID        string
+	Version   int64 // from 1
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	Data      []byte
+}
+
+// AgentQuery selects agents of one project.
+type AgentQuery struct {
+	Project string
+	After   string
+	Asc     bool
+	Limit   int
+}
+
+// Leases say which process runs the sessions of a shard. Time is the store's.
+type Leases interface {
+	// Claim takes each of the shards that is free, expired, or already the
+	// owner's, raises its epoch, and returns the state of all of them: one whose
+	// Owner is another's was not taken.
+	Claim(ctx context.Context, owner string, shards []int, ttl time.Duration) ([]Lease, error)
+	// Renew puts off the expiry of all leases of the owner and returns how many
+	// they are. It does not revive one that another has taken.
+	Renew(ctx context.Context, owner string, ttl time.Duration) (int, error)
+	// Release frees all leases of the owner at once.
+	Release(ctx context.Context, owner string) error
+}
+
+// Lease is the state of one shard.
+type Lease struct {
+	Shard     int
+	Owner     string
+	Epoch     int64
+	ExpiresIn time.Duration // by the store's clock; not positive once expired
+}
+
+// Usage counts what a store holds.
+type Usage struct {
+	Sessions int64
+	Records  int64
+	Blobs    int64
+	Bytes    int64 // on disk, the indexes and the write-ahead log included
+}
