@@ -165,12 +165,27 @@ type ToolResult struct {
 	Item   Item   `json:"item"` // function_call_output
 }
 
+// EffectKind says what an effect reaches.
+type EffectKind string
+
+// Kinds of effects.
+const (
+	EffectModel       EffectKind = "model"
+	EffectCompaction  EffectKind = "compaction"
+	EffectToolsList   EffectKind = "tools_list"
+	EffectEnvironment EffectKind = "environment"
+	EffectTool        EffectKind = "tool"
+	EffectTimer       EffectKind = "timer"
+	EffectClient      EffectKind = "client" // a function that the client runs
+)
+
 // EffectStarted is the intention: it is durable before the effect starts.
 type EffectStarted struct {
-	EffectID string `json:"effect_id"`
-	TurnID   string `json:"turn_id"`
-	Class    Class  `json:"class"`
-	Attempt  int    `json:"attempt"`
+	EffectID string     `json:"effect_id"`
+	What     EffectKind `json:"what"`
+	TurnID   string     `json:"turn_id"`
+	Class    Class      `json:"class"`
+	Attempt  int        `json:"attempt"`
 	// Epoch is the lease epoch of the process that started the effect. A process
 	// with another epoch knows by it that the effect was interrupted.
 	Epoch int64 `json:"epoch"`
@@ -186,11 +201,15 @@ type EffectStarted struct {
 // RetryAt is nil.
 type EffectFailed struct {
 	EffectID string     `json:"effect_id"`
+	What     EffectKind `json:"what"`
 	TurnID   string     `json:"turn_id"`
 	Attempt  int        `json:"attempt"`
 	Code     string     `json:"code"`
 	Message  string     `json:"message"`
 	RetryAt  *time.Time `json:"retry_at,omitempty"`
+	// Uncertain is set where the call may have reached the tool, so that a
+	// reconcilable effect is looked up before it is started again.
+	Uncertain bool `json:"uncertain,omitempty"`
 }
 
 // EffectFinished is the outcome of a tool call.

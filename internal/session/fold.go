@@ -1,0 +1,305 @@
+package session
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stayd/stayd/internal/event"
+)
+
+// ErrImpossible is wrapped by the errors of Fold for a record that cannot
+// follow the ones before it. A log that has one was not written by Stayd.
+var ErrImpossible = errors.New("impossible record")
+
+// Fold takes the next record into the state. It returns an error, after which
+// the state is not to be used, for a record that cannot be decoded or cannot
+// follow.
+func Fold(s *State, r *event.Record) error {
+	if r.Session != s.ID || r.Seq != s.Seq+1 {
+		return fmt.Errorf("record %d of %s after record %d of %s: %w", r.Seq, r.Session, s.Seq, s.ID, ErrImpossible)
+	}
+	p, err := event.Decode(r)
+	if err != nil {
+		return err
+	}
+	return FoldPayload(s, r, p)
+}
+
+// FoldPayload is Fold for a record whose payload is at hand.
+func FoldPayload(s *State, r *event.Record, p event.Payload) error {
+	if (r.Seq == 1) != (r.Kind == event.KindSessionCreated) && !r.Erased() {
+		return fmt.Errorf("record %d of %s is %s: %w", r.Seq, r.Session, r.Kind, ErrImpossible)
+	}
+	if err := s.apply(p, r.Time); err != nil {
+		return fmt.Errorf("record %d of %s (%s): %w", r.Seq, r.Session, r.Kind, err)
+	}
+	s.Seq, s.Hash, s.LastActiveAt = r.Seq, r.Hash, r.Time
+	s.advance(r.Time)
+	return nil
+}
+
+func (s *State) apply(p event.Payload, at time.Time) error {
+	switch p := p.(type) {
+	case nil: // erased
+		return nil
+	case *event.SessionCreated:
+		return s.created(p, at)
+	case *event.SessionUpdated:
+		return s.updated(p)
+	case *event.SessionDeleted:
+		s.Deleted = true
+		return nil
+	case *event.TurnCreated:
+		return s.turnCreated(p, at)
+	case *event.TurnCancelRequested:
+		t, err := s.running(p.TurnID)
+		if err != nil {
+			return err
+		}
+		s.took(p.Input)
+		t.CancelRequested = true
+		return nil
+	case *event.TurnEnded:
+		return s.turnEnded(p, at)
+	case *event.ToolsListed:
+		s.finish(p.EffectID, EffectFinished, at)
+		s.Servers[p.ServerLabel] = &Server{Label: p.ServerLabel, TurnID: p.TurnID, Tools: p.Tools, Error: p.Error}
+		s.toolset = nil
+		return nil
+	case *event.EnvironmentChanged:
+		s.finish(p.EffectID, EffectFinished, at)
+		s.EnvironmentStatus, s.EnvironmentTools, s.EnvironmentError = p.Status, p.Tools, p.Error
+		s.toolset = nil
+		return nil
+	case *event.ModelResponded:
+		return s.modelResponded(p, at)
+	case *event.ContextCompacted:
+		return s.compacted(p, at)
+	case *event.ToolResult:
+		return s.toolResult(p, at)
+	}
+	return s.applyEffect(p, at)
+}
+
+func (s *State) created(p *event.SessionCreated, at time.Time) error {
+	s.Project, s.Agent, s.Environment = p.Project, p.Agent, p.Environment
+	s.Metadata, s.SpendLimit, s.VaultIDs = p.Metadata, p.SpendLimit, p.VaultIDs
+	s.CreatedAt, s.Created = at, p.Input
+	s.took(p.Input)
+	return nil
+}
+
+func (s *State) updated(p *event.SessionUpdated) error {
+	s.took(p.Input)
+	if p.Agent != nil {
+		before := s.Agent
+		s.Agent = *p.Agent
+		s.toolset = nil
+		for label := range s.Servers {
+			if !sameServer(before.Tools, s.Agent.Tools, label) {
+				delete(s.Servers, label)
+			}
+		}
+	}
+	if p.Metadata != nil {
+		s.Metadata = *p.Metadata
+	}
+	if p.SpendLimit != nil {
+		s.SpendLimit = p.SpendLimit.Limit
+	}
+	return nil
+}
+
+// sameServer reports whether both tool lists have the server with the same
+// configuration.
+func sameServer(a, b []event.Tool, label string) bool {
+	find := func(tools []event.Tool) []byte {
+		for i := range tools {
+			if tools[i].Type == event.ToolMCP && tools[i].ServerLabel == label {
+				data, err := json.Marshal(tools[i])
+				if err == nil {
+					return data
+				}
+			}
+		}
+		return nil
+	}
+	x, y := find(a), find(b)
+	return x != nil && string(x) == string(y)
+}
+
+func (s *State) turnCreated(p *event.TurnCreated, at time.Time) error {
+	if _, ok := s.turns[p.TurnID]; ok || p.TurnID == "" {
+		return fmt.Errorf("turn %q exists: %w", p.TurnID, ErrImpossible)
+	}
+	s.took(p.Input)
+	s.turns[p.TurnID] = len(s.Turns)
+	t := &Turn{ID: p.TurnID, Status: TurnQueued, CreatedAt: at, NeedsModel: true}
+	s.Turns = append(s.Turns, t)
+	for i := range p.Items {
+		it := p.Items[i]
+		it.TurnID = p.TurnID
+		if err := s.reserveItem(it.ID); err != nil {
+			return err
+		}
+		t.Input = append(t.Input, &it)
+	}
+	return nil
+}
+
+func (s *State) turnEnded(p *event.TurnEnded, at time.Time) error {
+	t, err := s.running(p.TurnID)
+	if err != nil {
+		return err
+	}
+	switch p.Status {
+	case TurnCompleted, TurnFailed, TurnCancelled:
+	default:
+		return fmt.Errorf("turn status %q: %w", p.Status, ErrImpossible)
+	}
+	for _, e := range s.OpenEffects() {
+		if e.Status == EffectUnknown {
+			s.closeEffect(e.ID, EffectUnknown, e.Code, e.Message, at)
+			s.changeItem(e.ItemID, func(it *event.Item) { it.Status, it.Error = event.StatusIncomplete, UnknownMessage })
+			continue
+		}
+		s.closeEffect(e.ID, EffectFailed, "turn_ended", "the turn ended before the call was answered", at)
+		s.closeItem(e.ItemID, event.StatusIncomplete)
+	}
+	t.Status, t.Error, t.CompletedAt, t.CancelRequested = p.Status, p.Error, at, false
+	s.current++
+	return nil
+}
+
+func (s *State) modelResponded(p *event.ModelResponded, at time.Time) error {
+	t, err := s.running(p.TurnID)
+	if err != nil {
+		return err
+	}
+	s.finish(p.EffectID, EffectFinished, at)
+	s.spend(t, p.Usage, p.CostNanoUSD)
+	t.Steps++
+	t.NeedsModel = false
+	step := s.step() + 1
+	for i := range p.Items {
+		it := p.Items[i]
+		it.TurnID = p.TurnID
+		if err := s.addItem(&it, step, t); err != nil {
+			return err
+		}
+		if it.IsCall() {
+			t.NeedsModel = true
+			if it.Status == event.StatusInProgress {
+				s.addCall(&it)
+			}
+		}
+	}
+	s.contextTokens, s.contextItems = p.Usage.Total(), len(s.Items)
+	return nil
+}
+
+func (s *State) compacted(p *event.ContextCompacted, at time.Time) error {
+	t, err := s.running(p.TurnID)
+	if err != nil {
+		return err
+	}
+	if len(p.Item.Covers) == 0 {
+		return fmt.Errorf("a compaction that covers nothing: %w", ErrImpossible)
+	}
+	last, ok := s.items[p.Item.Covers[len(p.Item.Covers)-1]]
+	if !ok || last < s.ContextFrom {
+		return fmt.Errorf("a compaction of what is not in the context: %w", ErrImpossible)
+	}
+	s.finish(p.EffectID, EffectFinished, at)
+	s.spend(t, p.Usage, p.CostNanoUSD)
+	it := p.Item
+	it.TurnID = p.TurnID
+	if err := s.addItem(&it, s.step(), t); err != nil {
+		return err
+	}
+	s.Summary, s.ContextFrom = &it, last+1
+	s.Compactions++
+	t.Overflow = false
+	s.contextTokens, s.contextItems = 0, 0
+	return nil
+}
+
+func (s *State) toolResult(p *event.ToolResult, at time.Time) error {
+	t, err := s.running(p.TurnID)
+	if err != nil {
+		return err
+	}
+	e := s.OpenCall(p.TurnID, p.CallID)
+	if e == nil {
+		return fmt.Errorf("no open call %q: %w", p.CallID, ErrImpossible)
+	}
+	s.took(p.Input)
+	status := EffectFinished
+	if p.Item.Status == event.StatusFailed {
+		status = EffectFailed
+	}
+	s.finish(e.ID, status, at)
+	s.closeItem(e.ItemID, event.StatusCompleted)
+	it := p.Item
+	it.TurnID = p.TurnID
+	return s.addItem(&it, s.step(), t)
+}
+
+// OpenCall returns the open effect of a client's function call, or nil.
+func (s *State) OpenCall(turnID, callID string) *Effect {
+	for _, e := range s.OpenEffects() {
+		if e.Kind == event.EffectClient && e.CallID == callID && e.TurnID == turnID {
+			return e
+		}
+	}
+	return nil
+}
+
+// running returns the current turn, which must be the one named.
+func (s *State) running(id string) (*Turn, error) {
+	t := s.Current()
+	if t == nil || t.ID != id {
+		return nil, fmt.Errorf("turn %q does not run: %w", id, ErrImpossible)
+	}
+	return t, nil
+}
+
+func (s *State) took(in event.Input) {
+	if in.Key != "" {
+		s.keys[in.Key] = in.RequestHash
+	}
+}
+
+func (s *State) spend(t *Turn, u event.Usage, cost int64) {
+	s.Usage, t.Usage = s.Usage.Add(u), t.Usage.Add(u)
+	s.CostNanoUSD += cost
+	t.CostNanoUSD += cost
+}
+
+// step is the step of the last item.
+func (s *State) step() int {
+	if n := len(s.Items); n > 0 {
+		return s.Items[n-1].Step
+	}
+	return 0
+}
+
+// advance sets the statuses that follow from what is open.
+func (s *State) advance(at time.Time) {
+	t := s.Current()
+	if t == nil {
+		return
+	}
+	if t.Status == TurnQueued {
+		t.Status, t.StartedAt = TurnInProgress, at
+		for _, it := range t.Input {
+			s.appendItem(it, s.step(), -1)
+		}
+	}
+	t.Status = TurnInProgress
+	if !t.CancelRequested && len(s.RequiredActions()) > 0 {
+		t.Status = TurnWaiting
+	}
+}

@@ -1,0 +1,279 @@
+// Package session folds a session's records into its state, and says what a
+// command appends to the log. It is pure: no I/O, no clock, no randomness. What
+// the state of a session is, and which commands it takes, is decided here and
+// nowhere else.
+package session
+
+import (
+	"time"
+
+	"github.com/stayd/stayd/internal/event"
+)
+
+// Session statuses.
+const (
+	Idle           = "idle"
+	InProgress     = "in_progress"
+	RequiresAction = "requires_action"
+)
+
+// Turn statuses.
+const (
+	TurnQueued     = "queued"
+	TurnInProgress = "in_progress"
+	TurnWaiting    = "waiting"
+	TurnCompleted  = "completed"
+	TurnFailed     = "failed"
+	TurnCancelled  = "cancelled"
+)
+
+// State is what a session's log amounts to. It is made by Fold alone. An item or
+// an effect that changes is replaced, so that a pointer to one may be kept when
+// the state goes on; turns are changed in place.
+type State struct {
+	ID      string
+	Project string
+	Seq     int64      // of the last record
+	Hash    event.Hash // of the last record
+
+	CreatedAt    time.Time
+	LastActiveAt time.Time
+	Created      event.Input // the request that created the session
+
+	Agent       event.Agent
+	Environment event.Environment
+	Metadata    map[string]string
+	SpendLimit  *int64 // USD cents
+	VaultIDs    []string
+	Deleted     bool
+
+	Turns []*Turn
+	Items []Entry
+	// ContextFrom is the index in Items of the first item that a model is still
+	// given; those before it are covered by Summary.
+	ContextFrom int
+	Summary     *event.Item
+	Compactions int
+
+	Effects []*Effect // all, in the order in which they came up
+
+	Servers           map[string]*Server // by label
+	EnvironmentStatus string             // empty until it was asked for
+	EnvironmentTools  []event.ToolSpec
+	EnvironmentError  *event.TurnError
+
+	Usage       event.Usage
+	CostNanoUSD int64
+	// contextTokens is what the last answered request counted as its input and
+	// output, contextItems how many items it stood for.
+	contextTokens int64
+	contextItems  int
+
+	keys    map[string]string // idempotency key -> request hash
+	items   map[string]int    // item id -> index in Items, -1 while its turn is queued
+	effects map[string]int    // effect id -> index in Effects
+	turns   map[string]int    // turn id -> index in Turns
+	current int               // index in Turns of the first that has not ended
+	toolset []BoundTool       // computed when first asked for
+}
+
+// Entry is an item with the step that it belongs to.
+type Entry struct {
+	*event.Item
+	// Step counts the model responses of the session; items of one response
+	// share it. An input has the step of the response before it.
+	Step int
+	// OutputIndex is the item's place among the outputs of its turn, -1 for what is
+	// not an output of the agent.
+	OutputIndex int
+
+	digest event.Hash
+}
+
+// Turn is one input and everything that was done about it.
+type Turn struct {
+	ID          string
+	Status      string
+	CreatedAt   time.Time
+	StartedAt   time.Time // zero while queued
+	CompletedAt time.Time // zero until it ended
+	Error       *event.TurnError
+	Usage       event.Usage
+	CostNanoUSD int64
+	Steps       int // model responses
+	Outputs     int // output items
+	// CancelRequested is set from the request on until the turn ends.
+	CancelRequested bool
+	// Input is the items that the turn was created with. They join the
+	// conversation when the turn starts.
+	Input []*event.Item
+	// Overflow is set from when the model found the conversation too long until
+	// it is compacted; Overflows counts how often that was.
+	Overflow  bool
+	Overflows int
+	// NeedsModel is set while the model has yet to see what is there: at the
+	// start, and after a response that called tools.
+	NeedsModel bool
+}
+
+// Ended reports whether the turn is over.
+func (t *Turn) Ended() bool {
+	switch t.Status {
+	case TurnCompleted, TurnFailed, TurnCancelled:
+		return true
+	}
+	return false
+}
+
+// EffectStatus is how far an effect has come.
+type EffectStatus string
+
+// Statuses of effects.
+const (
+	EffectPending  EffectStatus = "pending"  // to be started
+	EffectApproval EffectStatus = "approval" // waits for a person to agree
+	EffectStarted  EffectStatus = "started"  // its intention is in the log
+	EffectRetrying EffectStatus = "retrying" // an attempt failed; waits for RetryAt
+	EffectUnknown  EffectStatus = "unknown"  // nobody knows whether it took place
+	EffectFinished EffectStatus = "completed"
+	EffectFailed   EffectStatus = "failed"
+)
+
+// Effect is something that reaches outside, or waits for the outside.
+type Effect struct {
+	ID     string
+	Kind   event.EffectKind
+	TurnID string
+	Status EffectStatus
+	Open   bool // whether the turn waits for it
+	Class  event.Class
+	Policy event.EffectPolicy
+
+	// of a call
+	ItemID string
+	CallID string
+	Name   string // as the server knows it
+	Server string // label
+
+	Attempt  int
+	Epoch    int64 // of the process that started the last attempt
+	RetryAt  time.Time
+	WakeAt   time.Time
+	Reserved int64 // nano-USD, of a model call under way
+	// Uncertain is set where the last attempt may have reached the tool.
+	Uncertain bool
+	Code      string
+	Message   string
+	StartedAt time.Time
+	EndedAt   time.Time
+}
+
+// Server is an MCP server of the session as it was listed.
+type Server struct {
+	Label  string
+	TurnID string // the turn in which it was listed
+	Tools  []event.ToolSpec
+	Error  string
+}
+
+// New returns the state of an empty log.
+func New(id string) *State {
+	return &State{
+		ID:      id,
+		Servers: map[string]*Server{},
+		keys:    map[string]string{},
+		items:   map[string]int{},
+		effects: map[string]int{},
+		turns:   map[string]int{},
+	}
+}
+
+// Current returns the turn that runs or waits, or nil.
+func (s *State) Current() *Turn {
+	if s.current < len(s.Turns) {
+		return s.Turns[s.current]
+	}
+	return nil
+}
+
+// Turn returns a turn by its id, or nil.
+func (s *State) Turn(id string) *Turn {
+	if i, ok := s.turns[id]; ok {
+		return s.Turns[i]
+	}
+	return nil
+}
+
+// Item returns an item by its id.
+func (s *State) Item(id string) (Entry, bool) {
+	if i, ok := s.items[id]; ok && i >= 0 {
+		return s.Items[i], true
+	}
+	return Entry{}, false
+}
+
+// Effect returns an effect by its id, or nil.
+func (s *State) Effect(id string) *Effect {
+	if i, ok := s.effects[id]; ok {
+		return s.Effects[i]
+	}
+	return nil
+}
+
+// OpenEffects returns the effects that the current turn waits for.
+func (s *State) OpenEffects() []*Effect {
+	t := s.Current()
+	if t == nil {
+		return nil
+	}
+	var open []*Effect
+	for i := len(s.Effects) - 1; i >= 0 && s.Effects[i].TurnID == t.ID; i-- {
+		if s.Effects[i].Open {
+			open = append(open, s.Effects[i])
+		}
+	}
+	for i, j := 0, len(open)-1; i < j; i, j = i+1, j-1 {
+		open[i], open[j] = open[j], open[i]
+	}
+	return open
+}
+
+// Status is the session's status, as the Agents API names it.
+func (s *State) Status() string {
+	t := s.Current()
+	switch {
+	case t == nil:
+		return Idle
+	case t.Status == TurnWaiting:
+		return RequiresAction
+	}
+	return InProgress
+}
+
+// RequiredActions returns the open effects that wait for the client or for a
+// person.
+func (s *State) RequiredActions() []*Effect {
+	var out []*Effect
+	for _, e := range s.OpenEffects() {
+		if e.waitsForPerson() {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func (e *Effect) waitsForPerson() bool {
+	return e.Open && (e.Kind == event.EffectClient || e.Status == EffectApproval || e.Status == EffectUnknown)
+}
+
+// SeenKey reports whether a request with the idempotency key was taken, and
+// what its request hash was.
+func (s *State) SeenKey(key string) (hash string, ok bool) {
+	hash, ok = s.keys[key]
+	return hash, ok
+}
+
+// SpentCents is what the session has cost, in whole USD cents, rounded down.
+func (s *State) SpentCents() int64 { return s.CostNanoUSD / nanoPerCent }
+
+const nanoPerCent = 10_000_000
