@@ -82,13 +82,6 @@ func (f *Feed) Delta(session string, d Delta) {
 	}
 }
 
-// Followed reports whether a session has a reader.
-func (f *Feed) Followed(session string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(f.sessions[session]) > 0
-}
-
 func (f *Feed) subscribers(session string) []*Subscription {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,0 +1,183 @@
+// Package effect performs what a session's log says is to be done: it calls the
+// model, the tool or the environment, once, and says what is to be written about
+// it. It decides what a failed attempt means for the effect's class; it neither
+// reads nor writes the log.
+package effect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"time"
+
+	"github.com/stayd/stayd/internal/environment"
+	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/feed"
+	"github.com/stayd/stayd/internal/loop"
+	"github.com/stayd/stayd/internal/model"
+	"github.com/stayd/stayd/internal/session"
+	"github.com/stayd/stayd/internal/tool"
+)
+
+// Servers connects a session with its MCP servers.
+type Servers interface {
+	Server(ctx context.Context, session string, t *event.Tool) (tool.Server, error)
+}
+
+// Performer performs effects. It is safe for use by many goroutines.
+type Performer struct {
+	Catalog model.Catalog
+	Servers Servers
+	// Sandboxes has the driver of each sandbox that is offered.
+	Sandboxes map[string]environment.Driver
+	// Dir is the folder that holds a folder for each session's environment.
+	Dir  string
+	Feed *feed.Feed
+	Now  func() time.Time
+
+	environments environments
+}
+
+// Job is an effect with all that it needs, taken from the state under its lock.
+type Job struct {
+	loop.Start
+	Project string
+	Session string
+
+	Request     *model.Request // of a model call and a compaction
+	RequestHash string
+	Model       string // the agent's
+	Step        int    // of a model call: the turn's model responses before it
+	Outputs     int    // of a model call: the turn's outputs before it
+	Covers      []string
+
+	Tool        *event.Tool // the MCP server's configuration
+	Environment event.Environment
+	OutputIndex int // of a call's item
+}
+
+// Outcome says what to append about an effect, on the state as it is when it is
+// appended. Nil appends nothing: the attempt was stopped, and may not have been
+// made at all.
+type Outcome func(*session.State) []event.Payload
+
+func record(p event.Payload) Outcome {
+	return func(*session.State) []event.Payload { return []event.Payload{p} }
+}
+
+// Prepare takes from the state what the effect needs.
+func (p *Performer) Prepare(s *session.State, start loop.Start) Job {
+	job := Job{Start: start, Project: s.Project, Session: s.ID, Model: s.Agent.Model, Environment: s.Environment}
+	t := s.Current()
+	switch start.What {
+	case event.EffectModel:
+		job.Request, job.RequestHash, job.Step, job.Outputs = s.Request(), s.RequestHash(), t.Steps, t.Outputs
+		job.Request.EffectID = start.ID
+	case event.EffectCompaction:
+		job.Request, job.Covers = s.CompactionRequest(start.Covers)
+		job.Request.EffectID = start.ID
+	case event.EffectTool:
+		if en, ok := s.Item(start.Item.ID); ok {
+			job.OutputIndex = en.OutputIndex
+		}
+		job.Tool = serverConfig(s, start.Server)
+	case event.EffectToolsList:
+		job.Tool = serverConfig(s, start.Server)
+	}
+	return job
+}
+
+func serverConfig(s *session.State, label string) *event.Tool {
+	for i := range s.Agent.Tools {
+		if t := &s.Agent.Tools[i]; t.Type == event.ToolMCP && t.ServerLabel == label {
+			c := *t
+			return &c
+		}
+	}
+	return nil
+}
+
+// Perform makes one attempt. It returns when the attempt is over or, soon after
+// ctx has ended, when it is known that nothing of it goes on in this process. A
+// panic below it is a failed attempt.
+func (p *Performer) Perform(ctx context.Context, job Job) (out Outcome) {
+	defer func() {
+		if r := recover(); r != nil {
+			out = p.failed(ctx, job, fmt.Errorf("the runtime failed while it made the call: %v", r), true)
+		}
+	}()
+	switch job.What {
+	case event.EffectModel:
+		return p.callModel(ctx, job)
+	case event.EffectCompaction:
+		return p.compact(ctx, job)
+	case event.EffectToolsList:
+		return p.listTools(ctx, job)
+	case event.EffectEnvironment:
+		return p.setUp(ctx, job)
+	}
+	if job.Mode == loop.Lookup {
+		return p.lookUp(ctx, job)
+	}
+	return p.callTool(ctx, job)
+}
+
+// Leave closes what the session has open in this process.
+func (p *Performer) Leave(session string) { p.environments.leave(session) }
+
+// attempts is how often an effect is tried before it is given up.
+const attempts = 5
+
+// backoff is how long to wait before the attempt after n: doubling from 200 ms
+// to 30 s, with full jitter over its upper half, and never less than was asked
+// for.
+func backoff(n int, asked time.Duration) time.Duration {
+	d := min(200*time.Millisecond<<min(n-1, 8), 30*time.Second)
+	d = d/2 + rand.N(d/2) //nolint:gosec // jitter needs no secrecy
+	return max(d, asked)
+}
+
+func (p *Performer) retryAt(attempt int, asked time.Duration) *time.Time {
+	at := p.Now().Add(backoff(attempt, asked)).UTC()
+	return &at
+}
+
+// failed says what a call without an answer means. sent is whether it may have
+// reached the tool.
+func (p *Performer) failed(ctx context.Context, job Job, err error, sent bool) Outcome {
+	fail := &event.EffectFailed{
+		EffectID: job.ID, What: job.What, TurnID: job.TurnID, Attempt: job.Attempt,
+		Code: "connection_failed", Message: err.Error(),
+	}
+	stopped := ctx.Err() != nil
+	switch {
+	case stopped && (job.Class == event.Pure || context.Cause(ctx) == ErrShutdown):
+		return nil
+	case job.What != event.EffectTool:
+		if job.Attempt < attempts {
+			fail.RetryAt = p.retryAt(job.Attempt, 0)
+		}
+		return record(fail)
+	case sent && (stopped || job.Class == event.Once):
+		return record(&event.EffectUnknown{EffectID: job.ID, TurnID: job.TurnID, Reason: err.Error()})
+	case stopped:
+		return record(fail)
+	case job.Attempt < attempts || (sent && job.Class == event.Reconcilable):
+		fail.Uncertain, fail.RetryAt = sent, p.retryAt(job.Attempt, 0)
+		return record(fail)
+	case sent && job.Class != event.Pure:
+		return record(&event.EffectUnknown{EffectID: job.ID, TurnID: job.TurnID, Reason: fmt.Sprintf("after %d attempts: %v", job.Attempt, err)})
+	}
+	return record(fail)
+}
+
+// ErrShutdown is the cause of a context that ended because the process stops.
+// What was under way is taken up by the next process, by its class.
+var ErrShutdown = errors.New("the runtime is stopping")
+
+// SessionDir is the folder of a session's environment.
+func (p *Performer) SessionDir(project, session string) string {
+	return filepath.Join(p.Dir, filepath.Base(project), filepath.Base(session))
+}

@@ -1,0 +1,171 @@
+package effect
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/feed"
+	"github.com/stayd/stayd/internal/tool"
+)
+
+func (p *Performer) callTool(ctx context.Context, job Job) Outcome {
+	srv, err := p.server(ctx, job)
+	if err != nil {
+		return p.failed(ctx, job, err, false)
+	}
+	if job.Policy.TimeoutSeconds > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(job.Policy.TimeoutSeconds)*time.Second, errTimeout)
+		defer cancel()
+	}
+	started := p.Now()
+	res, err := srv.Call(ctx, tool.Call{
+		EffectID: job.ID, Session: job.Session, TurnID: job.TurnID, Name: job.Item.Name, Arguments: job.Item.Arguments,
+		Output: p.output(job),
+	})
+	if err != nil {
+		return p.callFailed(ctx, job, err)
+	}
+	return record(finished(job, res, p.Now().Sub(started), false))
+}
+
+var errTimeout = errors.New("the call took longer than its timeout")
+
+func (p *Performer) callFailed(ctx context.Context, job Job, err error) Outcome {
+	sent := true
+	var te *tool.Error
+	if errors.As(err, &te) {
+		sent = te.Sent
+	}
+	if context.Cause(ctx) == errTimeout {
+		// The limit was set by the user: the call is over, as far as its class
+		// allows to say so.
+		if job.Class == event.Pure || !sent {
+			return record(&event.EffectFailed{EffectID: job.ID, What: job.What, TurnID: job.TurnID, Attempt: job.Attempt,
+				Code: "request_timeout", Message: fmt.Sprintf("The call took longer than its timeout of %d seconds.", job.Policy.TimeoutSeconds)})
+		}
+		return p.failed(context.WithoutCancel(ctx), job, errTimeout, sent)
+	}
+	return p.failed(ctx, job, err, sent)
+}
+
+func finished(job Job, res tool.Result, took time.Duration, reconciled bool) *event.EffectFinished {
+	f := &event.EffectFinished{
+		EffectID: job.ID, TurnID: job.TurnID, Status: event.StatusCompleted, Output: res.Output, ExitCode: res.ExitCode,
+		DurationMS: took.Milliseconds(), Reconciled: reconciled,
+	}
+	if res.Failed {
+		f.Status, f.Error = event.StatusFailed, res.Error
+	}
+	return f
+}
+
+// output hands what a command prints to whoever follows the session.
+func (p *Performer) output(job Job) func(string) {
+	if job.Item.Type != event.ItemCommandExecution {
+		return nil
+	}
+	n := 0
+	return func(chunk string) {
+		p.Feed.Delta(job.Session, feed.Delta{
+			Kind: feed.CommandDelta, TurnID: job.TurnID, ItemID: job.Item.ID, OutputIndex: job.OutputIndex, N: n, Text: chunk,
+		})
+		n++
+	}
+}
+
+// server returns what answers the call.
+func (p *Performer) server(ctx context.Context, job Job) (tool.Server, error) {
+	if job.Server == event.EnvironmentLabel {
+		return p.environment(ctx, job)
+	}
+	if job.Tool == nil {
+		return nil, fmt.Errorf("the session has no MCP server '%s' any more", job.Server)
+	}
+	return p.Servers.Server(ctx, job.Session, job.Tool)
+}
+
+// lookUp asks the effect's lookup what became of it. The lookup is a tool of
+// the same server that takes {"effect_id": ...} and answers with a JSON object:
+// {"status": "completed", "output": ...}, {"status": "failed", "error": ...},
+// {"status": "not_found"} or {"status": "unknown"}.
+func (p *Performer) lookUp(ctx context.Context, job Job) Outcome {
+	unknown := func(format string, args ...any) Outcome {
+		return record(&event.EffectUnknown{EffectID: job.ID, TurnID: job.TurnID, Reason: fmt.Sprintf(format, args...)})
+	}
+	if job.Policy.Lookup == "" {
+		return unknown("the tool is declared reconcilable and no lookup is declared with it")
+	}
+	srv, err := p.server(ctx, job)
+	if err != nil {
+		return p.failed(ctx, job, err, true)
+	}
+	args, err := json.Marshal(map[string]string{"effect_id": job.ID})
+	if err != nil {
+		return unknown("the lookup's arguments could not be encoded: %v", err)
+	}
+	res, err := srv.Call(ctx, tool.Call{EffectID: job.ID + "_lookup", Session: job.Session, TurnID: job.TurnID, Name: job.Policy.Lookup, Arguments: args})
+	if err != nil {
+		return p.failed(ctx, job, err, true)
+	}
+	if res.Failed {
+		return unknown("the lookup '%s' failed: %s", job.Policy.Lookup, res.Error)
+	}
+	return p.reconcile(job, event.OutputText(res.Output))
+}
+
+func (p *Performer) reconcile(job Job, answer string) Outcome {
+	var found struct {
+		Status string          `json:"status"`
+		Output json.RawMessage `json:"output"`
+		Error  string          `json:"error"`
+	}
+	if err := json.Unmarshal([]byte(answer), &found); err != nil {
+		return record(&event.EffectUnknown{EffectID: job.ID, TurnID: job.TurnID, Reason: fmt.Sprintf("the lookup '%s' did not answer with a JSON object", job.Policy.Lookup)})
+	}
+	switch found.Status {
+	case "completed":
+		out := found.Output
+		var text string
+		if json.Unmarshal(out, &text) != nil {
+			out = event.TextOutput(string(found.Output))
+		}
+		return record(finished(job, tool.Result{Output: out}, 0, true))
+	case "failed":
+		return record(finished(job, tool.Result{Failed: true, Error: found.Error}, 0, true))
+	case "not_found":
+		now := p.Now().UTC()
+		return record(&event.EffectFailed{
+			EffectID: job.ID, What: job.What, TurnID: job.TurnID, Attempt: job.Attempt, Code: "not_started",
+			Message: "the lookup found that the interrupted call did not take effect", RetryAt: &now,
+		})
+	}
+	return record(&event.EffectUnknown{EffectID: job.ID, TurnID: job.TurnID, Reason: fmt.Sprintf("the lookup '%s' answered with status %q", job.Policy.Lookup, found.Status)})
+}
+
+// listTimeout bounds the listing of a server's tools, which a turn waits for.
+const listTimeout = 60 * time.Second
+
+func (p *Performer) listTools(ctx context.Context, job Job) Outcome {
+	limited, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	listed := &event.ToolsListed{EffectID: job.ID, TurnID: job.TurnID, ServerLabel: job.Server}
+	srv, err := p.server(limited, job)
+	if err == nil {
+		listed.Tools, err = srv.List(limited)
+	}
+	switch {
+	case err == nil:
+		return record(listed)
+	case ctx.Err() != nil:
+		return nil
+	case job.Attempt < attemptsPerModel:
+		return p.failed(ctx, job, err, false)
+	}
+	listed.Error = err.Error()
+	return record(listed)
+}

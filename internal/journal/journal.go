@@ -1,0 +1,241 @@
+// Package journal gives the door and the worker the states of sessions, and
+// takes what they append. It is where a log is loaded and folded, where records
+// get their time, salt and hash, and where an append that came second is decided
+// again on the state as it then is. It does not know why anything is appended.
+package journal
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/loop"
+	"github.com/stayd/stayd/internal/session"
+	"github.com/stayd/stayd/internal/store"
+)
+
+// Leases tells under which epoch this process holds a shard.
+type Leases interface {
+	Epoch(shard int) int64 // 0 where it does not
+	Lost(shard int)
+}
+
+// Commit is what was made durable.
+type Commit struct {
+	Project string
+	Session string
+	Records []event.Record
+	// Runnable is set where the session has work to do.
+	Runnable bool
+}
+
+// Journal holds the states of the sessions that are in use. It is safe for use
+// by many goroutines.
+type Journal struct {
+	store    store.Store
+	leases   Leases
+	now      func() time.Time
+	onCommit func(Commit)
+	cache    *cache
+}
+
+// New returns a journal over the store. onCommit is called after every commit,
+// one call at a time for a session.
+func New(st store.Store, leases Leases, now func() time.Time, onCommit func(Commit)) *Journal {
+	return &Journal{store: st, leases: leases, now: now, onCommit: onCommit, cache: newCache()}
+}
+
+// pageSize is how many records are read at a time.
+const pageSize = 512
+
+// View calls fn with the session's state, which fn may read while it runs. The
+// error is store.ErrNotFound where the project has no such session.
+func (j *Journal) View(ctx context.Context, project, id string, fn func(*session.State) error) error {
+	h, err := j.open(ctx, project, id)
+	if err != nil {
+		return err
+	}
+	defer j.cache.release(h)
+	return fn(h.state)
+}
+
+// attempts is how often an update is decided again after another writer was
+// first.
+const attempts = 8
+
+// Update calls fn with a transaction on the session, and makes durable what fn
+// appended to it, or nothing where fn returns an error. fn is called again where
+// another writer was first, and must not do anything that may not be done twice.
+func (j *Journal) Update(ctx context.Context, project, id string, fn func(*Tx) error) error {
+	for n := 1; ; n++ {
+		err := j.update(ctx, project, id, fn)
+		if !errors.Is(err, store.ErrConflict) || n == attempts {
+			return err
+		}
+	}
+}
+
+func (j *Journal) update(ctx context.Context, project, id string, fn func(*Tx) error) error {
+	h, err := j.open(ctx, project, id)
+	if err != nil {
+		return err
+	}
+	defer j.cache.release(h)
+	return j.write(ctx, h, fn)
+}
+
+// Create makes a new session of what fn appends. The error is store.ErrConflict
+// where the id is taken.
+func (j *Journal) Create(ctx context.Context, project, id string, fn func(*Tx) error) error {
+	h, err := j.cache.acquire(ctx, key{project, id})
+	if err != nil {
+		return err
+	}
+	defer j.cache.release(h)
+	if h.state != nil {
+		return fmt.Errorf("session %s: %w", id, store.ErrConflict)
+	}
+	h.state = session.New(id)
+	return j.write(ctx, h, fn)
+}
+
+// write runs fn, and commits. The state is folded as fn appends; after any error
+// it is not what is stored, and is dropped.
+func (j *Journal) write(ctx context.Context, h *handle, fn func(*Tx) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.drop()
+			panic(p)
+		}
+	}()
+	tx := &Tx{State: h.state, Now: j.now().UTC().Truncate(time.Microsecond)}
+	tx.Epoch = j.leases.Epoch(store.ShardOf(h.key.id))
+	if err := fn(tx); err != nil {
+		if len(tx.records) > 0 || h.state.Seq == 0 {
+			h.drop()
+		}
+		return err
+	}
+	if len(tx.records) == 0 {
+		if h.state.Seq == 0 {
+			h.drop()
+		}
+		return nil
+	}
+	return j.commit(ctx, h, tx)
+}
+
+func (j *Journal) commit(ctx context.Context, h *handle, tx *Tx) error {
+	index := indexOf(h.key.project, tx.State, loop.Next(tx.State, loop.Moment{Now: tx.Now, Epoch: tx.Epoch}))
+	a := &store.Append{Project: h.key.project, Session: h.key.id, Epoch: tx.Epoch, Records: tx.records, Erase: tx.State.Deleted}
+	if !sameIndex(&h.index, &index) {
+		a.Index = &index
+	}
+	if err := j.store.Append(ctx, a); err != nil {
+		h.drop()
+		if errors.Is(err, store.ErrFenced) {
+			j.leases.Lost(store.ShardOf(h.key.id))
+		}
+		return fmt.Errorf("append to session %s: %w", h.key.id, err)
+	}
+	if a.Index != nil {
+		h.index = index
+	}
+	for i := range tx.records {
+		h.size += len(tx.records[i].Data)
+	}
+	j.onCommit(Commit{Project: h.key.project, Session: h.key.id, Records: tx.records, Runnable: index.WakeAt != nil && !index.WakeAt.After(tx.Now)})
+	if tx.State.Deleted {
+		h.drop()
+	}
+	return nil
+}
+
+// open returns the session's handle, locked, with its state loaded.
+func (j *Journal) open(ctx context.Context, project, id string) (*handle, error) {
+	h, err := j.cache.acquire(ctx, key{project, id})
+	if err != nil {
+		return nil, err
+	}
+	if h.state == nil {
+		err = j.load(ctx, h)
+	}
+	if err == nil && h.state.Deleted {
+		h.drop()
+		err = fmt.Errorf("session %s: %w", id, store.ErrNotFound)
+	}
+	if err != nil {
+		j.cache.release(h)
+		return nil, err
+	}
+	return h, nil
+}
+
+// load folds the log, and checks its chain on the way.
+func (j *Journal) load(ctx context.Context, h *handle) error {
+	state, size := session.New(h.key.id), 0
+	for {
+		records, err := j.store.Read(ctx, h.key.project, h.key.id, state.Seq, pageSize)
+		if err != nil {
+			return fmt.Errorf("read session %s: %w", h.key.id, err)
+		}
+		for i := range records {
+			r := &records[i]
+			if err := r.Verify(state.Hash); err != nil {
+				return fmt.Errorf("load session %s: %w: %w", h.key.id, err, store.ErrCorrupt)
+			}
+			if err := session.Fold(state, r); err != nil {
+				return fmt.Errorf("load session %s: %w: %w", h.key.id, err, store.ErrCorrupt)
+			}
+			size += len(r.Data)
+		}
+		if len(records) < pageSize {
+			break
+		}
+	}
+	if state.Seq == 0 {
+		return fmt.Errorf("session %s: %w", h.key.id, store.ErrNotFound)
+	}
+	h.state, h.size, h.index = state, size, store.Index{}
+	return nil
+}
+
+// Read returns records of the session, as the store does.
+func (j *Journal) Read(ctx context.Context, project, id string, after int64, limit int) ([]event.Record, error) {
+	return j.store.Read(ctx, project, id, after, limit)
+}
+
+// Tx is one update of a session.
+type Tx struct {
+	State *session.State // with what was appended so far
+	Now   time.Time
+	Epoch int64 // of the lease on the session's shard
+
+	records []event.Record
+}
+
+// Append adds a record to the log and folds it into State.
+func (tx *Tx) Append(payloads ...event.Payload) error {
+	for _, p := range payloads {
+		data, err := event.Encode(p)
+		if err != nil {
+			return err
+		}
+		r := event.Record{
+			Session: tx.State.ID, Seq: tx.State.Seq + 1, Time: tx.Now,
+			Kind: p.Kind(), Version: event.Version, Data: data, Salt: make([]byte, event.SaltSize),
+		}
+		rand.Read(r.Salt) //nolint:errcheck // crypto/rand.Read never fails
+		r.Seal(tx.State.Hash)
+		// The payload is decoded from its own data, so that the state is what it
+		// will be when the log is loaded.
+		if err := session.Fold(tx.State, &r); err != nil {
+			return err
+		}
+		tx.records = append(tx.records, r)
+	}
+	return nil
+}

@@ -1,0 +1,329 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/stayd/stayd/internal/effect"
+	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/journal"
+	"github.com/stayd/stayd/internal/loop"
+	"github.com/stayd/stayd/internal/session"
+	"github.com/stayd/stayd/internal/store"
+)
+
+// actor runs one session while it has something under way.
+type actor struct {
+	w        *Worker
+	project  string
+	id       string // of the session
+	pokes    chan struct{}
+	stopping chan struct{} // closed when nothing new is to be started
+	results  chan result
+
+	running map[string]context.CancelFunc // effects under way, by id
+	// outcomes are not yet appended. Their effects still count as running.
+	outcomes []result
+	failures int // of appends, one after another
+}
+
+// result is what came of an effect.
+type result struct {
+	id      string
+	outcome effect.Outcome
+}
+
+func newActor(w *Worker, project, id string) *actor {
+	return &actor{
+		w: w, project: project, id: id,
+		pokes: make(chan struct{}, 1), stopping: make(chan struct{}), results: make(chan result, 8),
+		running: map[string]context.CancelFunc{},
+	}
+}
+
+func (a *actor) poke() {
+	select {
+	case a.pokes <- struct{}{}:
+	default:
+	}
+}
+
+// poked takes a poke that waits.
+func (a *actor) poked() bool {
+	select {
+	case <-a.pokes:
+		return true
+	default:
+		return false
+	}
+}
+
+// nearby is how far away a wake-up may be for the actor to wait for it itself.
+const nearby = 2 * time.Second
+
+// run goes on until the session waits for something that is not under way here.
+func (a *actor) run(effects context.Context) {
+	for {
+		jobs, wake, err := a.advance(effects)
+		if err != nil {
+			if !a.pause(effects, err) {
+				return
+			}
+			continue
+		}
+		stopped := isClosed(a.stopping)
+		if !stopped {
+			for _, job := range jobs {
+				a.perform(effects, job)
+			}
+		}
+		if len(a.running) == 0 {
+			far := wake.IsZero() || wake.Sub(a.w.Now()) > nearby
+			if stopped || far {
+				// Before another actor can be there that opens it again.
+				a.w.Performer.Leave(a.id)
+				if a.w.leave(a) {
+					return
+				}
+			}
+		}
+		a.wait(wake)
+	}
+}
+
+// advance appends the outcomes that came in and whatever follows from them at
+// once, and returns the effects to start and the time to look again.
+func (a *actor) advance(ctx context.Context) (jobs []effect.Job, wake time.Time, err error) {
+	ctx = context.WithoutCancel(ctx)
+	err = a.w.Journal.Update(ctx, a.project, a.id, func(tx *journal.Tx) error {
+		jobs, wake = nil, time.Time{}
+		for _, r := range a.outcomes {
+			if r.outcome == nil || !tx.State.Awaits(r.id) {
+				continue
+			}
+			if err := tx.Append(r.outcome(tx.State)...); err != nil {
+				return err
+			}
+		}
+		step, err := a.settle(tx)
+		if err != nil {
+			return err
+		}
+		wake = step.WakeAt
+		jobs, err = a.prepare(tx, step)
+		return err
+	})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	a.failures = 0
+	for _, r := range a.outcomes {
+		delete(a.running, r.id)
+	}
+	a.outcomes = a.outcomes[:0]
+	return jobs, wake, nil
+}
+
+// settle appends what the loop wants written until it wants nothing more.
+func (a *actor) settle(tx *journal.Tx) (loop.Step, error) {
+	moment := loop.Moment{Now: tx.Now, Epoch: tx.Epoch, Running: map[string]bool{}}
+	for id := range a.running {
+		moment.Running[id] = true
+	}
+	for _, r := range a.outcomes {
+		delete(moment.Running, r.id)
+	}
+	for {
+		step := loop.Next(tx.State, moment)
+		if len(step.Append) == 0 {
+			return step, nil
+		}
+		if isClosed(a.stopping) && starts(step.Append) {
+			// The process stops: what is not begun is left to the next one.
+			return loop.Step{}, nil
+		}
+		if err := tx.Append(step.Append...); err != nil {
+			return loop.Step{}, err
+		}
+	}
+}
+
+// starts reports whether an intention is among the payloads.
+func starts(payloads []event.Payload) bool {
+	for _, p := range payloads {
+		if _, ok := p.(*event.EffectStarted); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// prepare takes what the effects to start need from the state, and stops those
+// that are not to run any more.
+func (a *actor) prepare(tx *journal.Tx, step loop.Step) ([]effect.Job, error) {
+	wanted := map[string]bool{}
+	var jobs []effect.Job
+	reserved := false
+	for _, start := range step.Start {
+		wanted[start.ID] = true
+		if a.running[start.ID] != nil && !a.finished(start.ID) {
+			continue
+		}
+		job := a.w.Performer.Prepare(tx.State, start)
+		if start.Reserve {
+			p := a.w.Performer.Reserve(tx.State, &job, tx.Epoch)
+			if err := tx.Append(p); err != nil {
+				return nil, err
+			}
+			if p.Kind() == event.KindTurnEnded {
+				reserved = true
+				break
+			}
+		}
+		jobs = append(jobs, job)
+	}
+	if reserved {
+		// The turn ended for want of budget; the next turn may begin.
+		next, err := a.settle(tx)
+		if err != nil {
+			return nil, err
+		}
+		return a.prepare(tx, next)
+	}
+	if !isClosed(a.stopping) {
+		for id, cancel := range a.running {
+			if !wanted[id] {
+				cancel()
+			}
+		}
+	}
+	return jobs, nil
+}
+
+func (a *actor) finished(id string) bool {
+	for _, r := range a.outcomes {
+		if r.id == id {
+			return true
+		}
+	}
+	return false
+}
+
+// perform starts an effect.
+func (a *actor) perform(effects context.Context, job effect.Job) {
+	ctx, cancel := context.WithCancel(effects)
+	a.running[job.ID] = cancel
+	go func() {
+		defer cancel()
+		a.results <- result{id: job.ID, outcome: a.w.Performer.Perform(ctx, job)}
+	}()
+}
+
+// wait returns when there is something to do.
+func (a *actor) wait(wake time.Time) {
+	var timer <-chan time.Time
+	if !wake.IsZero() {
+		t := time.NewTimer(max(wake.Sub(a.w.Now()), 0))
+		defer t.Stop()
+		timer = t.C
+	}
+	stopping := a.stopping
+	if isClosed(stopping) {
+		stopping = nil
+	}
+	select {
+	case r := <-a.results:
+		a.outcomes = append(a.outcomes, r)
+	case <-a.pokes:
+	case <-timer:
+	case <-stopping:
+	}
+	a.gather()
+}
+
+// gather takes further results that are there, so that they share a commit.
+func (a *actor) gather() {
+	for {
+		select {
+		case r := <-a.results:
+			a.outcomes = append(a.outcomes, r)
+		default:
+			return
+		}
+	}
+}
+
+// pause decides what a failed append means. It returns false where the session
+// is no longer this process's to run.
+func (a *actor) pause(ctx context.Context, err error) bool {
+	if errors.Is(err, session.ErrImpossible) && !errors.Is(err, store.ErrCorrupt) {
+		if err = a.giveUp(ctx, err); err == nil {
+			return true
+		}
+	}
+	gone := errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrFenced) || errors.Is(err, store.ErrCorrupt)
+	if gone || isClosed(a.stopping) {
+		if !errors.Is(err, store.ErrNotFound) {
+			a.w.Log.Error("a session is left alone", "session", a.id, "error", err)
+		}
+		a.abandon()
+		return false
+	}
+	a.failures++
+	if a.failures == 1 || a.failures%20 == 0 {
+		a.w.Log.Warn("a session cannot go on yet", "session", a.id, "error", err)
+	}
+	delay := min(50*time.Millisecond<<min(a.failures, 7), 5*time.Second)
+	t := time.NewTimer(delay)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-a.stopping:
+	}
+	a.gather()
+	return true
+}
+
+// giveUp ends the turn after an outcome that does not fit the session, which is
+// a mistake of the runtime's and would only come again.
+func (a *actor) giveUp(ctx context.Context, cause error) error {
+	a.w.Log.Error("a turn is given up: its outcome does not fit the session", "session", a.id, "error", cause)
+	err := a.w.Journal.Update(context.WithoutCancel(ctx), a.project, a.id, func(tx *journal.Tx) error {
+		t := tx.State.Current()
+		if t == nil {
+			return nil
+		}
+		return tx.Append(&event.TurnEnded{TurnID: t.ID, Status: session.TurnFailed, Error: &event.TurnError{
+			Code: "internal_error", Message: "The runtime made a mistake and could not go on with this turn. Its log has the details.",
+		}})
+	})
+	for _, r := range a.outcomes {
+		delete(a.running, r.id)
+	}
+	a.outcomes = a.outcomes[:0]
+	return err
+}
+
+// abandon stops what is under way and waits for it, without appending anything.
+func (a *actor) abandon() {
+	for _, cancel := range a.running {
+		cancel()
+	}
+	for n := len(a.running) - len(a.outcomes); n > 0; n-- {
+		<-a.results
+	}
+	a.w.Performer.Leave(a.id)
+	a.w.mu.Lock()
+	delete(a.w.actors, a.id)
+	a.w.mu.Unlock()
+}
+
+func isClosed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
