@@ -51,12 +51,14 @@ type view struct {
 
 // output is one answer to a call of the model's last response.
 type output struct {
-	text   string
-	failed bool
-	name   string // of the tool
-	json   any
-	err    error // why the text is not JSON
-	parsed bool
+	item    *event.Item
+	name    string // of the tool
+	failed  bool
+	text    string
+	decoded bool // text is set
+	json    any
+	err     error // why the text is not JSON
+	parsed  bool  // json or err is set
 }
 
 func newView(req *model.Request) *view {
@@ -135,7 +137,7 @@ func (v *view) lastTool() string {
 	return ""
 }
 
-// round's outputs, in order.
+// roundOutputs are the outputs that came in since the model last answered.
 func (v *view) roundOutputs() []output {
 	if v.read {
 		return v.outputs
@@ -145,13 +147,7 @@ func (v *view) roundOutputs() []output {
 		if it.Type != event.ItemFunctionCallOutput {
 			continue
 		}
-		o := output{text: event.OutputText(it.Output), failed: it.Status == event.StatusFailed, name: v.toolOf(it.CallID)}
-		if it.Error != "" {
-			if o.text != "" {
-				o.text += "\n"
-			}
-			o.text += it.Error
-		}
+		o := output{item: it, failed: it.Status == event.StatusFailed, name: v.toolOf(it.CallID)}
 		v.outputs = append(v.outputs, o)
 	}
 	return v.outputs
@@ -178,11 +174,23 @@ func (v *view) output() *output {
 	return nil
 }
 
+// content is the output's text, and the reason where the call failed.
+func (o *output) content() string {
+	if !o.decoded {
+		o.decoded, o.text = true, event.OutputText(o.item.Output)
+		if o.text != "" && o.item.Error != "" {
+			o.text += "\n"
+		}
+		o.text += o.item.Error
+	}
+	return o.text
+}
+
 // value is the output's text read as JSON.
 func (o *output) value() (any, error) {
 	if !o.parsed {
 		o.parsed = true
-		dec := json.NewDecoder(strings.NewReader(o.text))
+		dec := json.NewDecoder(strings.NewReader(o.content()))
 		dec.UseNumber()
 		err := dec.Decode(&o.json)
 		if err != nil || !json.Valid([]byte(o.text)) {
@@ -206,6 +214,9 @@ type textMatch struct {
 	equals   *string
 	matches  *regexp.Regexp
 }
+
+// any reports whether every text will do.
+func (m *textMatch) any() bool { return m.contains == nil && m.equals == nil && m.matches == nil }
 
 func (m *textMatch) holds(s string) bool {
 	for _, c := range m.contains {
@@ -244,7 +255,7 @@ func (m *outputMatch) choose(v *view) bool {
 	outs := v.roundOutputs()
 	for i := range outs {
 		o := &outs[i]
-		if (m.name == "" || m.name == o.name) && (m.failed == nil || *m.failed == o.failed) && m.text.holds(o.text) {
+		if (m.name == "" || m.name == o.name) && (m.failed == nil || *m.failed == o.failed) && (m.text.any() || m.text.holds(o.content())) {
 			v.chosen = i
 			return true
 		}

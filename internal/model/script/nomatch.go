@@ -14,7 +14,7 @@ func (s *Script) noMatch(v *view) error {
 	fmt.Fprintf(&b, "script/%s: no step answers this request (a script only plays what its file says). ", s.name)
 	fmt.Fprintf(&b, "Last user message: %s.", shorten(v.lastUser()))
 	if o := v.output(); o != nil {
-		fmt.Fprintf(&b, " Last tool output: %s.", shorten(o.text))
+		fmt.Fprintf(&b, " Last tool output: %s.", shorten(o.content()))
 	}
 	fmt.Fprintf(&b, " Model calls so far: %d in this turn, %d in the session; items: %d.", v.turnCalls, v.calls(), len(v.req.Items))
 	if s.recorded {

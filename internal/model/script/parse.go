@@ -1,9 +1,9 @@
 package script
 
 import (
-	"bytes"
 	"encoding/json"
 	"regexp"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -132,7 +132,7 @@ func (p parser) textMatch(n *yaml.Node, what string) (*textMatch, error) {
 	if err := p.fields(n, what, p.textFields(m)...); err != nil {
 		return m, err
 	}
-	if m.contains == nil && m.equals == nil && m.matches == nil {
+	if m.any() {
 		return m, p.errorf(n, "%s needs contains, equals or matches", what)
 	}
 	return m, nil
@@ -226,10 +226,8 @@ func (p parser) template(n *yaml.Node, what string) (template, error) {
 // rawArguments makes arguments of what a model is to have written, which need
 // not be valid.
 func rawArguments(s string) json.RawMessage {
-	if json.Valid([]byte(s)) {
-		if s = string(bytes.TrimSpace([]byte(s))); s[0] == '{' {
-			return json.RawMessage(s)
-		}
+	if object := strings.TrimSpace(s); strings.HasPrefix(object, "{") && json.Valid([]byte(object)) {
+		return json.RawMessage(object)
 	}
 	return event.TextOutput(s)
 }

@@ -121,7 +121,7 @@ func (e *expr) value(v *view) (any, error) {
 		return nil, fmt.Errorf("{{%s}}: no tool output came in since the model last answered", e)
 	}
 	if e.name == "last_output" {
-		return o.text, nil
+		return o.content(), nil
 	}
 	val, err := o.value()
 	if err != nil {
@@ -129,7 +129,7 @@ func (e *expr) value(v *view) (any, error) {
 	}
 	for _, key := range e.path {
 		if val, err = member(val, key); err != nil {
-			return nil, fmt.Errorf("{{%s}}: %w in the last output, %s", e, err, shorten(o.text))
+			return nil, fmt.Errorf("{{%s}}: %w in the last output, %s", e, err, shorten(o.content()))
 		}
 	}
 	return val, nil
