@@ -1,0 +1,59 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/store"
+)
+
+// Append implements store.Store.
+func (s *Store) Append(ctx context.Context, a *store.Append) error {
+	op := "append to session " + a.Session
+	p, err := s.prepare(a)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	if s.lanes && len(p.blobs) > 0 {
+		// A blob is on the shard of its hash: it is committed before the commit
+		// that names it.
+		s.naming.RLock()
+		p.settled = s.naming.RUnlock
+		for i := range p.blobs {
+			if err := s.putBlob(ctx, a.Project, &p.blobs[i]); err != nil {
+				p.settled()
+				return wrap(op, err)
+			}
+		}
+		p.blobs = nil
+	}
+	return wrap(op, s.writer.append(ctx, p))
+}
+
+// prepare checks the append's form and packs its large data. It runs on the
+// caller's goroutine, so that many are packed at once.
+func (s *Store) prepare(a *store.Append) (*pending, error) {
+	if len(a.Records) == 0 {
+		return nil, fmt.Errorf("no records")
+	}
+	if x := a.Index; x != nil && (x.Project != a.Project || x.Session != a.Session) {
+		return nil, fmt.Errorf("the index row is that of session %s", x.Session)
+	}
+	p := &pending{Append: a, shard: int16(store.ShardOf(a.Session)), names: make([]*event.Hash, len(a.Records)), settled: func() {}}
+	for i := range a.Records {
+		r := &a.Records[i]
+		if r.Session != a.Session || r.Seq != a.Records[0].Seq+int64(i) || r.Seq < 1 {
+			return nil, fmt.Errorf("record %d of session %s is out of place", r.Seq, r.Session)
+		}
+		if !store.IsBlob(r.Data) {
+			p.size += len(r.Data)
+			continue
+		}
+		b := blob{hash: store.BlobHash(r.Data), data: s.codec.Pack(r.Data)}
+		p.names[i] = &b.hash
+		p.size += len(b.data)
+		p.blobs = append(p.blobs, b)
+	}
+	return p, nil
+}
