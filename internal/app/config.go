@@ -1,0 +1,98 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/stayd/stayd/internal/cluster"
+)
+
+// Config is everything that an operator sets. The zero value of a field is its
+// default, as Default has it.
+type Config struct {
+	Listen  string // host:port
+	Data    string // folder: the SQLite file, workspaces
+	Store   string // postgres://... ; empty is SQLite in Data
+	Models  string // YAML file of providers, prices and fallbacks
+	Scripts string // folder of NAME.yaml for script/NAME
+	MaxBody int64  // bytes of a request's body
+	// Keys has the project of each API key. It is required where Listen is not a
+	// loopback address.
+	Keys map[string]string
+	// AllowOutbound has the addresses (CIDR, or host:port) that may be reached
+	// although they are not public.
+	AllowOutbound []string
+	// AllowStdioMCP has the commands that sessions may start as MCP servers on
+	// this machine; "*" allows any.
+	AllowStdioMCP []string
+	// LeaseTTL is how long the shards of a process that died stay its own.
+	LeaseTTL time.Duration
+	// Patience is how long to wait on start for another process to give up the
+	// store.
+	Patience time.Duration
+}
+
+// Default is the configuration of a server that nothing was said to.
+func Default() Config {
+	return Config{
+		Listen:   "127.0.0.1:8080",
+		Data:     "data",
+		MaxBody:  100 << 20,
+		LeaseTTL: cluster.DefaultTTL,
+		Patience: cluster.DefaultTTL + time.Second,
+	}
+}
+
+// Validate reports every setting that cannot be, and what to do.
+func (c *Config) Validate() error {
+	var errs []error
+	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	host, _, err := net.SplitHostPort(c.Listen)
+	switch {
+	case err != nil:
+		add("listen %q is not host:port: %w", c.Listen, err)
+	case !isLoopback(host) && len(c.Keys) == 0:
+		add("listen %q is reachable from other machines and no API keys are set: set keys, or listen on 127.0.0.1", c.Listen)
+	}
+	if c.Data == "" {
+		add("data is empty: name the folder where Stayd keeps its files")
+	}
+	if c.Store != "" && !strings.HasPrefix(c.Store, "postgres://") && !strings.HasPrefix(c.Store, "postgresql://") {
+		add("store %q is not a postgres:// URL; leave it empty for SQLite in the data folder", redactURL(c.Store))
+	}
+	if c.MaxBody < 1024 {
+		add("max-body %d is below 1024 bytes", c.MaxBody)
+	}
+	if c.LeaseTTL < 500*time.Millisecond {
+		add("lease-ttl %s is below 500ms", c.LeaseTTL)
+	}
+	for _, a := range c.AllowOutbound {
+		if _, err := netip.ParsePrefix(a); err != nil {
+			if _, _, err := net.SplitHostPort(a); err != nil {
+				add("allow-outbound %q is neither a CIDR prefix like 127.0.0.0/8 nor host:port", a)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// isLoopback reports whether only this machine reaches the host.
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}
+
+// redactURL cuts what may be a password.
+func redactURL(s string) string {
+	if i := strings.LastIndexByte(s, '@'); i >= 0 {
+		return "..." + s[i:]
+	}
+	return s
+}
