@@ -1,0 +1,235 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+
+	modernc "modernc.org/sqlite"
+)
+
+// conn is the writer's connection with its prepared statements. It is used
+// below database/sql, whose locks and conversions cost as much as a row, and by
+// one goroutine only.
+type conn struct {
+	raw   driver.Conn
+	stmts [stmtCount]*stmt
+}
+
+func connect(ctx context.Context, path string) (*conn, error) {
+	connector, err := modernc.NewConnector(dsn(path, "rw",
+		fmt.Sprintf("busy_timeout(%d)", busyMillis),
+		"synchronous(FULL)",
+		"wal_autocheckpoint(0)",
+		"secure_delete(ON)",
+		fmt.Sprintf("cache_size(-%d)", writerCache)))
+	if err != nil {
+		return nil, err
+	}
+	raw, err := connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{raw: raw}
+	for i, q := range statements {
+		if c.stmts[i], err = prepare(raw, q); err != nil {
+			return nil, errors.Join(fmt.Errorf("prepare %q: %w", q, err), c.close())
+		}
+	}
+	return c, nil
+}
+
+func (c *conn) close() error {
+	var errs []error
+	for _, s := range c.stmts {
+		if s != nil {
+			errs = append(errs, s.raw.Close())
+		}
+	}
+	return errors.Join(append(errs, c.raw.Close())...)
+}
+
+// exec runs a statement and returns the id of the row that it inserted.
+func (c *conn) exec(id int, args ...driver.Value) (int64, error) {
+	s := c.stmts[id]
+	r, err := s.raw.ExecContext(context.Background(), s.bind(args))
+	if err != nil {
+		return 0, err
+	}
+	return r.LastInsertId()
+}
+
+// changed runs a statement and returns how many rows it changed.
+func (c *conn) changed(id int, args ...driver.Value) (int64, error) {
+	s := c.stmts[id]
+	r, err := s.raw.ExecContext(context.Background(), s.bind(args))
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// each calls f with every row. The row is valid during the call.
+func (c *conn) each(id int, f func(row []driver.Value), args ...driver.Value) (err error) {
+	s := c.stmts[id]
+	rows, err := s.raw.QueryContext(context.Background(), s.bind(args))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	row := make([]driver.Value, len(rows.Columns()))
+	for {
+		switch err := rows.Next(row); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		f(row)
+	}
+}
+
+// one returns the first column of the first row as a number, and whether there
+// is a row.
+func (c *conn) one(id int, args ...driver.Value) (n int64, found bool, err error) {
+	err = c.each(id, func(row []driver.Value) {
+		if !found {
+			n, _ = row[0].(int64)
+			found = true
+		}
+	}, args...)
+	return n, found, err
+}
+
+type stmt struct {
+	raw  preparedStmt
+	args []driver.NamedValue // reused from call to call
+}
+
+type preparedStmt interface {
+	driver.Stmt
+	driver.StmtExecContext
+	driver.StmtQueryContext
+}
+
+func prepare(raw driver.Conn, query string) (*stmt, error) {
+	s, err := raw.Prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	p, ok := s.(preparedStmt)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("statement %T lacks a method", s), s.Close())
+	}
+	return &stmt{raw: p}, nil
+}
+
+func (s *stmt) bind(args []driver.Value) []driver.NamedValue {
+	s.args = s.args[:0]
+	for i, v := range args {
+		s.args = append(s.args, driver.NamedValue{Ordinal: i + 1, Value: v})
+	}
+	return s.args
+}
+
+// blobOrNull keeps a nil slice from becoming an empty blob.
+func blobOrNull(b []byte) driver.Value {
+	if b == nil {
+		return nil
+	}
+	return b
+}
+
+const (
+	stmtBegin = iota
+	stmtCommit
+	stmtRollback
+	stmtSavepoint
+	stmtRelease
+	stmtRollbackTo
+	stmtDataVersion
+	stmtCheckpoint
+	stmtTruncate
+
+	stmtEpochs
+	stmtProject
+	stmtAddProject
+	stmtSession
+	stmtHead
+	stmtAddSession
+	stmtSetStatus
+	stmtSetIndex
+	stmtAddRecord
+	stmtBlob
+	stmtAddBlob
+	stmtNameBlob
+	stmtBlobsBefore
+	stmtEraseBefore
+	stmtBlobNamed
+	stmtUnnameBlob
+	stmtUnnamedSince
+	stmtDeleteBlob
+
+	stmtLease
+	stmtSetLease
+	stmtRenew
+	stmtReleaseLeases
+
+	stmtAgentVersion
+	stmtAddAgent
+	stmtSetAgent
+	stmtDeleteAgent
+
+	stmtPing
+	stmtCount
+)
+
+// statements are all that is ever written.
+var statements = [stmtCount]string{
+	stmtBegin:       "BEGIN IMMEDIATE",
+	stmtCommit:      "COMMIT",
+	stmtRollback:    "ROLLBACK",
+	stmtSavepoint:   "SAVEPOINT one",
+	stmtRelease:     "RELEASE one",
+	stmtRollbackTo:  "ROLLBACK TO one",
+	stmtDataVersion: "PRAGMA data_version",
+	stmtCheckpoint:  "PRAGMA wal_checkpoint(PASSIVE)",
+	stmtTruncate:    "PRAGMA wal_checkpoint(TRUNCATE)",
+
+	stmtEpochs:     "SELECT shard, epoch FROM leases",
+	stmtProject:    "SELECT num FROM projects WHERE id = ?",
+	stmtAddProject: "INSERT INTO projects (id) VALUES (?)",
+	stmtSession:    "SELECT num FROM sessions WHERE project = ? AND id = ?",
+	stmtHead:       "SELECT seq FROM records WHERE session = ? ORDER BY seq DESC LIMIT 1",
+	stmtAddSession: "INSERT INTO sessions (project, id, shard) VALUES (?, ?, ?)",
+	stmtSetStatus:  "UPDATE sessions SET status = ?, metadata = ?, updated_at = ? WHERE num = ?",
+	stmtSetIndex: `UPDATE sessions SET status = ?, metadata = ?, updated_at = ?, agent_id = ?, created_at = ?, wake_at = ?, deleted = ?
+		WHERE num = ?`,
+	stmtAddRecord: "INSERT INTO records (session, seq, time, kind, version, salt, digest, hash, blob, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+
+	stmtBlob:        "SELECT id FROM blobs WHERE project = ? AND hash = ?",
+	stmtAddBlob:     "INSERT INTO blobs (project, hash, data) VALUES (?, ?, ?)",
+	stmtNameBlob:    "DELETE FROM unnamed_blobs WHERE blob = ?",
+	stmtBlobsBefore: "SELECT DISTINCT blob FROM records WHERE session = ? AND seq < ? AND blob IS NOT NULL",
+	stmtEraseBefore: "UPDATE records SET data = NULL, salt = NULL, blob = NULL WHERE session = ? AND seq < ? AND salt IS NOT NULL",
+	stmtBlobNamed:   "SELECT 1 FROM records WHERE blob = ? LIMIT 1",
+	stmtUnnameBlob:  "INSERT OR REPLACE INTO unnamed_blobs (blob, since) VALUES (?, ?)",
+	// A blob is deleted with the row that says that nothing names it.
+	stmtUnnamedSince: "SELECT blob FROM unnamed_blobs WHERE since <= ? LIMIT ?",
+	stmtDeleteBlob:   "DELETE FROM blobs WHERE id = ?",
+
+	stmtLease: "SELECT owner, epoch, expires_at FROM leases WHERE shard = ?",
+	stmtSetLease: `INSERT INTO leases (shard, owner, epoch, expires_at) VALUES (?, ?, ?, ?)
+		ON CONFLICT (shard) DO UPDATE SET owner = excluded.owner, epoch = excluded.epoch, expires_at = excluded.expires_at`,
+	stmtRenew:         "UPDATE leases SET expires_at = ? WHERE owner = ?",
+	stmtReleaseLeases: "UPDATE leases SET owner = '', expires_at = 0 WHERE owner = ?",
+
+	stmtAgentVersion: "SELECT version FROM agents WHERE project = ? AND id = ?",
+	stmtAddAgent:     "INSERT INTO agents (project, id, version, created_at, updated_at, data) VALUES (?, ?, ?, ?, ?, ?)",
+	stmtSetAgent:     "UPDATE agents SET version = ?, created_at = ?, updated_at = ?, data = ? WHERE project = ? AND id = ?",
+	stmtDeleteAgent:  "DELETE FROM agents WHERE project = ? AND id = ?",
+
+	stmtPing: "INSERT OR REPLACE INTO pings (id, at) VALUES (1, ?)",
+}
