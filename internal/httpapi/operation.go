@@ -1,0 +1,184 @@
+package httpapi
+
+import (
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Operation is a method on a path.
+type Operation struct {
+	Method  string
+	Path    string // with {names} for its parts
+	ID      string // of the operation in the OpenAPI document
+	Summary string
+	Query   []Param
+	Body    any // zero value of the body's type; nil where there is none
+	Result  any // zero value of the result's type; nil where the body is empty
+	Status  int // of success; 0 is 200
+	// Stream is set where the answer is, or may be, a stream of events.
+	Stream bool
+	// Do performs the operation. Its result is written as JSON, unless it is a
+	// Stream, which writes itself.
+	Do func(c *Call) (any, error)
+}
+
+// Param is a parameter of a query.
+type Param struct {
+	Name string // with [] at its end, a map
+	Doc  string
+	Type string // "integer", or else a string
+}
+
+// Stream is a result that writes itself as server-sent events.
+type Stream func(w *EventWriter)
+
+// PageParams are the parameters of a paginated list.
+func PageParams() []Param {
+	return []Param{
+		{Name: "after", Doc: "Return what comes after the resource with this id."},
+		{Name: "limit", Doc: "How many to return, from 1 to 100. Defaults to 20.", Type: huma.TypeInteger},
+		{Name: "order", Doc: "asc or desc, by time of creation. Defaults to desc."},
+	}
+}
+
+// Register adds an operation to the server and to its document.
+func (s *Server) Register(op Operation) {
+	if op.Status == 0 {
+		op.Status = http.StatusOK
+	}
+	if op.Body != nil {
+		t := reflect.TypeOf(op.Body)
+		s.bodies[t] = s.registry.Schema(t, true, op.ID+"Body")
+	}
+	s.document.AddOperation(s.describe(&op))
+	s.handle(op.Method+" "+op.Path, func(c *Call) {
+		if err := c.checkQuery(op.Query); err != nil {
+			c.Fail(err)
+			return
+		}
+		result, err := op.Do(c)
+		switch stream, isStream := result.(Stream); {
+		case err != nil:
+			c.Fail(err)
+		case isStream:
+			c.stream(stream)
+		case result == nil:
+			c.w.WriteHeader(op.Status)
+		default:
+			c.write(op.Status, result)
+		}
+	})
+}
+
+func (s *Server) handle(pattern string, fn func(*Call)) {
+	s.mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) {
+		c := r.Context().Value(callKey{}).(*Call)
+		c.Request = r
+		fn(c)
+	})
+}
+
+// own registers the paths of the server itself.
+func (s *Server) own() {
+	s.handle("GET /metrics", func(c *Call) { s.metrics.handler().ServeHTTP(c.w, c.Request) })
+	s.handle("GET /openapi.json", func(c *Call) {
+		spec, err := s.spec()
+		if err != nil {
+			c.Fail(err)
+			return
+		}
+		c.w.Header().Set("Content-Type", "application/json")
+		c.w.Write(spec) //nolint:errcheck // the client is gone
+	})
+	s.Register(Operation{
+		Method: "GET", Path: "/healthz", ID: "health", Summary: "Whether the process answers", Result: Health{},
+		Do: func(*Call) (any, error) { return Health{Status: "ok"}, nil },
+	})
+	s.Register(Operation{
+		Method: "GET", Path: "/readyz", ID: "ready", Summary: "Whether requests can be served", Result: Health{},
+		Do: func(c *Call) (any, error) {
+			if s.cfg.Ready != nil {
+				if err := s.cfg.Ready(c.Context()); err != nil {
+					return nil, &Error{Status: http.StatusServiceUnavailable, Code: "not_ready", RetryAfter: retrySoon, Message: "Not ready: " + err.Error()}
+				}
+			}
+			return Health{Status: "ok"}, nil
+		},
+	})
+}
+
+// Health is the answer of /healthz and /readyz.
+type Health struct {
+	Status string `json:"status" enum:"ok"`
+}
+
+func newDocument(version string, registry huma.Registry) *huma.OpenAPI {
+	return &huma.OpenAPI{
+		OpenAPI: "3.1.0",
+		Info: &huma.Info{
+			Title: "Stayd", Version: version,
+			Description: "A stateful runtime for AI agents. Paths under /v1/agents follow the OpenAI Agents API.",
+		},
+		Components: &huma.Components{
+			Schemas:         registry,
+			SecuritySchemes: map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer"}},
+		},
+		Security: []map[string][]string{{"bearer": {}}, {}},
+	}
+}
+
+// describe is the operation in the document.
+func (s *Server) describe(op *Operation) *huma.Operation {
+	d := &huma.Operation{Method: op.Method, Path: op.Path, OperationID: op.ID, Summary: op.Summary, Responses: map[string]*huma.Response{}}
+	for part := range strings.SplitSeq(op.Path, "/") {
+		if name, ok := strings.CutPrefix(part, "{"); ok {
+			d.Parameters = append(d.Parameters, &huma.Param{
+				Name: strings.TrimSuffix(name, "}"), In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString},
+			})
+		}
+	}
+	for _, p := range op.Query {
+		d.Parameters = append(d.Parameters, p.describe())
+	}
+	if op.Method != http.MethodGet {
+		d.Parameters = append(d.Parameters, &huma.Param{
+			Name: "Idempotency-Key", In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+			Description: "A request that is repeated with the same key is done once.",
+		})
+	}
+	if op.Body != nil {
+		d.RequestBody = &huma.RequestBody{Required: true, Content: jsonContent(s.bodies[reflect.TypeOf(op.Body)])}
+	}
+	success := &huma.Response{Description: http.StatusText(op.Status), Content: map[string]*huma.MediaType{}}
+	if op.Result != nil {
+		success.Content = jsonContent(s.registry.Schema(reflect.TypeOf(op.Result), true, op.ID+"Result"))
+	}
+	if op.Stream {
+		success.Content["text/event-stream"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+	}
+	d.Responses[strconv.Itoa(op.Status)] = success
+	d.Responses["default"] = &huma.Response{
+		Description: "An error", Content: jsonContent(s.registry.Schema(reflect.TypeFor[envelope](), true, "Error")),
+	}
+	return d
+}
+
+func jsonContent(schema *huma.Schema) map[string]*huma.MediaType {
+	return map[string]*huma.MediaType{"application/json": {Schema: schema}}
+}
+
+func (p Param) describe() *huma.Param {
+	d := &huma.Param{Name: p.Name, In: "query", Description: p.Doc, Schema: &huma.Schema{Type: huma.TypeString}}
+	if p.Type != "" {
+		d.Schema.Type = p.Type
+	}
+	if name, isMap := strings.CutSuffix(p.Name, "[]"); isMap {
+		d.Name, d.Style = name, "deepObject"
+		d.Schema = &huma.Schema{Type: huma.TypeObject, AdditionalProperties: &huma.Schema{Type: huma.TypeString}}
+	}
+	return d
+}
