@@ -79,7 +79,7 @@ func classify(status int, d Detail) (code string, retry bool) {
 		return ContextLengthExceeded, false
 	case has("resource_unavailable") && status == http.StatusTooManyRequests && strings.Contains(msg, "flex"):
 		return FlexUnavailable, true
-	case has("rate_limit", "throttling", "too_many_requests"):
+	case has("rate_limit", "throttling", "too_many_requests", "servicequotaexceeded"):
 		return RateLimitExceeded, true
 	case has("overloaded", "serviceunavailable", "service_unavailable", "modelnotready"):
 		return ServerOverloaded, true
@@ -112,7 +112,8 @@ func ofStatus(status int) (code string, retry bool) {
 		return AuthenticationError, false
 	case http.StatusNotFound, http.StatusGone:
 		return ResourceNotFound, false
-	case http.StatusConflict, http.StatusTooEarly:
+	case http.StatusConflict, http.StatusTooEarly, http.StatusFailedDependency:
+		// 424 is Bedrock's, for a model that failed.
 		return ServerError, true
 	}
 	if status >= 500 {

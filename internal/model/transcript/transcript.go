@@ -238,3 +238,33 @@ func object(key, text string) json.RawMessage {
 	b.WriteByte('}')
 	return b.Bytes()
 }
+
+// SafeCallID returns the call id where it has only letters, digits, _ and -, and
+// is no longer than limit bytes; else an id made from it that keeps to that. A
+// call and its output get the same one.
+func SafeCallID(id string, limit int) string {
+	ok := id != "" && len(id) <= limit
+	for i := 0; ok && i < len(id); i++ {
+		c := id[i]
+		ok = c == '_' || c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+	}
+	if ok {
+		return id
+	}
+	return event.DeriveID("call", id)
+}
+
+// Called returns the names of the functions that were called, each once, in
+// order. Providers that want every called tool to be declared are given them
+// where a request has no tools of its own.
+func Called(items []*event.Item) []string {
+	var names []string
+	seen := map[string]bool{}
+	for _, item := range items {
+		if item.Type == event.ItemFunctionCall && !seen[item.Name] {
+			seen[item.Name] = true
+			names = append(names, item.Name)
+		}
+	}
+	return names
+}
