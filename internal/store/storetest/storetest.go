@@ -4,6 +4,7 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -201,10 +202,16 @@ func verify(tb testing.TB, records []event.Record) {
 	}
 }
 
+// wholeBytes compares data at once and not byte by byte, which takes seconds for
+// a few MiB.
+var wholeBytes = cmp.FilterValues(
+	func(a, b []byte) bool { return len(a) > 0 || len(b) > 0 },
+	cmp.Comparer(bytes.Equal))
+
 // same compares with times by instant, and an empty list as none.
 func (f *fixture) same(what string, got, want any) {
 	f.Helper()
-	if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
+	if d := cmp.Diff(want, got, cmpopts.EquateEmpty(), wholeBytes); d != "" {
 		f.Errorf("%s differs (-want +got):\n%.4000s", what, d)
 	}
 }
