@@ -5,6 +5,8 @@
 package session
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/stayd/stayd/internal/event"
@@ -186,6 +188,20 @@ func New(id string) *State {
 		effects: map[string]int{},
 		turns:   map[string]int{},
 	}
+}
+
+// Clone returns a state that Fold can take further while s stays as it is. The two
+// share what is never changed in place.
+func (s *State) Clone() *State {
+	c := *s
+	c.Turns = make([]*Turn, len(s.Turns))
+	for i := range s.Turns {
+		t := *s.Turns[i]
+		c.Turns[i] = &t
+	}
+	c.Items, c.Effects, c.Servers = slices.Clone(s.Items), slices.Clone(s.Effects), maps.Clone(s.Servers)
+	c.keys, c.items, c.effects, c.turns = maps.Clone(s.keys), maps.Clone(s.items), maps.Clone(s.effects), maps.Clone(s.turns)
+	return &c
 }
 
 // Current returns the turn that runs or waits, or nil.
