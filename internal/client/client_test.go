@@ -1,0 +1,125 @@
+package client_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stayd/stayd/internal/client"
+)
+
+func TestEmbeddedAnswer(t *testing.T) {
+	c := client.Embed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Errorf("body: %v", err)
+		}
+		if got := r.Header.Get("Authorization"); got != "Bearer secret" {
+			t.Errorf("authorization %q", got)
+		}
+		fmt.Fprintf(w, `{"said":"%s %s?%s %s"}`, r.Method, r.URL.Path, r.URL.RawQuery, strings.ReplaceAll(string(body), `"`, "'"))
+	}), "secret")
+	var out struct{ Said string }
+	if err := c.Do(t.Context(), "POST", "/v1/thing?x=1", map[string]int{"n": 3}, &out); err != nil {
+		t.Fatal(err)
+	}
+	if want := "POST /v1/thing?x=1 {'n':3}"; out.Said != want {
+		t.Errorf("said %q, want %q", out.Said, want)
+	}
+}
+
+func TestEmbeddedStreamComesPieceByPieceAndEndsWithTheReader(t *testing.T) {
+	next, ended := make(chan struct{}), make(chan struct{})
+	c := client.Embed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(ended)
+		fmt.Fprintln(w, "one")
+		w.(http.Flusher).Flush()
+		<-next
+		fmt.Fprintln(w, "two")
+		<-r.Context().Done()
+	}), "")
+	ctx, cancel := context.WithCancel(t.Context())
+	body, err := c.Stream(ctx, "GET", "/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(body)
+	lines.Scan()
+	if lines.Text() != "one" {
+		t.Fatalf("first line %q", lines.Text())
+	}
+	close(next)
+	lines.Scan()
+	if lines.Text() != "two" {
+		t.Fatalf("second line %q", lines.Text())
+	}
+	cancel()
+	<-ended
+}
+
+func TestErrors(t *testing.T) {
+	c := client.Embed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/refused":
+			w.WriteHeader(409)
+			io.WriteString(w, `{"error":{"type":"invalid_request_error","code":"busy","message":"The session is busy.","param":null}}`)
+		case "/odd":
+			w.WriteHeader(502)
+			io.WriteString(w, "<html>")
+		case "/panic":
+			panic("lost")
+		}
+	}), "")
+	for _, tc := range []struct {
+		path, want string
+		status     int
+	}{
+		{"/refused", "The session is busy.", 409},
+		{"/odd", "the server answered with status 502", 502},
+	} {
+		err := c.Do(t.Context(), "GET", tc.path, nil, nil)
+		if client.Message(err) != tc.want || client.Status(err) != tc.status {
+			t.Errorf("%s: %q with status %d, want %q with %d", tc.path, client.Message(err), client.Status(err), tc.want, tc.status)
+		}
+	}
+	if err := c.Do(t.Context(), "GET", "/panic", nil, nil); err == nil || !strings.Contains(err.Error(), "the runtime failed at GET /panic: lost") {
+		t.Errorf("panic: %v", err)
+	}
+}
+
+func TestEmbeddedRequestEndsWithItsContext(t *testing.T) {
+	c := client.Embed(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), "")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.Do(ctx, "GET", "/", nil, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want context.Canceled", err)
+	}
+}
+
+func TestClosingTheBodyEndsTheHandler(t *testing.T) {
+	ended := make(chan struct{})
+	c := client.Embed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(ended)
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}), "")
+	body, err := c.Stream(t.Context(), "GET", "/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body.Close()
+	<-ended
+}
+
+func TestDialRefusesWhatIsNoURL(t *testing.T) {
+	for _, base := range []string{"", "localhost:8080", "ftp://x", "http://"} {
+		if _, err := client.Dial(base, ""); err == nil {
+			t.Errorf("Dial(%q) has no error", base)
+		}
+	}
+}
