@@ -93,7 +93,7 @@ func listModels(ctx context.Context, baseURL string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list models: %w", err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }() // it was only read
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("list models: %s", resp.Status)
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -278,6 +280,22 @@ func TestExample(t *testing.T) {
 	}
 }
 
+// TestDocumentation reads every example of the page on models.
+func TestDocumentation(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "models.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(page), "```yaml\n")[1:]
+	if len(blocks) == 0 {
+		t.Fatal("the page has no examples")
+	}
+	for _, block := range blocks {
+		text, _, _ := strings.Cut(block, "```")
+		newRouter(t, keys, text)
+	}
+}
+
 func TestFirstAvailable(t *testing.T) {
 	listing := func(body string, status int) string {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -285,7 +303,9 @@ func TestFirstAvailable(t *testing.T) {
 				t.Errorf("asked for %s", r.URL.Path)
 			}
 			w.WriteHeader(status)
-			fmt.Fprint(w, body)
+			if _, err := io.WriteString(w, body); err != nil {
+				t.Error(err)
+			}
 		}))
 		t.Cleanup(s.Close)
 		return s.URL + "/v1"

@@ -127,3 +127,21 @@ func TestExamples(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDocumentation reads every example of the page on scripts.
+func TestDocumentation(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "scripts.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(page), "```yaml\n")[1:]
+	if len(blocks) == 0 {
+		t.Fatal("the page has no examples")
+	}
+	for _, block := range blocks {
+		text, _, _ := strings.Cut(block, "```")
+		if _, err := script.Parse("example", []byte(text)); err != nil {
+			t.Errorf("%v in\n%s", err, text)
+		}
+	}
+}

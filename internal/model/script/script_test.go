@@ -120,10 +120,14 @@ steps:
 		req  *model.Request
 		want string
 	}{
-		{"calls", request(user("what is the weather in Oslo?")),
-			`<A lookup is needed.> | I look. | get_weather({"city":"Oslo","days":2,"exact":1.50,"deep":[true,null,{"a":"what is the weather in Oslo?"}]}) | get_time({})`},
-		{"values of the output that the condition chose", after(output("c1", `{"now":{"celsius":4.50},"days":["wet","dry"]}`), output("c2", "noon")),
-			"It is 4.50 degrees; call 1 of 1, dry."},
+		{
+			"calls", request(user("what is the weather in Oslo?")),
+			`<A lookup is needed.> | I look. | get_weather({"city":"Oslo","days":2,"exact":1.50,"deep":[true,null,{"a":"what is the weather in Oslo?"}]}) | get_time({})`,
+		},
+		{
+			"values of the output that the condition chose", after(output("c1", `{"now":{"celsius":4.50},"days":["wet","dry"]}`), output("c2", "noon")),
+			"It is 4.50 degrees; call 1 of 1, dry.",
+		},
 		{"an unknown outcome", after(failed("c1", "outcome unknown"), output("c2", "noon")), "I do not know whether the lookup took place."},
 		{"a failure of another tool", after(output("c1", `{}`), failed("c2", "broken clock")), "It failed: broken clock"},
 		{"regular expression", request(user("hello"), assistant("hi"), user("bye now")), "Goodbye."},
@@ -214,10 +218,17 @@ steps:
 	}
 	busy := "server_overloaded busy 529 true 2s"
 	for i, tc := range []struct{ text, effect, want string }{
-		{"flaky", "a", busy}, {"flaky", "b", busy}, {"flaky", "a", busy}, {"flaky", "a", "at last"}, {"flaky", "a", "at last"},
-		{"flaky", "b", busy}, {"flaky", "b", "at last"},
-		{"falls through", "c", "rate_limit_exceeded the script says so 0 true 0s"}, {"falls through", "c", "from the next step"},
-		{"dead", "d", "authentication_error no 0 false 0s"}, {"dead", "d", "authentication_error no 0 false 0s"},
+		{"flaky", "a", busy},
+		{"flaky", "b", busy},
+		{"flaky", "a", busy},
+		{"flaky", "a", "at last"},
+		{"flaky", "a", "at last"},
+		{"flaky", "b", busy},
+		{"flaky", "b", "at last"},
+		{"falls through", "c", "rate_limit_exceeded the script says so 0 true 0s"},
+		{"falls through", "c", "from the next step"},
+		{"dead", "d", "authentication_error no 0 false 0s"},
+		{"dead", "d", "authentication_error no 0 false 0s"},
 	} {
 		if got := attempt(tc.text, tc.effect); got != tc.want {
 			t.Errorf("attempt %d (%s, %s): got %q, want %q", i, tc.text, tc.effect, got, tc.want)
