@@ -1,0 +1,241 @@
+// Package workspace is the folder in which an agent works, and the file tools
+// that act in it. It owns the layout below the folder that a session is given:
+//
+//	workspace/  what the agent sees as /workspace
+//	state/      what the runtime knows of it, which the agent never sees
+//
+// No path that an agent names, and no link that it makes, leads out of
+// workspace/. The package runs no code.
+package workspace
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/stayd/stayd/internal/environment"
+)
+
+// Folders below the session's folder.
+const (
+	workspaceDir = "workspace"
+	stateDir     = "state"
+)
+
+// Folders and files below state/.
+const (
+	tmpDir     = "tmp"
+	editsDir   = "edits"
+	effectsDir = "effects"
+	seedDir    = "seed"
+)
+
+// Workspace is a session's folder. It is safe for use by many goroutines.
+type Workspace struct {
+	dir   string   // the workspace on this machine
+	state string   // the state folder on this machine
+	root  *os.Root // of the workspace
+
+	// mu orders what changes the workspace, so that an edit is made to what was
+	// read, and changes that belong together are not mixed with others.
+	mu sync.Mutex
+	// running has room for one program that stages changes.
+	running chan struct{}
+}
+
+// Open opens the workspace of a session, and makes it where it is not there
+// yet. What was decided before a crash and not fully in place is put in place
+// first.
+func Open(spec environment.Spec) (*Workspace, error) {
+	w := &Workspace{
+		dir:     filepath.Join(spec.Dir, workspaceDir),
+		state:   filepath.Join(spec.Dir, stateDir),
+		running: make(chan struct{}, 1),
+	}
+	for _, d := range []string{w.dir, filepath.Join(w.state, editsDir), filepath.Join(w.state, effectsDir)} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, fmt.Errorf("make the workspace: %w", err)
+		}
+	}
+	// What is in tmp was never in place: a crash left it.
+	tmp := filepath.Join(w.state, tmpDir)
+	if err := os.RemoveAll(tmp); err != nil {
+		return nil, fmt.Errorf("clear the workspace's temporary files: %w", err)
+	}
+	if err := os.Mkdir(tmp, 0o700); err != nil {
+		return nil, fmt.Errorf("make the workspace: %w", err)
+	}
+	root, err := os.OpenRoot(w.dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the workspace: %w", err)
+	}
+	w.root = root
+	if err := w.seed(spec); err != nil {
+		root.Close() //nolint:errcheck // the error that matters is the first
+		return nil, err
+	}
+	if err := w.finish(); err != nil {
+		root.Close() //nolint:errcheck // the error that matters is the first
+		return nil, err
+	}
+	return w, nil
+}
+
+// Dir is the workspace's folder on this machine.
+func (w *Workspace) Dir() string { return w.dir }
+
+// Close releases the folder. Nothing is lost by it.
+func (w *Workspace) Close() error { return w.root.Close() }
+
+// pathError is an error that may be told to the agent.
+type pathError struct{ msg string }
+
+func (e *pathError) Error() string { return e.msg }
+
+func pathErrorf(format string, args ...any) error {
+	return &pathError{fmt.Sprintf(format, args...)}
+}
+
+// Rel returns the path below the workspace that the agent means by p: an
+// absolute path below /workspace, or a relative one. The workspace itself is
+// ".". The error may be shown to the agent.
+func Rel(p string) (string, error) {
+	if strings.ContainsRune(p, 0) {
+		return "", pathErrorf("the path %q holds a NUL", p)
+	}
+	abs := p
+	if !path.IsAbs(p) {
+		abs = path.Join(environment.Workspace, p)
+	}
+	abs = path.Clean(abs)
+	if abs == environment.Workspace {
+		return ".", nil
+	}
+	rel, ok := strings.CutPrefix(abs, environment.Workspace+"/")
+	if !ok {
+		return "", pathErrorf("%s is outside of %s", p, environment.Workspace)
+	}
+	return rel, nil
+}
+
+// Shown is the path of rel as the agent sees it.
+func Shown(rel string) string { return path.Join(environment.Workspace, rel) }
+
+// maxLinks is how many links one path may go through.
+const maxLinks = 40
+
+// resolve follows the links in rel, as the agent sees them: an absolute target
+// is below /workspace or leads nowhere. Names that do not exist are left as they
+// are. What it returns is opened through the root, which stays confined whatever
+// changes in between.
+func (w *Workspace) resolve(rel string) (string, error) {
+	return resolve(rel, true, w.root.Readlink)
+}
+
+// resolve follows the last name, too, where follow is set.
+func resolve(rel string, follow bool, readlink func(string) (string, error)) (string, error) {
+	done, rest := ".", strings.Split(rel, "/")
+	for links := 0; len(rest) > 0; {
+		name := rest[0]
+		rest = rest[1:]
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			if done == "." {
+				return "", pathErrorf("%s leads out of %s", rel, environment.Workspace)
+			}
+			done = path.Dir(done)
+			continue
+		}
+		next := path.Join(done, name)
+		if len(rest) == 0 && !follow {
+			return next, nil
+		}
+		target, err := readlink(next)
+		if err != nil { // not a link, or nothing: the one who opens it will see
+			done = next
+			continue
+		}
+		if links++; links > maxLinks {
+			return "", pathErrorf("%s goes through too many links", rel)
+		}
+		if path.IsAbs(target) {
+			if target, err = Rel(target); err != nil {
+				return "", pathErrorf("%s is a link that leads out of %s", Shown(next), environment.Workspace)
+			}
+			done = "."
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return done, nil
+}
+
+// locate is Rel and resolve.
+func (w *Workspace) locate(p string) (string, error) {
+	rel, err := Rel(p)
+	if err != nil {
+		return "", err
+	}
+	return w.resolve(rel)
+}
+
+// open opens a regular file for reading. Waiting for the other end of a pipe is
+// what O_NONBLOCK prevents.
+func (w *Workspace) open(rel string) (*os.File, fs.FileInfo, error) {
+	f, err := w.root.OpenFile(rel, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = pathErrorf("%s is a folder", Shown(rel))
+	} else if err == nil && !info.Mode().IsRegular() {
+		err = pathErrorf("%s is not a regular file", Shown(rel))
+	}
+	if err != nil {
+		f.Close() //nolint:errcheck // it was only read
+		return nil, nil, err
+	}
+	return f, info, nil
+}
+
+// explain says what went wrong with p in words for the agent, without a path of
+// this machine. It reports false for an error that is not the agent's.
+func explain(p string, err error) (string, bool) {
+	var pe *pathError
+	switch {
+	case errors.As(err, &pe):
+		return pe.msg, true
+	case errors.Is(err, fs.ErrNotExist):
+		return p + " does not exist", true
+	case errors.Is(err, fs.ErrPermission):
+		return p + " may not be opened", true
+	case errors.Is(err, syscall.ENOTDIR):
+		return p + ": a part of the path is not a folder", true
+	case errors.Is(err, syscall.EISDIR):
+		return p + " is a folder", true
+	case errors.Is(err, syscall.ENAMETOOLONG):
+		return "the path is too long", true
+	case errors.Is(err, syscall.ENXIO), errors.Is(err, syscall.ELOOP):
+		return p + " is not a regular file", true
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "there is no space left", true
+	case isEscape(err):
+		return p + " leads out of " + environment.Workspace, true
+	}
+	return "", false
+}
+
+// isEscape reports whether os.Root refused a path. It has no exported error for
+// it.
+func isEscape(err error) bool {
+	var pe *fs.PathError
+	return errors.As(err, &pe) && pe.Err.Error() == "path escapes from parent"
+}
