@@ -1,0 +1,132 @@
+package agents
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/httpapi"
+	"github.com/stayd/stayd/internal/session"
+)
+
+// unservedTools are types of tools of the API that are not served, and why.
+var unservedTools = map[string]string{
+	"web_search":     "Web search is not served yet. Give the agent an MCP server that searches.",
+	"computer_use":   "Computer use is not served yet.",
+	"automations":    "Automations are not served yet. The timer tool lets an agent wait for a time.",
+	"tool_search":    "Tool search is not served yet. All tools are shown to the model.",
+	programmaticTool: "Calling tools from code is not served yet. Leave this tool out, or set enabled to false.",
+}
+
+const programmaticTool = "programmatic_tool_calling"
+
+// tool makes one tool of the agent, or none where it says that it is not wanted.
+func (a *api) tool(b *toolBody, path string) (*event.Tool, error) {
+	if b.Type == programmaticTool && b.Enabled != nil && !*b.Enabled {
+		return nil, nil
+	}
+	if why, unserved := unservedTools[b.Type]; unserved {
+		return nil, httpapi.Unsupported(path+".type", why)
+	}
+	switch b.Type {
+	case event.ToolTimer:
+		return &event.Tool{Type: event.ToolTimer}, nil
+	case event.ToolFunction:
+		return functionOf(b, path)
+	}
+	return a.mcp(b, path)
+}
+
+func functionOf(b *toolBody, path string) (*event.Tool, error) {
+	if b.DeferLoading {
+		return nil, httpapi.Unsupported(path+".defer_loading", "Deferred loading is not served yet. Leave it out, or set it to false.")
+	}
+	if !httpapi.ValidName(b.Name) {
+		return nil, httpapi.Invalid(path+".name", fmt.Sprintf("Invalid '%s.name': a function is named by 1 to 64 of the characters A-Z, a-z, 0-9, '_' and '-'.", path))
+	}
+	return &event.Tool{Type: event.ToolFunction, Name: b.Name, Description: b.Description, Parameters: compact(b.Parameters)}, nil
+}
+
+func (a *api) mcp(b *toolBody, path string) (*event.Tool, error) {
+	switch {
+	case !httpapi.ValidName(b.ServerLabel):
+		return nil, httpapi.Invalid(path+".server_label", fmt.Sprintf("Invalid '%s.server_label': a server is labelled by 1 to 64 of the characters A-Z, a-z, 0-9, '_' and '-'.", path))
+	case b.ServerLabel == event.EnvironmentLabel, b.ServerLabel == session.TimerLabel:
+		return nil, httpapi.Invalid(path+".server_label", fmt.Sprintf("The label '%s' is taken by the runtime's own tools. Choose another.", b.ServerLabel))
+	case b.CredentialID != "":
+		return nil, httpapi.Unsupported(path+".credential_id", "Vault credentials are not served yet. Leave credential_id out.")
+	case b.ConnectionOrigin == "environment":
+		return nil, httpapi.Unsupported(path+".connection_origin", "MCP servers are reached from the runtime itself. Leave connection_origin out, or set it to service.")
+	}
+	transport, err := a.transport(&b.Transport, path+".transport")
+	if err != nil {
+		return nil, err
+	}
+	tool := &event.Tool{
+		Type: event.ToolMCP, ServerLabel: b.ServerLabel, Transport: transport, AllowedTools: b.AllowedTools,
+		Required: b.Required, RequestMetadata: compact(b.RequestMetadata),
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.Effects)) {
+		e := b.Effects[name]
+		if tool.Effects == nil {
+			tool.Effects = map[string]event.EffectPolicy{}
+		}
+		if e.Class == string(event.Reconcilable) && e.Lookup == "" {
+			return nil, httpapi.Invalid(path+".effects."+name+".lookup", "A reconcilable tool needs a lookup: the name of the server's tool that says what became of an effect id.")
+		}
+		if e.Approval == "never" {
+			e.Approval = ""
+		}
+		tool.Effects[name] = event.EffectPolicy{
+			Class: event.Class(e.Class), Lookup: e.Lookup, OnUnknown: e.OnUnknown, Approval: e.Approval, TimeoutSeconds: e.TimeoutSeconds,
+		}
+	}
+	return tool, nil
+}
+
+func (a *api) transport(b *transportBody, path string) (*event.Transport, error) {
+	if b.Type == transportStdio {
+		if b.Command == "" {
+			return nil, httpapi.Invalid(path+".command", "Name the command that starts the MCP server.")
+		}
+		if !a.AllowStdio(b.Command) {
+			return nil, httpapi.Unsupported(path+".command",
+				fmt.Sprintf("This server does not start '%s' as an MCP server. Its operator can allow it with --allow-stdio-mcp.", b.Command))
+		}
+		return &event.Transport{Type: transportStdio, Command: b.Command, Args: b.Args, Cwd: b.Cwd, Env: b.Env, EnvVars: b.EnvVars}, nil
+	}
+	u, err := url.Parse(b.ServerURL)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, httpapi.Invalid(path+".server_url", fmt.Sprintf("Invalid '%s.server_url': expected a URL that begins with https:// or http://.", path))
+	}
+	if u.User != nil {
+		return nil, httpapi.Unsupported(path+".server_url", secretMessage("a URL with a password"))
+	}
+	if b.Authorization != "" {
+		return nil, httpapi.Unsupported(path+".authorization", secretMessage("authorization"))
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.Headers)) {
+		if secretHeader(name) {
+			return nil, httpapi.Unsupported(path+".headers."+name, secretMessage("the header "+name))
+		}
+	}
+	return &event.Transport{Type: transportHTTP, ServerURL: b.ServerURL, Headers: b.Headers}, nil
+}
+
+func secretMessage(what string) string {
+	return "Credentials do not belong in the session log, so " + what + " is not taken here."
+}
+
+// secretHeader reports whether a header looks as if its value were a secret.
+func secretHeader(name string) bool {
+	name = strings.ToLower(name)
+	for _, word := range []string{"auth", "cookie", "api-key", "apikey", "api_key", "token", "secret", "password", "credential", "signature"} {
+		if strings.Contains(name, word) {
+			return true
+		}
+	}
+	return false
+}

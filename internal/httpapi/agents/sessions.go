@@ -1,0 +1,387 @@
+package agents
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/httpapi"
+	"github.com/stayd/stayd/internal/journal"
+	"github.com/stayd/stayd/internal/session"
+	"github.com/stayd/stayd/internal/store"
+)
+
+const (
+	sessionsPath = "/v1/agents/sessions"
+	sessionPath  = sessionsPath + "/{session_id}"
+)
+
+func (a *api) sessionOperations() []httpapi.Operation {
+	filters := append(httpapi.PageParams(),
+		httpapi.Param{Name: "agent_id", Doc: "Only sessions of this agent."},
+		httpapi.Param{Name: "metadata[]", Doc: "Only sessions with all of these pairs, as metadata[key]=value."})
+	return []httpapi.Operation{
+		{Method: "POST", Path: sessionsPath, ID: "createSession", Summary: "Create a session", Body: createSession{}, Result: sessionObject{}, Stream: true, Do: a.createSession},
+		{Method: "GET", Path: sessionsPath, ID: "listSessions", Summary: "List sessions", Query: filters, Result: list[sessionObject]{}, Do: a.listSessions},
+		{Method: "GET", Path: sessionPath, ID: "getSession", Summary: "Get a session", Result: sessionObject{}, Do: a.getSession},
+		{Method: "POST", Path: sessionPath, ID: "updateSession", Summary: "Change a session", Body: updateSession{}, Result: sessionObject{}, Do: a.updateSession},
+		{Method: "DELETE", Path: sessionPath, ID: "deleteSession", Summary: "Delete a session and erase what it held", Result: deletedObject{}, Do: a.deleteSession},
+	}
+}
+
+// sessionError names the session that there is not.
+func sessionError(err error, id string) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return httpapi.NotFound("agent session", id)
+	}
+	return err
+}
+
+// newSession is a session that is about to be made.
+type newSession struct {
+	id      string
+	created *event.SessionCreated
+	turn    *event.TurnCreated // nil without an input
+}
+
+func (a *api) createSession(c *httpapi.Call) (any, error) {
+	var body createSession
+	if err := c.Decode(&body); err != nil {
+		return nil, err
+	}
+	in, err := c.Input()
+	if err != nil {
+		return nil, err
+	}
+	n, err := a.newSession(c, &body, in)
+	if err != nil {
+		return nil, err
+	}
+	var made sessionObject
+	err = a.Journal.Create(c.Context(), c.Project, n.id, func(tx *journal.Tx) error {
+		payloads := []event.Payload{n.created}
+		if n.turn != nil {
+			payloads = append(payloads, n.turn)
+		}
+		err := tx.Append(payloads...)
+		made = renderSession(tx.State)
+		return err
+	})
+	if errors.Is(err, store.ErrConflict) && in.Key != "" {
+		made, err = a.sessionBefore(c, n.id, in)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if body.Stream {
+		return a.follow(c.Context(), c.Project, n.id, "0")
+	}
+	return made, nil
+}
+
+// sessionBefore answers a repeated creation.
+func (a *api) sessionBefore(c *httpapi.Call, id string, in event.Input) (sessionObject, error) {
+	var made sessionObject
+	err := a.Journal.View(c.Context(), c.Project, id, func(s *session.State) error {
+		if s.Created != in {
+			return keyReused()
+		}
+		made = renderSession(s)
+		return nil
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return made, keyReused() // by a session that was deleted since
+	}
+	return made, err
+}
+
+func (a *api) newSession(c *httpapi.Call, body *createSession, in event.Input) (*newSession, error) {
+	n := &newSession{id: idFor("sess", in, c.Project)}
+	if err := unservedSession(body.VaultIDs, body.Review); err != nil {
+		return nil, err
+	}
+	env, err := a.environment(c.Context(), &body.Environment, n.id)
+	if err != nil {
+		return nil, err
+	}
+	agent, err := a.sessionAgent(c, body, n.id)
+	if err != nil {
+		return nil, err
+	}
+	pairs, err := metadata(body.Metadata, "metadata")
+	if err != nil {
+		return nil, err
+	}
+	n.created = &event.SessionCreated{
+		Input: in, Project: c.Project, Agent: *agent, Environment: env, Metadata: pairs, SpendLimit: spendLimit(body.SpendControl),
+	}
+	switch {
+	case !body.Input.set && env.Type == event.EnvironmentNone:
+		return nil, required("input", "when environment.type is 'none'")
+	case !body.Input.set && body.Stream:
+		return nil, required("input", "when stream is true")
+	case !body.Input.set:
+		return n, nil
+	}
+	turnID := event.DeriveID("turn", n.id, "first")
+	items, err := messages(body.Input.Messages, turnID, "input")
+	if err != nil {
+		return nil, err
+	}
+	n.turn = &event.TurnCreated{TurnID: turnID, Items: items}
+	return n, nil
+}
+
+func required(param, when string) error {
+	return &httpapi.Error{
+		Status: http.StatusBadRequest, Code: httpapi.CodeMissing, Param: param,
+		Message: fmt.Sprintf("Missing required parameter: '%s'. It is required %s.", param, when),
+	}
+}
+
+func unservedSession(vaults []string, review string) error {
+	switch {
+	case len(vaults) > 0:
+		return httpapi.Unsupported("vault_ids", "Vaults are not served yet. Leave vault_ids out.")
+	case review == "auto_review":
+		return httpapi.Unsupported("review", "Automatic review is not served yet. Leave review out, and let tools ask for approval by their effects.")
+	}
+	return nil
+}
+
+func spendLimit(o opt[spendBody]) *int64 {
+	if !o.Given() || !o.V.Limit.Given() {
+		return nil
+	}
+	return &o.V.Limit.V
+}
+
+// sessionAgent is the agent that the session begins with: a saved one with what
+// the request overrides, or one of the request's own.
+func (a *api) sessionAgent(c *httpapi.Call, body *createSession, sessionID string) (*event.Agent, error) {
+	agent := defaultAgent()
+	agent.ID = event.DeriveID("agent", sessionID)
+	switch {
+	case body.AgentID != "":
+		_, saved, err := a.savedAgent(c.Context(), c.Project, body.AgentID)
+		if err != nil {
+			return nil, err
+		}
+		agent = saved.Agent
+		if err := a.CheckModel(agent.Model); err != nil && !body.Agent.V.Model.Set {
+			return nil, httpapi.Invalid("agent_id", err.Error())
+		}
+	case !body.Agent.Given():
+		return nil, required("agent", "without 'agent_id'")
+	case !body.Agent.V.Model.Set:
+		return nil, required("agent.model", "without 'agent_id'")
+	}
+	if err := a.apply(&agent, &body.Agent.V, "agent."); err != nil {
+		return nil, err
+	}
+	a.resolve(&agent)
+	return &agent, nil
+}
+
+func (a *api) getSession(c *httpapi.Call) (any, error) {
+	return a.viewed(c.Context(), c.Project, c.Path("session_id"))
+}
+
+func (a *api) viewed(ctx context.Context, project, id string) (sessionObject, error) {
+	var found sessionObject
+	err := a.Journal.View(ctx, project, id, func(s *session.State) error {
+		found = renderSession(s)
+		return nil
+	})
+	return found, sessionError(err, id)
+}
+
+func (a *api) listSessions(c *httpapi.Call) (any, error) {
+	p, err := c.Pages()
+	if err != nil {
+		return nil, err
+	}
+	query := c.URL.Query()
+	q := store.SessionQuery{
+		Project: c.Project, AgentID: query.Get("agent_id"), Metadata: metadataFilter(query), After: p.After, Asc: p.Asc, Limit: p.Limit + 1,
+	}
+	rows, err := a.Store.Sessions(c.Context(), q)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, httpapi.Invalid("after", "No agent session found with id '"+p.After+"'.")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list sessions: %w", err)
+	}
+	more := len(rows) > p.Limit
+	rows = rows[:min(len(rows), p.Limit)]
+	found := make([]sessionObject, 0, len(rows))
+	for i := range rows {
+		o, err := a.viewed(c.Context(), c.Project, rows[i].Session)
+		switch {
+		case errors.Is(err, store.ErrCorrupt):
+			o = corruptSession(&rows[i])
+		case err != nil && isNotFound(err):
+			continue // deleted since
+		case err != nil:
+			return nil, err
+		}
+		found = append(found, o)
+	}
+	l := page(found, p.Limit, func(o *sessionObject) string { return o.ID })
+	l.HasMore = more
+	return l, nil
+}
+
+func isNotFound(err error) bool {
+	var e *httpapi.Error
+	return errors.As(err, &e) && e.Status == http.StatusNotFound
+}
+
+// corruptSession shows what the index still knows of a session whose log cannot
+// be read, so that the list with all the others can.
+func corruptSession(ix *store.Index) sessionObject {
+	agent := defaultAgent()
+	message := "The log of this session is corrupt. Verify it to see where."
+	return sessionObject{
+		ID: ix.Session, Object: "agent.session", CreatedAt: ix.CreatedAt.Unix(), LastActiveAt: ix.UpdatedAt.Unix(),
+		Agent: sessionAgent{ID: ix.AgentID, agentParts: renderParts(&agent)}, Environment: typeOnly{Type: event.EnvironmentNone},
+		Error: &message, Metadata: orEmpty(ix.Metadata), RequiredActions: []any{}, Status: "failed", VaultIDs: []string{},
+	}
+}
+
+func metadataFilter(query url.Values) map[string]string {
+	var pairs map[string]string
+	for name := range query {
+		key, ok := strings.CutPrefix(name, "metadata[")
+		if !ok {
+			continue
+		}
+		if pairs == nil {
+			pairs = map[string]string{}
+		}
+		pairs[strings.TrimSuffix(key, "]")] = query.Get(name)
+	}
+	return pairs
+}
+
+func (a *api) updateSession(c *httpapi.Call) (any, error) {
+	var body updateSession
+	if err := c.Decode(&body); err != nil {
+		return nil, err
+	}
+	in, err := c.Input()
+	if err != nil {
+		return nil, err
+	}
+	if err := unservedSession(nil, body.Review); err != nil {
+		return nil, err
+	}
+	pairs, err := metadata(body.Metadata, "metadata")
+	if err != nil {
+		return nil, err
+	}
+	id := c.Path("session_id")
+	var found sessionObject
+	err = a.Journal.Update(c.Context(), c.Project, id, func(tx *journal.Tx) error {
+		repeated, err := tx.State.Repeated(in)
+		if err != nil {
+			return err
+		}
+		if !repeated {
+			if err := a.change(tx, &body, pairs, in); err != nil {
+				return err
+			}
+		}
+		found = renderSession(tx.State)
+		return nil
+	})
+	if err != nil {
+		return nil, sessionError(err, id)
+	}
+	return found, nil
+}
+
+// change appends what the body changes, if anything.
+func (a *api) change(tx *journal.Tx, body *updateSession, pairs map[string]string, in event.Input) error {
+	p := event.SessionUpdated{Input: in}
+	if body.Agent.Given() {
+		agent := tx.State.Agent
+		if err := a.apply(&agent, &body.Agent.V, "agent."); err != nil {
+			return err
+		}
+		// A threshold that nobody chose follows the model.
+		before := &tx.State.Agent
+		if agent.Compaction.Threshold == a.CompactionThreshold(before.Model) {
+			agent.Compaction.Threshold = 0
+		}
+		a.resolve(&agent)
+		p.Agent = &agent
+	}
+	if body.Metadata.Set {
+		if pairs == nil {
+			pairs = map[string]string{}
+		}
+		p.Metadata = &pairs
+	}
+	if body.SpendControl.Set {
+		p.SpendLimit = &event.SpendLimit{Limit: spendLimit(body.SpendControl)}
+	}
+	if p.Agent == nil && p.Metadata == nil && p.SpendLimit == nil {
+		return nil
+	}
+	return tx.Append(&p)
+}
+
+func (a *api) deleteSession(c *httpapi.Call) (any, error) {
+	in, err := c.Input()
+	if err != nil {
+		return nil, err
+	}
+	id := c.Path("session_id")
+	err = a.Journal.Update(c.Context(), c.Project, id, func(tx *journal.Tx) error {
+		payloads, err := tx.State.Delete(in)
+		if err != nil {
+			return err
+		}
+		return tx.Append(payloads...)
+	})
+	if errors.Is(err, store.ErrNotFound) && in.Key != "" {
+		err = a.deletedBefore(c, id, in, err)
+	}
+	if err != nil {
+		return nil, sessionError(err, id)
+	}
+	return deletedObject{ID: id, Object: "agent.session.deleted", Deleted: true}, nil
+}
+
+// deletedBefore returns nil where the session's last record is the deletion that
+// the request asked for, or else the error.
+func (a *api) deletedBefore(c *httpapi.Call, id string, in event.Input, otherwise error) error {
+	last, err := a.lastRecord(c.Context(), c.Project, id)
+	if err != nil || last == nil {
+		return errors.Join(otherwise, err)
+	}
+	p, err := event.Decode(last)
+	if err != nil {
+		return err
+	}
+	if deleted, ok := p.(*event.SessionDeleted); ok && deleted.Input == in {
+		return nil
+	}
+	return otherwise
+}
+
+func (a *api) lastRecord(ctx context.Context, project, id string) (*event.Record, error) {
+	var last *event.Record
+	for after := int64(0); ; after = last.Seq {
+		records, err := a.Journal.Read(ctx, project, id, after, recordsPerRead)
+		if err != nil || len(records) == 0 {
+			return last, err
+		}
+		last = &records[len(records)-1]
+	}
+}
