@@ -123,3 +123,29 @@ func TestDialRefusesWhatIsNoURL(t *testing.T) {
 		}
 	}
 }
+
+func TestFollowKnowsItsPlace(t *testing.T) {
+	c := client.Embed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if got := r.URL.Path + " " + r.Header.Get("Last-Event-ID"); got != "/v1/agents/sessions/s_1/events 3.1" {
+			t.Errorf("asked for %q", got)
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, ": alive\n\nid: 4.0\nevent: agent.session.idle\ndata: {\"type\":\"agent.session.idle\",\"event_id\":\"evt_1\"}\n\nid: 5\n\n")
+	}), "")
+	events, err := c.Follow(t.Context(), "s_1", "3.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if events.Cursor() != "3.1" {
+		t.Errorf("cursor %q before the first event", events.Cursor())
+	}
+	if !events.Next() || events.Current().Type != "agent.session.idle" || events.Cursor() != "4.0" {
+		t.Fatalf("event %+v at %q: %v", events.Current().Type, events.Cursor(), events.Err())
+	}
+	if events.Next() || events.Err() != nil {
+		t.Errorf("the stream goes on, or failed: %v", events.Err())
+	}
+	if events.Cursor() != "5" {
+		t.Errorf("cursor %q at the end", events.Cursor())
+	}
+}
