@@ -45,8 +45,9 @@ type Config struct {
 
 // Provider is a model.Model over one region.
 type Provider struct {
-	key    string
-	client *bedrockruntime.Client
+	key         string
+	credentials *remembered // nil with an API key
+	client      *bedrockruntime.Client
 }
 
 var _ model.Model = (*Provider)(nil)
@@ -62,20 +63,27 @@ func New(c Config) (*Provider, error) {
 	case c.Credentials == nil && c.APIKey == "":
 		return nil, errors.New("bedrock: credentials or an API key are needed")
 	}
+	p := &Provider{key: c.APIKey}
 	opts := bedrockruntime.Options{
-		Region:      c.Region,
-		Credentials: c.Credentials,
-		HTTPClient:  c.Client,
-		Retryer:     aws.NopRetryer{},
+		Region:     c.Region,
+		HTTPClient: streamClient{c.Client},
+		Retryer:    aws.NopRetryer{},
+	}
+	if c.APIKey == "" {
+		p.credentials = &remembered{CredentialsProvider: c.Credentials}
+		opts.Credentials = p.credentials
 	}
 	if c.BaseURL != "" {
 		u, err := url.Parse(c.BaseURL)
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" {
 			return nil, errors.New("bedrock: the base URL must be an absolute http or https URL without a user or a query")
 		}
+		if u.Scheme == "http" && c.APIKey != "" {
+			return nil, errors.New("bedrock: an API key is sent over https only")
+		}
 		opts.BaseEndpoint = aws.String(u.String())
 	}
-	client := bedrockruntime.New(opts, func(o *bedrockruntime.Options) {
+	p.client = bedrockruntime.New(opts, func(o *bedrockruntime.Options) {
 		// The SDK has put a token from the environment here.
 		o.BearerAuthTokenProvider, o.AuthSchemePreference = nil, []string{"sigv4"}
 		if c.APIKey != "" {
@@ -83,7 +91,7 @@ func New(c Config) (*Provider, error) {
 			o.AuthSchemePreference = []string{"httpBearerAuth"}
 		}
 	})
-	return &Provider{key: c.APIKey, client: client}, nil
+	return p, nil
 }
 
 // Generate implements model.Model.
@@ -108,7 +116,7 @@ func (p *Provider) Generate(ctx context.Context, req *model.Request, emit func(m
 		}
 	}
 	if err := stream.Err(); err != nil {
-		return nil, p.failed(ctx, err)
+		return nil, p.interrupted(ctx, err)
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -119,8 +127,9 @@ func (p *Provider) Generate(ctx context.Context, req *model.Request, emit func(m
 // failed says what an error of the SDK means: one that the service named, an
 // HTTP status, or a connection that failed.
 func (p *Provider) failed(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
+	var known *model.Error
+	if ctx.Err() != nil || errors.As(err, &known) {
+		return failure.Transport(ctx, err)
 	}
 	var d failure.Detail
 	var api smithy.APIError
@@ -134,18 +143,33 @@ func (p *Provider) failed(ctx context.Context, err error) error {
 		status, header = res.Response.StatusCode, res.Response.Header
 	}
 	if status >= 300 || api != nil {
-		if status < 300 {
-			status = 0
+		return failure.Refused(status, header, d, time.Now(), p.secrets()...)
+	}
+	var unwritable *smithy.SerializationError
+	if errors.As(err, &unwritable) {
+		return failure.Invalid("the request cannot be written in Bedrock's form: %v", unwritable.Err)
+	}
+	return failure.Transport(ctx, err, p.secrets()...)
+}
+
+// interrupted says why a stream ended with err: as failed does, but what is
+// neither a lost connection nor an exception is an event that cannot be read.
+func (p *Provider) interrupted(ctx context.Context, err error) error {
+	var gone *lost
+	var api smithy.APIError
+	if ctx.Err() == nil && !errors.As(err, &gone) && !errors.As(err, &api) {
+		return failure.Malformed("an event is not in the form of this API", err)
+	}
+	return p.failed(ctx, err)
+}
+
+// secrets are what no message may repeat.
+func (p *Provider) secrets() []string {
+	s := []string{p.key}
+	if p.credentials != nil {
+		if c := p.credentials.last.Load(); c != nil {
+			s = append(s, c.SecretAccessKey, c.SessionToken)
 		}
-		return failure.Refused(status, header, d, time.Now(), p.key)
 	}
-	var deser *smithy.DeserializationError
-	if errors.As(err, &deser) {
-		return failure.Malformed("it is not an event stream of this API", err)
-	}
-	var ser *smithy.SerializationError
-	if errors.As(err, &ser) {
-		return failure.Invalid("the request cannot be written in Bedrock's form: %v", ser.Err)
-	}
-	return failure.Transport(ctx, err, p.key)
+	return s
 }

@@ -57,7 +57,9 @@ type fields struct {
 	Message json.RawMessage `json:"message"`
 }
 
-func (f *fields) empty() bool { return scalar(f.Message) == "" && scalar(f.Code) == "" && scalar(f.Type) == "" }
+func (f *fields) empty() bool {
+	return scalar(f.Message) == "" && scalar(f.Code) == "" && scalar(f.Type) == ""
+}
 
 func (f *fields) detail() Detail {
 	return Detail{Code: scalar(f.Code), Type: scalar(f.Type), Message: scalar(f.Message)}
