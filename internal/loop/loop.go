@@ -139,11 +139,15 @@ func failed(t *session.Turn, code, message string) *event.TurnEnded {
 	return &event.TurnEnded{TurnID: t.ID, Status: session.TurnFailed, Error: &event.TurnError{Code: code, Message: message}}
 }
 
-// end closes the turn. An effect that was started is first stopped, where it
-// runs here, or else known to be unknown, so that the log says what became of it.
+// end closes the turn. An effect that was started, or of which an attempt may
+// have reached the tool, is first stopped, where it runs here, or else known to
+// be unknown, so that the log says what became of it.
 func (d *decision) end(end *event.TurnEnded) {
 	for _, e := range d.s.OpenEffects() {
-		if e.Kind != event.EffectTool || e.Status != session.EffectStarted || e.Class == event.Pure {
+		if e.Kind != event.EffectTool || e.Class == event.Pure {
+			continue
+		}
+		if e.Status != session.EffectStarted && (e.Status != session.EffectRetrying || !e.Uncertain) {
 			continue
 		}
 		if d.m.Running[e.ID] {
