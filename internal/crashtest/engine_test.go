@@ -1,0 +1,291 @@
+package crashtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stayd/stayd/internal/cluster"
+	"github.com/stayd/stayd/internal/crashtest/outside"
+	"github.com/stayd/stayd/internal/effect"
+	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/feed"
+	"github.com/stayd/stayd/internal/journal"
+	"github.com/stayd/stayd/internal/model"
+	"github.com/stayd/stayd/internal/model/script"
+	"github.com/stayd/stayd/internal/session"
+	"github.com/stayd/stayd/internal/store"
+	"github.com/stayd/stayd/internal/tool"
+	"github.com/stayd/stayd/internal/worker"
+)
+
+const project = "crashtest"
+
+// mortal is a store that dies at its append number at: before or after that
+// append is written. From then on nothing gets through, as in a process that was
+// killed.
+type mortal struct {
+	store.Store
+	at    int
+	after bool
+	died  chan struct{}
+
+	mu      sync.Mutex
+	appends int
+	dead    bool
+}
+
+var errDead = fmt.Errorf("the process is dead: %w", store.ErrUnavailable)
+
+func (m *mortal) Append(ctx context.Context, a *store.Append) error {
+	m.mu.Lock()
+	if m.dead {
+		m.mu.Unlock()
+		return errDead
+	}
+	m.appends++
+	last := m.appends == m.at
+	if last {
+		m.dead = true
+		defer close(m.died)
+	}
+	m.mu.Unlock()
+	if last && !m.after {
+		return errDead
+	}
+	if err := m.Store.Append(ctx, a); err != nil || !last {
+		return err
+	}
+	return errDead
+}
+
+func (m *mortal) err() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.dead {
+		return errDead
+	}
+	return nil
+}
+
+func (m *mortal) Read(ctx context.Context, p, s string, after int64, limit int) ([]event.Record, error) {
+	if err := m.err(); err != nil {
+		return nil, err
+	}
+	return m.Store.Read(ctx, p, s, after, limit)
+}
+
+func (m *mortal) Due(ctx context.Context, shards []int, before time.Time, limit int) ([]store.Index, error) {
+	if err := m.err(); err != nil {
+		return nil, err
+	}
+	return m.Store.Due(ctx, shards, before, limit)
+}
+
+func (m *mortal) Release(ctx context.Context, owner string) error {
+	if err := m.err(); err != nil {
+		return err
+	}
+	return m.Store.Release(ctx, owner)
+}
+
+// engine is the runtime's engine in this process, over a store that may die.
+type engine struct {
+	journal *journal.Journal
+	changed chan struct{} // signalled after a commit
+	store   *mortal
+	stop    func()
+}
+
+// startEngine runs an engine until stop. owner is the same for every engine over
+// a store, so that its leases are claimed again at once, under new epochs.
+func startEngine(t *testing.T, m *mortal, world *outside.World, catalog model.Catalog) *engine {
+	t.Helper()
+	e := &engine{store: m, changed: make(chan struct{}, 1)}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	if os.Getenv("CRASHTEST_LOG") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	holder := cluster.New(m, "crashtest", time.Minute, log)
+	if err := holder.Acquire(t.Context(), 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	f := feed.New()
+	e.journal = journal.New(m, holder, time.Now, func(c journal.Commit) {
+		f.Committed(c.Session, c.Records)
+		if c.Runnable {
+			f.Wake(feed.Hint{Project: c.Project, Session: c.Session})
+		}
+		select {
+		case e.changed <- struct{}{}:
+		default:
+		}
+	})
+	w := &worker.Worker{
+		Journal: e.journal, Feed: f, Due: m, Shards: holder, Now: time.Now, Log: log,
+		Performer: &effect.Performer{Catalog: catalog, Servers: servers{world}, Feed: f, Now: time.Now},
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var done sync.WaitGroup
+	done.Go(func() { w.Run(ctx) })
+	e.stop = func() {
+		cancel()
+		done.Wait()
+	}
+	return e
+}
+
+// scripts is a catalog of one script.
+type scripts struct{ *script.Script }
+
+func (s scripts) Resolve(string) ([]model.Candidate, error) {
+	return []model.Candidate{{Name: "script/crash", ID: "crash", Model: s.Script}}, nil
+}
+
+// servers gives sessions the world as their only server, in this process.
+type servers struct{ world *outside.World }
+
+func (s servers) Server(context.Context, string, *event.Tool) (tool.Server, error) { return s, nil }
+
+func (s servers) List(context.Context) ([]event.ToolSpec, error) {
+	schema := json.RawMessage(`{"type":"object"}`)
+	return []event.ToolSpec{
+		{Name: outside.Look, Parameters: schema, Class: event.Pure},
+		{Name: outside.Book, Parameters: schema, Class: event.Idempotent},
+		{Name: outside.Pay, Parameters: schema},
+		{Name: outside.Send, Parameters: schema},
+		{Name: outside.Sent, Parameters: schema, Class: event.Pure},
+	}, nil
+}
+
+func (s servers) Call(_ context.Context, c tool.Call) (tool.Result, error) {
+	call := &outside.Call{Tool: c.Name, Effect: c.EffectID, Key: c.EffectID, Args: c.Arguments}
+	v, err := s.world.Receive(call)
+	if err != nil {
+		return tool.Result{}, err
+	}
+	var text string
+	if v.Fault != outside.CutBefore {
+		if text, err = s.world.Take(call); err != nil {
+			return tool.Result{}, errors.Join(err, v.End())
+		}
+	}
+	if err := v.End(); err != nil {
+		return tool.Result{}, err
+	}
+	if v.Fault != outside.NoFault {
+		return tool.Result{}, &tool.Error{Message: "the connection was cut", Sent: true}
+	}
+	return tool.Text(text), nil
+}
+
+func (s servers) Close() error { return nil }
+
+// The inputs of the reference session, each with its idempotency key.
+var inputs = []string{"first ask wait", "second"}
+
+const sessionID = "sess_crash"
+
+func agent() event.Agent {
+	return event.Agent{ID: "agent_crash", Model: "script/crash", Tools: []event.Tool{
+		{
+			Type: event.ToolMCP, ServerLabel: "world", Transport: &event.Transport{Type: "http", ServerURL: "http://world"},
+			Effects: map[string]event.EffectPolicy{outside.Send: {Lookup: outside.Sent}},
+		},
+		{Type: event.ToolFunction, Name: "agree", Parameters: json.RawMessage(`{"type":"object"}`)},
+		{Type: event.ToolTimer},
+	}}
+}
+
+// drive is the client of the reference session: it does what is still to be
+// done, whatever was done before, until the session has ended or the engine is
+// dead. Once the log has cancelAt records, it cancels the turn that runs then; 0
+// cancels none.
+func (e *engine) drive(ctx context.Context, cancelAt int64) error {
+	for {
+		if err := e.store.err(); err != nil {
+			return err
+		}
+		err := e.journal.Create(ctx, project, sessionID, func(tx *journal.Tx) error {
+			return tx.Append(&event.SessionCreated{
+				Project: project, Agent: agent(), Environment: event.Environment{Type: event.EnvironmentNone},
+			})
+		})
+		if err != nil && !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+		over := false
+		err = e.journal.Update(ctx, project, sessionID, func(tx *journal.Tx) (err error) {
+			over, err = act(tx, cancelAt)
+			return err
+		})
+		if err != nil || over {
+			return err
+		}
+		select {
+		case <-e.changed:
+		case <-e.store.died:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// act appends what a client does next, and reports whether all is over.
+func act(tx *journal.Tx, cancelAt int64) (over bool, err error) {
+	if _, done := tx.State.SeenKey("cancel"); cancelAt > 0 && tx.State.Seq >= cancelAt && !done && tx.State.Current() != nil {
+		return false, appendAll(tx)(tx.State.Cancel(event.Input{Key: "cancel"}))
+	}
+	for i, text := range inputs {
+		in := event.Input{Key: fmt.Sprintf("key %d", i), RequestHash: text}
+		if done, err := tx.State.Repeated(in); err != nil || done {
+			if err != nil {
+				return false, err
+			}
+			continue
+		}
+		return false, appendAll(tx)(tx.State.Message(in, fmt.Sprintf("turn_%d", i), []event.Item{{
+			Type: event.ItemMessage, ID: fmt.Sprintf("msg_%d", i), Role: event.RoleUser, Status: event.StatusCompleted,
+			Content: []event.Content{{Type: event.PartInputText, Text: text}},
+		}}))
+	}
+	for _, eff := range tx.State.RequiredActions() {
+		answer := event.Item{Status: event.StatusCompleted, Output: event.TextOutput("agreed")}
+		return false, appendAll(tx)(tx.State.ToolResult(event.Input{Key: "answer " + eff.ID}, eff.TurnID, eff.CallID, answer))
+	}
+	return tx.State.Status() == session.Idle, nil
+}
+
+func appendAll(tx *journal.Tx) func([]event.Payload, error) error {
+	return func(p []event.Payload, err error) error {
+		if err != nil {
+			return err
+		}
+		return tx.Append(p...)
+	}
+}
+
+// records reads the log of the reference session as a client does.
+func records(ctx context.Context, st store.Store) ([]Record, error) {
+	var out []Record
+	for {
+		page, err := st.Read(ctx, project, sessionID, int64(len(out)), 100)
+		if err != nil || len(page) == 0 {
+			return out, err
+		}
+		for i := range page {
+			r := &page[i]
+			out = append(out, Record{
+				Session: r.Session, Seq: r.Seq, Time: r.Time, Kind: string(r.Kind), Version: r.Version,
+				Data: r.Data, Salt: r.Salt, Digest: r.Digest.String(), Hash: r.Hash.String(),
+			})
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package crashtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stayd/stayd/internal/crashtest/outside"
+	"github.com/stayd/stayd/internal/model/script"
+	"github.com/stayd/stayd/internal/pgtest"
+	"github.com/stayd/stayd/internal/store"
+	"github.com/stayd/stayd/internal/store/postgres"
+	"github.com/stayd/stayd/internal/store/sqlite"
+)
+
+// opener opens a store that begins empty, again and again.
+type opener func(testing.TB) func(context.Context) (store.Store, error)
+
+var openers = map[string]opener{
+	"sqlite": func(t testing.TB) func(context.Context) (store.Store, error) {
+		path := filepath.Join(t.TempDir(), "stayd.db")
+		return func(ctx context.Context) (store.Store, error) { return sqlite.Open(ctx, path, sqlite.Options{}) }
+	},
+	"postgres": func(t testing.TB) func(context.Context) (store.Store, error) {
+		url := pgtest.Start(t)
+		return func(ctx context.Context) (store.Store, error) { return postgres.Open(ctx, url) }
+	},
+}
+
+// lastAppend is past the number of appends that the reference session takes,
+// whatever goes wrong in it.
+const lastAppend = 48
+
+// TestSweep kills the engine before and after every append of a reference
+// session, and once more soon after it was started again, and expects the
+// session to end with nothing done twice and nothing lost.
+func TestSweep(t *testing.T) {
+	s := parseScript(t)
+	for name, open := range openers {
+		for _, faults := range []int{0, 250} {
+			for _, after := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/faults=%d/after=%t", name, faults, after), func(t *testing.T) {
+					for n := 1; n <= lastAppend; n++ {
+						t.Run(fmt.Sprint(n), func(t *testing.T) {
+							t.Parallel()
+							r := reference{open: open, catalog: s, after: after, faults: faults}
+							crashed := r.run(t, n, 1+n%3)
+							if crashed != (n < 20) && n < 20 || n == lastAppend && crashed {
+								t.Errorf("crashed at append %d: %t", n, crashed)
+							}
+						})
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestSweepCancel cancels the turn that runs after every record, and kills the
+// engine before and after an append that follows soon.
+func TestSweepCancel(t *testing.T) {
+	s := parseScript(t)
+	for name, open := range openers {
+		t.Run(name, func(t *testing.T) {
+			for n := 3; n <= 32; n++ {
+				t.Run(fmt.Sprint(n), func(t *testing.T) {
+					t.Parallel()
+					r := reference{open: open, catalog: s, after: n%2 == 0, faults: 400, cancelAt: int64(n)}
+					r.run(t, n+n%3)
+				})
+			}
+		})
+	}
+}
+
+func parseScript(t *testing.T) scripts {
+	t.Helper()
+	data, err := os.ReadFile("testdata/scripts/crash.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := script.Parse("crash", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return scripts{s}
+}
+
+// reference is a way to run the reference session.
+type reference struct {
+	open     opener
+	catalog  scripts
+	after    bool  // the engine dies after the append is written, not before
+	faults   int   // of a thousand calls
+	cancelAt int64 // a number of records; 0 is never
+}
+
+// run runs the reference session with a crash at each of the appends, counted
+// from the last start, and then to its end. It reports whether the first crash
+// came about.
+func (r *reference) run(t *testing.T, at ...int) (crashed bool) {
+	t.Helper()
+	reopen := r.open(t)
+	ledger := filepath.Join(t.TempDir(), "ledger")
+	world, err := outside.Open(ledger, 0, r.faults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer world.Close() //nolint:errcheck // every line of it is synced
+	for i, n := range append(at, 0) {
+		dead := r.once(t, reopen, world, n)
+		if i == 0 {
+			crashed = dead
+		}
+		if !dead {
+			break
+		}
+	}
+	r.check(t, reopen, ledger)
+	return crashed
+}
+
+// once runs an engine until the session has ended, or the engine is dead.
+func (r *reference) once(t *testing.T, reopen func(context.Context) (store.Store, error), world *outside.World, at int) (dead bool) {
+	t.Helper()
+	st, err := reopen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close() //nolint:errcheck // a process that is killed does not look at it either
+	m := &mortal{Store: st, at: at, after: r.after, died: make(chan struct{})}
+	e := startEngine(t, m, world, r.catalog)
+	defer e.stop()
+	err = e.drive(t.Context(), r.cancelAt)
+	if err != nil && !errors.Is(err, errDead) {
+		t.Fatal(err)
+	}
+	return err != nil
+}
+
+// check compares the log of the reference session with the ledger.
+func (r *reference) check(t *testing.T, reopen func(context.Context) (store.Store, error), ledger string) {
+	t.Helper()
+	st, err := reopen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close() //nolint:errcheck // only read
+	recs, err := records(t.Context(), st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := outside.ReadLedger(ledger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, faults := ReadLog(sessionID, recs)
+	faults = append(faults, Compare(Tally(lines), []*Log{l})...)
+	for _, f := range faults {
+		t.Error(f)
+	}
+	if len(l.Turns) != len(inputs) {
+		t.Errorf("the log has %d turns, want %d", len(l.Turns), len(inputs))
+	}
+	for _, turn := range l.Turns {
+		if turn.Status != "completed" && (turn.Status != "cancelled" || r.cancelAt == 0) {
+			t.Errorf("the turn %q is %q", turn.Text, turn.Status)
+		}
+	}
+}
