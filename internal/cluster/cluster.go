@@ -61,6 +61,14 @@ func (h *Holder) Acquire(ctx context.Context, patience time.Duration, waiting fu
 		if held == nil {
 			return nil
 		}
+		if gone(held.Owner) {
+			// Its leases need not be waited for: nobody can write under them.
+			h.log.Info("the process that held the store is gone", "owner", held.Owner)
+			if err := h.leases.Release(ctx, held.Owner); err != nil {
+				return fmt.Errorf("release the leases of a process that is gone: %w", err)
+			}
+			continue
+		}
 		if !time.Now().Before(deadline) {
 			h.Release(ctx)
 			return held
