@@ -186,7 +186,7 @@ func (p *program) arm(vm *quickjs.VM) error {
 		return err
 	}
 	if deadline, ok := p.ctx.Deadline(); ok {
-		return vm.SetEvalTimeout(max(time.Until(deadline), 0)+grace/8)
+		return vm.SetEvalTimeout(max(time.Until(deadline), 0) + grace/8)
 	}
 	return nil
 }

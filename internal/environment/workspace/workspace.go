@@ -186,6 +186,19 @@ func (w *Workspace) locate(p string) (string, error) {
 	return w.resolve(rel)
 }
 
+// Folder returns the folder at p as the agent sees it, with the links in p
+// followed. The error may be shown to the agent.
+func (w *Workspace) Folder(p string) (string, error) {
+	rel, err := w.locate(p)
+	if err == nil {
+		_, err = w.readDir(rel)
+	}
+	if err != nil {
+		return "", told(p, err)
+	}
+	return Shown(rel), nil
+}
+
 // open opens a regular file for reading. Waiting for the other end of a pipe is
 // what O_NONBLOCK prevents.
 func (w *Workspace) open(rel string) (*os.File, fs.FileInfo, error) {

@@ -1,0 +1,276 @@
+package bubblewrap_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stayd/stayd/internal/environment"
+	"github.com/stayd/stayd/internal/environment/bubblewrap"
+	"github.com/stayd/stayd/internal/environment/environmenttest"
+	"github.com/stayd/stayd/internal/environment/js"
+	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/tool"
+)
+
+type args = environmenttest.Args
+
+// driver returns a driver that works, or skips the test where bwrap is missing.
+// Continuous integration has it.
+func driver(t testing.TB, l bubblewrap.Limits) *bubblewrap.Driver {
+	t.Helper()
+	if _, err := exec.LookPath("bwrap"); err != nil && os.Getenv("CI") == "" {
+		t.Skip("bwrap is not installed: apt-get install bubblewrap")
+	}
+	d := bubblewrap.New(bubblewrap.Config{Limits: l, Code: js.NewEngine(js.Limits{})})
+	if err := d.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestDriver(t *testing.T) {
+	environmenttest.Run(t, driver(t, bubblewrap.Limits{}))
+}
+
+func TestUnavailable(t *testing.T) {
+	d := bubblewrap.New(bubblewrap.Config{Path: filepath.Join(t.TempDir(), "bwrap"), Code: js.NewEngine(js.Limits{})})
+	_, opened := d.Open(t.Context(), environment.Spec{Dir: t.TempDir()})
+	for _, err := range []error{d.Check(t.Context()), opened} {
+		var u *environment.UnavailableError
+		if !errors.As(err, &u) || !strings.Contains(u.Install, "apt-get install bubblewrap") {
+			t.Errorf("got %v", err)
+		}
+	}
+	// One that makes no sandbox is not used either.
+	fake := filepath.Join(t.TempDir(), "bwrap")
+	if err := os.WriteFile(fake, []byte("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d = bubblewrap.New(bubblewrap.Config{Path: fake, Code: js.NewEngine(js.Limits{})})
+	_, err := d.Open(t.Context(), environment.Spec{Dir: t.TempDir()})
+	var u *environment.UnavailableError
+	if !errors.As(err, &u) || !strings.Contains(u.Install, "user namespaces") || !strings.Contains(u.Reason, "No permissions") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What a command must not be able to do. Each line ends with success only if it
+// could be done.
+func TestConfined(t *testing.T) {
+	s := environmenttest.New(t, driver(t, bubblewrap.Limits{}))
+	secret := filepath.Join(filepath.Dir(s.Spec.Dir), "secret")
+	for _, c := range []string{
+		"cat " + secret,
+		"cat /proc/self/root" + secret,
+		"cat /proc/1/root" + secret,
+		"cat ../state/seed/commit",
+		"cat /etc/shadow",
+		"ls /root", "ls /home", "ls /sys/kernel", "ls /var/lib",
+		"touch /usr/x", "touch /etc/x", "touch /x", "touch /dev/x", "touch /bin/x", "echo x > /etc/passwd",
+		"echo x > /proc/sys/kernel/hostname", "echo core > /proc/sys/kernel/core_pattern", "echo h > /proc/sysrq-trigger", "echo -500 > /proc/self/oom_score_adj",
+		"unshare -U true", "unshare -r true", "unshare -m true", "unshare -n true", "nsenter -t 1 -a true",
+		"mount -t tmpfs none /tmp", "mount -o remount,rw /usr", "umount /proc", "chroot /tmp true",
+		"mknod /workspace/dev b 8 0", "hostname x", "dmesg",
+		"ln " + secret + " /workspace/hard",
+		"python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 22), 1)'",
+		"python3 -c 'import socket; socket.create_connection((\"1.1.1.1\", 53), 1)'",
+		"python3 -c 'import socket; socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)'",
+		"python3 -c 'import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)'",
+		"kill -0 2 3 4 5 6 7 && test $(ls -d /proc/[0-9]* | wc -l) -gt 6",
+		"test $(id -u) = 0", "test \"$(grep CapEff /proc/self/status)\" != 'CapEff:\t0000000000000000'",
+		"test \"$(grep Seccomp: /proc/self/status)\" != 'Seccomp:\t2'",
+		"env | grep -v -E '^(PATH|HOME|LANG|USER|TMPDIR|GREETING|PWD|SHLVL|_|OLDPWD)='",
+		"ls /proc/self/fd | grep -v -E '^[0-3]$'",
+	} {
+		res, err := s.Try(t.Context(), t, "", "run_command", args{"command": c})
+		if err != nil || res.ExitCode == nil || *res.ExitCode == 0 {
+			t.Errorf("%s: %v, exit code %v, output %s", c, err, res.ExitCode, res.Output)
+		}
+	}
+	// What must work.
+	for _, c := range []string{"echo $$", "touch /tmp/x /workspace/x /dev/shm/x", "python3 -c 'import threading; t = threading.Thread(target=print); t.start(); t.join()' | cat", "cat /dev/null; head -c 8 /dev/urandom >/dev/null", "whoami", "sh -c 'sleep 0 & wait'"} {
+		s.OK(t, "run_command", args{"command": c})
+	}
+	if got := s.OK(t, "run_command", args{"command": "ls /tmp | wc -l"}); got != "0\n" {
+		t.Errorf("/tmp is not private to the command: %q", got)
+	}
+}
+
+func TestForbiddenSystemCalls(t *testing.T) {
+	s := environmenttest.New(t, driver(t, bubblewrap.Limits{}))
+	// The numbers are those of x86-64: unshare(CLONE_NEWUSER), clone(CLONE_NEWUSER),
+	// clone3, keyctl, bpf, ptrace(TRACEME), kexec_load, io_uring_setup, userfaultfd.
+	script := `
+import ctypes, errno, os, platform
+if platform.machine() != 'x86_64': raise SystemExit('not x86-64')
+libc = ctypes.CDLL(None, use_errno=True)
+for n, args in [(272, (0x10000000,)), (56, (0x10000011, 0, 0, 0, 0)), (435, (0, 0)), (250, (0, 0)), (321, (0, 0, 0)), (101, (0, 0, 0, 0)), (246, (0, 0, 0, 0)), (425, (1, 0)), (323, (0,))]:
+    r = libc.syscall(n, *args)
+    print(n, r, errno.errorcode.get(ctypes.get_errno()))
+`
+	got := s.OK(t, "run_command", args{"command": "python3 -", "stdin": script})
+	want := "272 -1 EPERM\n56 -1 EPERM\n435 -1 ENOSYS\n250 -1 EPERM\n321 -1 EPERM\n101 -1 EPERM\n246 -1 EPERM\n425 -1 EPERM\n323 -1 EPERM\n"
+	if got != want && !strings.Contains(got, "not x86-64") {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	d := driver(t, bubblewrap.Limits{Memory: 64 << 20, Processes: 16, FileSize: 1 << 20, CPU: time.Second})
+	s := environmenttest.New(t, d)
+	run := func(command string) (int, string) {
+		t.Helper()
+		res, err := s.Try(t.Context(), t, "", "run_command", args{"command": command, "timeout_seconds": 30})
+		if err != nil || res.ExitCode == nil {
+			t.Fatalf("%s: %v %q", command, err, res.Error)
+		}
+		return *res.ExitCode, event.OutputText(res.Output)
+	}
+	if code, out := run("python3 -c \"x = b'x' * (200 << 20)\""); code == 0 || (d.MemoryLimit() != "RLIMIT_AS" && !strings.Contains(out, "the memory limit of 64 MiB was reached")) {
+		t.Errorf("memory (%s): exit code %d, output %q", d.MemoryLimit(), code, out)
+	}
+	if code, _ := run("head -c 60000000 /dev/zero > /tmp/a"); code == 0 {
+		t.Error("/tmp took 60 MB")
+	}
+	if code, out := run("head -c 2000000 /dev/zero > big"); code == 0 {
+		t.Errorf("file size: exit code %d, output %q", code, out)
+	}
+	if code, _ := run("for i in $(seq 40); do sleep 20 & done; wait"); code == 0 && d.MemoryLimit() != "RLIMIT_AS" {
+		t.Error("40 processes were started")
+	}
+	if code, _ := run("while :; do :; done"); code != 137 && code != 152 {
+		t.Errorf("CPU time: exit code %d", code)
+	}
+	if code, out := run("echo fine"); code != 0 || out != "fine\n" {
+		t.Errorf("afterwards: exit code %d, output %q", code, out)
+	}
+}
+
+func TestOutput(t *testing.T) {
+	s := environmenttest.New(t, driver(t, bubblewrap.Limits{}))
+	if got := s.OK(t, "run_command", args{"command": "for i in 1 2 3; do echo out$i; echo err$i >&2; done"}); got != "out1\nerr1\nout2\nerr2\nout3\nerr3\n" {
+		t.Errorf("the order is %q", got)
+	}
+	got := s.OK(t, "run_command", args{"command": "head -c 1000000 /dev/zero | tr '\\0' x; echo end"})
+	if !strings.Contains(got, "[737860 bytes of output were cut here]") || !strings.HasSuffix(got, "xend\n") {
+		t.Errorf("%d bytes, the end is %q", len(got), got[len(got)-20:])
+	}
+	if got := s.OK(t, "run_command", args{"command": "cat; printf '\\377'", "stdin": "from stdin "}); got != "from stdin \uFFFD" {
+		t.Errorf("got %q", got)
+	}
+	s.Fails(t, "run_command", args{}, "command is required")
+	s.Fails(t, "run_command", args{"command": "true", "cwd": "/etc"}, "outside of /workspace")
+	s.Fails(t, "run_command", args{"command": "true", "cwd": "missing"}, "does not exist")
+	s.Fails(t, "run_command", args{"command": "true", "timeout_seconds": 3601}, "timeout_seconds")
+	s.Fails(t, "run_command", args{"command": strings.Repeat("x", 1<<17)}, "at most")
+	s.Exits(t, "run_command", args{"command": "kill -9 $$"}, 137)
+}
+
+// A command that started others in the background ends, and they with it.
+func TestNothingIsLeft(t *testing.T) {
+	s := environmenttest.New(t, driver(t, bubblewrap.Limits{}))
+	mark := fmt.Sprintf("%d.5", 100000+os.Getpid())
+	for name, a := range map[string]args{
+		"the end":  {"command": "setsid sleep " + mark + " & echo started"},
+		"the time": {"command": "setsid sleep " + mark + " & setsid nohup sleep " + mark + " & echo started; sleep " + mark, "timeout_seconds": 1},
+	} {
+		res, err := s.Try(t.Context(), t, "", "run_command", a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := event.OutputText(res.Output); !strings.HasPrefix(got, "started\n") {
+			t.Errorf("%s: %q", name, got)
+		}
+		if left := processes(t, mark); left != "" {
+			t.Errorf("after %s: %s", name, left)
+		}
+		if name == "the time" && (*res.ExitCode != 124 || !strings.HasSuffix(event.OutputText(res.Output), "[stopped: the time limit of 1s was reached]")) {
+			t.Errorf("exit code %d, output %s", *res.ExitCode, res.Output)
+		}
+	}
+}
+
+func TestCancelAndClose(t *testing.T) {
+	d := driver(t, bubblewrap.Limits{})
+	mark := fmt.Sprintf("%d.25", 100000+os.Getpid())
+	raw, err := json.Marshal(args{"command": "echo started; sleep " + mark})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, how := range []string{"cancel", "close"} {
+		s := environmenttest.New(t, d)
+		ctx, cancel := context.WithCancel(t.Context())
+		closed := make(chan error, 1)
+		_, err = s.Server.Call(ctx, tool.Call{Name: "run_command", Arguments: raw, Output: func(string) {
+			if how == "cancel" {
+				cancel()
+			} else {
+				go func() { closed <- s.Server.Close() }()
+			}
+		}})
+		var te *tool.Error
+		if !errors.As(err, &te) || !te.Sent {
+			t.Errorf("%s: got %v, want a tool.Error that says it was sent", how, err)
+		}
+		if how == "close" {
+			if err := <-closed; err != nil {
+				t.Error(err)
+			}
+			if _, err := s.Server.Call(t.Context(), tool.Call{Name: "run_command", Arguments: raw}); !errors.As(err, &te) || te.Sent {
+				t.Errorf("after Close: %v", err)
+			}
+		}
+		if left := processes(t, mark); left != "" {
+			t.Errorf("after %s: %s", how, left)
+		}
+		cancel()
+	}
+}
+
+// processes lists those of this machine whose command line has the mark.
+func processes(t *testing.T, mark string) string {
+	t.Helper()
+	names, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, n := range names {
+		if b, err := os.ReadFile(n); err == nil && strings.Contains(string(b), mark) {
+			found = append(found, strings.ReplaceAll(string(b), "\x00", " "))
+		}
+	}
+	return strings.Join(found, "; ")
+}
+
+func TestBadEnvironment(t *testing.T) {
+	d := driver(t, bubblewrap.Limits{})
+	for _, env := range []map[string]string{{"A=B": "x"}, {"": "x"}, {"A": "x\x00--bind\x00/\x00/workspace"}} {
+		if _, err := d.Open(t.Context(), environment.Spec{Dir: t.TempDir(), Env: env}); err == nil {
+			t.Errorf("%q was taken", env)
+		}
+	}
+}
+
+func BenchmarkTrue(b *testing.B) {
+	d := driver(b, bubblewrap.Limits{})
+	srv, err := d.Open(b.Context(), environment.Spec{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer srv.Close() //nolint:errcheck // of a benchmark
+	for b.Loop() {
+		res, err := srv.Call(b.Context(), tool.Call{Name: "run_command", Arguments: json.RawMessage(`{"command":"true"}`)})
+		if err != nil || *res.ExitCode != 0 {
+			b.Fatal(err, res)
+		}
+	}
+}

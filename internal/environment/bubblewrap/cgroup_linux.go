@@ -1,0 +1,241 @@
+package bubblewrap
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// groups are the places where this process may make control groups. Either is
+// empty where it may not.
+type groups struct {
+	version string // "cgroup v1" or "cgroup v2"
+	memory  string
+	pids    string
+	n       atomic.Int64
+}
+
+func (g *groups) limitsMemory() bool { return g.memory != "" }
+
+// findGroups looks for hierarchies in which a group can be made and limited. It
+// clears what a killed process left there.
+func findGroups() *groups {
+	mounts, own := cgroupMounts(), ownCgroups()
+	g := &groups{version: "cgroup v1"}
+	for _, c := range []struct {
+		controller, limit string
+		into              *string
+	}{{"memory", "memory.limit_in_bytes", &g.memory}, {"pids", "pids.max", &g.pids}} {
+		if m, ok := mounts[c.controller]; ok {
+			*c.into = m.writable(own[c.controller], c.limit)
+		}
+	}
+	if m, ok := mounts[""]; ok && g.memory == "" {
+		if dir := m.writable(own[""], "memory.max"); dir != "" {
+			g.version, g.memory = "cgroup v2", dir
+			g.pids = m.writable(own[""], "pids.max")
+		}
+	}
+	for _, dir := range []string{g.memory, g.pids} {
+		clearLeft(dir)
+	}
+	return g
+}
+
+// mount is where a hierarchy is, and which of its groups is at that place.
+type mount struct{ dir, root string }
+
+// writable is the folder in which a group with the limit can be made: that of
+// this process, or the top.
+func (m mount) writable(own, limit string) string {
+	for _, dir := range []string{filepath.Join(m.dir, strings.TrimPrefix(own, m.root)), m.dir} {
+		probe := filepath.Join(dir, fmt.Sprintf("stayd-%d-probe-%s", os.Getpid(), limit))
+		if err := os.Mkdir(probe, 0o755); err != nil {
+			continue
+		}
+		err := unix.Access(filepath.Join(probe, limit), unix.W_OK)
+		if removeGroup(probe) == nil && err == nil {
+			return dir
+		}
+	}
+	return ""
+}
+
+// cgroupMounts reads /proc/self/mountinfo; see proc(5). The key is the
+// controller, empty for version 2.
+func cgroupMounts() map[string]mount {
+	found := map[string]mount{}
+	eachLine("/proc/self/mountinfo", func(line string) {
+		before, after, ok := strings.Cut(line, " - ")
+		f, t := strings.Fields(before), strings.Fields(after)
+		if !ok || len(f) < 5 || len(t) < 3 {
+			return
+		}
+		m := mount{dir: f[4], root: f[3]}
+		switch t[0] {
+		case "cgroup2":
+			found[""] = m
+		case "cgroup":
+			for _, o := range strings.Split(t[2], ",") {
+				found[o] = m
+			}
+		}
+	})
+	return found
+}
+
+// ownCgroups reads /proc/self/cgroup: the group of this process by controller.
+func ownCgroups() map[string]string {
+	own := map[string]string{}
+	eachLine("/proc/self/cgroup", func(line string) {
+		f := strings.SplitN(line, ":", 3)
+		if len(f) < 3 {
+			return
+		}
+		for _, c := range strings.Split(f[1], ",") {
+			own[c] = f[2]
+		}
+	})
+	return own
+}
+
+// eachLine calls fn for each line of a file of /proc. One that is not there has
+// none.
+func eachLine(name string, fn func(string)) {
+	f, err := os.Open(name)
+	if err != nil {
+		return
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	for s := bufio.NewScanner(f); s.Scan(); {
+		fn(s.Text())
+	}
+}
+
+// clearLeft removes the groups of processes that are no more.
+func clearLeft(dir string) {
+	left, _ := filepath.Glob(filepath.Join(dir, "stayd-*")) // the pattern is well formed
+	for _, d := range left {
+		pid, err := strconv.Atoi(strings.SplitN(filepath.Base(d), "-", 3)[1])
+		if err == nil && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+			unix.Rmdir(d) //nolint:errcheck // one that is in use stays
+		}
+	}
+}
+
+// group is the control group of one command.
+type group struct {
+	v2           bool
+	memory, pids string // folders; empty where there is none
+}
+
+func (g *group) limitsMemory() bool    { return g.memory != "" }
+func (g *group) limitsProcesses() bool { return g.pids != "" }
+
+// create makes a group with these limits.
+func (g *groups) create(l Limits) (*group, error) {
+	made := &group{v2: g.version == "cgroup v2"}
+	name := fmt.Sprintf("stayd-%d-%d", os.Getpid(), g.n.Add(1))
+	memory := strconv.FormatInt(l.Memory, 10)
+	set := func(parent string, into *string, limits ...[2]string) error {
+		if parent == "" {
+			return nil
+		}
+		dir := filepath.Join(parent, name)
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("make a control group: %w", err)
+		}
+		*into = dir
+		for _, lim := range limits {
+			err := os.WriteFile(filepath.Join(dir, lim[0]), []byte(lim[1]), 0)
+			// Swap is limited only where it is counted.
+			if err != nil && !strings.Contains(lim[0], "sw") {
+				return fmt.Errorf("limit a control group: %w", err)
+			}
+		}
+		return nil
+	}
+	limits := [][2]string{{"memory.limit_in_bytes", memory}, {"memory.memsw.limit_in_bytes", memory}}
+	if made.v2 {
+		limits = [][2]string{{"memory.max", memory}, {"memory.swap.max", "0"}}
+	}
+	err := set(g.memory, &made.memory, limits...)
+	if err == nil {
+		// bwrap's own process in the namespace is one more.
+		err = set(g.pids, &made.pids, [2]string{"pids.max", strconv.Itoa(l.Processes + 1)})
+	}
+	if err != nil {
+		return nil, errors.Join(err, made.remove())
+	}
+	return made, nil
+}
+
+func (g *group) add(pid int) error {
+	for _, dir := range g.dirs() {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
+			return fmt.Errorf("put the command into its control group: %w", err)
+		}
+	}
+	return nil
+}
+
+func (g *group) dirs() []string {
+	var dirs []string
+	for _, d := range []string{g.memory, g.pids} {
+		if d != "" && (len(dirs) == 0 || dirs[0] != d) {
+			dirs = append(dirs, d)
+		}
+	}
+	return dirs
+}
+
+// outOfMemory reports whether the kernel killed a process of the group for its
+// memory.
+func (g *group) outOfMemory() bool {
+	if g.memory == "" {
+		return false
+	}
+	name := "memory.oom_control"
+	if g.v2 {
+		name = "memory.events"
+	}
+	killed := false
+	eachLine(filepath.Join(g.memory, name), func(line string) {
+		if n, ok := strings.CutPrefix(line, "oom_kill "); ok && n != "0" {
+			killed = true
+		}
+	})
+	return killed
+}
+
+func (g *group) remove() error {
+	var errs []error
+	for _, d := range g.dirs() {
+		errs = append(errs, removeGroup(d))
+	}
+	return errors.Join(errs...)
+}
+
+// removeGroup removes a group whose processes have ended. The kernel may take a
+// moment to see that they have.
+func removeGroup(dir string) error {
+	for wait := time.Millisecond; ; wait *= 2 {
+		err := unix.Rmdir(dir)
+		if err == nil || errors.Is(err, unix.ENOENT) {
+			return nil
+		}
+		if !errors.Is(err, unix.EBUSY) || wait > 2*time.Second {
+			return fmt.Errorf("remove the control group %s: %w", filepath.Base(dir), err)
+		}
+		time.Sleep(wait)
+	}
+}

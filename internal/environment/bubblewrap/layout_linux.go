@@ -1,0 +1,82 @@
+package bubblewrap
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/stayd/stayd/internal/environment"
+)
+
+// layout is the options of bwrap: what the command sees. They are handed over
+// in a file, so that values of the environment are not in a command line, which
+// all users of the machine can read.
+type layout struct{ args []string }
+
+func (l *layout) add(args ...string) { l.args = append(l.args, args...) }
+
+func (l *layout) fd(option string, fd int, more ...string) {
+	l.add(append([]string{option, strconv.Itoa(fd)}, more...)...)
+}
+
+func (l *layout) bytes() []byte { return []byte(strings.Join(l.args, "\x00") + "\x00") }
+
+// The user that a command seems to be.
+const userID = "1000"
+
+// etcFiles are files of /etc that name no one on this machine.
+var etcFiles = []struct{ path, content string }{
+	{"/etc/passwd", "agent:x:1000:1000:agent:/workspace:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"},
+	{"/etc/group", "agent:x:1000:\nnogroup:x:65534:\n"},
+	{"/etc/hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n"},
+}
+
+// shared are the parts of /etc that programs need and that hold no secret. All
+// of /etc would: the runtime may run as root, who may read everything.
+var shared = []string{
+	"/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime",
+	"/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/mime.types", "/etc/protocols", "/etc/services", "/etc/perl", "/etc/magic",
+}
+
+func (l *layout) options(c command, limits Limits) {
+	l.add("--unshare-all", "--unshare-user", "--uid", userID, "--gid", userID, "--hostname", "sandbox",
+		"--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv")
+	env := map[string]string{"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": environment.Workspace, "LANG": "C.UTF-8", "USER": "agent", "TMPDIR": "/tmp"}
+	maps.Copy(env, c.env)
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		l.add("--setenv", k, env[k])
+	}
+	l.add("--ro-bind", "/usr", "/usr")
+	for _, dir := range []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"} {
+		if target, err := os.Readlink(dir); err == nil {
+			l.add("--symlink", target, dir)
+		} else {
+			l.add("--ro-bind-try", dir, dir)
+		}
+	}
+	pythons, _ := filepath.Glob("/etc/python3*") // the pattern is well formed
+	for _, p := range append(pythons, shared...) {
+		l.add("--ro-bind-try", p, p)
+	}
+	tmp := strconv.FormatInt(limits.Memory/2, 10)
+	l.add("--proc", "/proc", "--dev", "/dev", "--size", tmp, "--tmpfs", "/dev/shm", "--size", tmp, "--perms", "1777", "--tmpfs", "/tmp",
+		"--dir", "/run", "--dir", "/var", "--symlink", "/tmp", "/var/tmp")
+	if c.workspace == "" {
+		l.add("--dir", environment.Workspace)
+	} else {
+		l.add("--bind", c.workspace, environment.Workspace)
+	}
+	cwd := c.cwd
+	if cwd == "" {
+		cwd = environment.Workspace
+	}
+	l.add("--chdir", cwd)
+}
+
+// seal makes what is left writable read-only. It comes last. Of /proc, that is
+// not only a precaution: to the kernel, a runtime that runs as root still owns
+// the settings of the whole machine in /proc/sys, without any capability.
+func (l *layout) seal() { l.add("--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/") }
