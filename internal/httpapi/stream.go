@@ -32,9 +32,16 @@ func (c *Call) stream(write Stream) {
 	c.server.metrics.streams.Inc()
 	c.w.WriteHeader(http.StatusOK)
 	w := &EventWriter{w: c.w, control: http.NewResponseController(c.w), ctx: c.Context(), call: c}
-	w.Flush()
+	w.err = flush(w.control)
 	write(w)
 	w.Flush()
+}
+
+func flush(control *http.ResponseController) error {
+	if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
 }
 
 // Context ends when the client is gone.
@@ -72,16 +79,17 @@ func (w *EventWriter) Flush() bool {
 	if w.err != nil || w.ctx.Err() != nil {
 		return false
 	}
+	if len(w.buf) == 0 {
+		return true
+	}
 	if err := w.control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		w.err = err
 		return false
 	}
-	if len(w.buf) > 0 {
-		_, w.err = w.w.Write(w.buf)
-		w.buf = w.buf[:0]
-	}
+	_, w.err = w.w.Write(w.buf)
+	w.buf = w.buf[:0]
 	if w.err == nil {
-		w.err = w.control.Flush()
+		w.err = flush(w.control)
 	}
 	// A large batch is not kept for the rest of a stream's quiet life.
 	if cap(w.buf) > flushBytes {

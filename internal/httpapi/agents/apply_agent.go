@@ -24,7 +24,7 @@ func defaultAgent() event.Agent {
 
 // apply changes the agent by the settings that were given. Errors name
 // parameters under path.
-func (a *api) apply(agent *event.Agent, s *agentSettings, path string) error {
+func (a *api) apply(agent *event.Agent, s *AgentSettings, path string) error {
 	if s.Model.Set {
 		if s.Model.Null || s.Model.V == "" {
 			return httpapi.Invalid(path+"model", "Name a model. It cannot be empty or null.")

@@ -12,9 +12,9 @@ import (
 // opt is a field where leaving it out and null mean different things.
 type opt[T any] = httpapi.Opt[T]
 
-// agentSettings are what an agent is made of. A field that is left out stays as
+// AgentSettings are what an agent is made of. A field that is left out stays as
 // it is, or has its default in a new agent; null sets the default.
-type agentSettings struct {
+type AgentSettings struct {
 	Model        opt[string]           `json:"model,omitzero" doc:"The model, as provider/name."`
 	Instructions opt[string]           `json:"instructions,omitzero"`
 	Tools        opt[[]toolBody]       `json:"tools,omitzero" doc:"At most 3 MiB of JSON."`

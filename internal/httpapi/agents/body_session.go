@@ -11,13 +11,13 @@ import (
 
 // createAgent is the body of a new saved agent, updateAgent that of a change.
 type createAgent struct {
-	agentSettings
+	AgentSettings
 	Name     opt[string]            `json:"name,omitzero"`
 	Metadata opt[map[string]string] `json:"metadata,omitzero"`
 }
 
 type updateAgent struct {
-	agentSettings
+	AgentSettings
 	Name     opt[string]            `json:"name,omitzero"`
 	Metadata opt[map[string]string] `json:"metadata,omitzero"`
 }
@@ -25,7 +25,7 @@ type updateAgent struct {
 type createSession struct {
 	Environment  environmentBody        `json:"environment"`
 	AgentID      string                 `json:"agent_id,omitzero"`
-	Agent        opt[agentSettings]     `json:"agent,omitzero"`
+	Agent        opt[AgentSettings]     `json:"agent,omitzero"`
 	Input        inputBody              `json:"input,omitzero"`
 	Metadata     opt[map[string]string] `json:"metadata,omitzero"`
 	SpendControl opt[spendBody]         `json:"spend_control,omitzero"`
@@ -35,7 +35,7 @@ type createSession struct {
 }
 
 type updateSession struct {
-	Agent        opt[agentSettings]     `json:"agent,omitzero"`
+	Agent        opt[AgentSettings]     `json:"agent,omitzero"`
 	Metadata     opt[map[string]string] `json:"metadata,omitzero"`
 	SpendControl opt[spendBody]         `json:"spend_control,omitzero"`
 	Review       string                 `json:"review,omitzero" enum:"none,auto_review"`

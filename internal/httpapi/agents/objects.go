@@ -14,7 +14,7 @@ type agentObject struct {
 	Metadata     map[string]string `json:"metadata"`
 	Model        string            `json:"model"`
 	Instructions *string           `json:"instructions"`
-	agentParts
+	AgentParts
 }
 
 type sessionAgent struct {
@@ -22,11 +22,11 @@ type sessionAgent struct {
 	Name         *string `json:"name"`
 	Model        string  `json:"model"`
 	Instructions *string `json:"instructions"`
-	agentParts
+	AgentParts
 }
 
-// agentParts is what saved agents and those of sessions have in common.
-type agentParts struct {
+// AgentParts is what saved agents and those of sessions have in common.
+type AgentParts struct {
 	MultiAgent   multiAgentObject   `json:"multi_agent"`
 	Reasoning    reasoningObject    `json:"reasoning"`
 	ServiceTier  string             `json:"service_tier"`

@@ -12,7 +12,7 @@ func renderSession(s *session.State) sessionObject {
 	o := sessionObject{
 		ID: s.ID, Object: "agent.session", CreatedAt: s.CreatedAt.Unix(), LastActiveAt: s.LastActiveAt.Unix(),
 		Agent: sessionAgent{
-			ID: s.Agent.ID, Name: s.Agent.Name, Model: s.Agent.Model, Instructions: s.Agent.Instructions, agentParts: renderParts(&s.Agent),
+			ID: s.Agent.ID, Name: s.Agent.Name, Model: s.Agent.Model, Instructions: s.Agent.Instructions, AgentParts: renderParts(&s.Agent),
 		},
 		Environment: renderEnvironment(&s.Environment), Metadata: orEmpty(s.Metadata), RequiredActions: []any{},
 		Status: s.Status(), Usage: renderUsage(s.Usage), VaultIDs: s.VaultIDs,
@@ -52,8 +52,8 @@ func renderAction(s *session.State, e *session.Effect) any {
 	return action
 }
 
-func renderParts(a *event.Agent) agentParts {
-	p := agentParts{
+func renderParts(a *event.Agent) AgentParts {
+	p := AgentParts{
 		Reasoning:   reasoningObject{Effort: orNull(a.Reasoning.Effort), Summary: orNull(a.Reasoning.Summary)},
 		ServiceTier: a.ServiceTier, Text: textObject{Format: typeOnly{Type: formatPlain}, Verbosity: a.Text.Verbosity},
 		Tools:        make([]toolObject, len(a.Tools)),

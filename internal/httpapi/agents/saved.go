@@ -51,7 +51,7 @@ func (a *api) createAgent(c *httpapi.Call) (any, error) {
 		return nil, missing("model")
 	}
 	saved := savedAgent{Agent: defaultAgent(), Created: in}
-	if err := a.apply(&saved.Agent, &body.agentSettings, ""); err != nil {
+	if err := a.apply(&saved.Agent, &body.AgentSettings, ""); err != nil {
 		return nil, err
 	}
 	if body.Name.Given() {
@@ -188,7 +188,7 @@ func (a *api) tryUpdateAgent(c *httpapi.Call, body *updateAgent, in event.Input)
 		saved.Updated = append(saved.Updated, in)
 		saved.Updated = saved.Updated[max(0, len(saved.Updated)-rememberedUpdates):]
 	}
-	if err := a.apply(&saved.Agent, &body.agentSettings, ""); err != nil {
+	if err := a.apply(&saved.Agent, &body.AgentSettings, ""); err != nil {
 		return nil, err
 	}
 	if body.Name.Set {
@@ -232,6 +232,6 @@ func renderAgent(row *store.Agent, saved *savedAgent) agentObject {
 	g := &saved.Agent
 	return agentObject{
 		ID: row.ID, Object: "agent", CreatedAt: row.CreatedAt.Unix(), UpdatedAt: row.UpdatedAt.Unix(), Name: g.Name,
-		Metadata: orEmpty(saved.Metadata), Model: g.Model, Instructions: g.Instructions, agentParts: renderParts(g),
+		Metadata: orEmpty(saved.Metadata), Model: g.Model, Instructions: g.Instructions, AgentParts: renderParts(g),
 	}
 }

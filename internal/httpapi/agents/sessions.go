@@ -248,7 +248,7 @@ func corruptSession(ix *store.Index) sessionObject {
 	message := "The log of this session is corrupt. Verify it to see where."
 	return sessionObject{
 		ID: ix.Session, Object: "agent.session", CreatedAt: ix.CreatedAt.Unix(), LastActiveAt: ix.UpdatedAt.Unix(),
-		Agent: sessionAgent{ID: ix.AgentID, agentParts: renderParts(&agent)}, Environment: typeOnly{Type: event.EnvironmentNone},
+		Agent: sessionAgent{ID: ix.AgentID, AgentParts: renderParts(&agent)}, Environment: typeOnly{Type: event.EnvironmentNone},
 		Error: &message, Metadata: orEmpty(ix.Metadata), RequiredActions: []any{}, Status: "failed", VaultIDs: []string{},
 	}
 }

@@ -1,0 +1,202 @@
+package agents_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openai/openai-go/v3"
+	"github.com/openai/openai-go/v3/option"
+
+	"github.com/stayd/stayd/internal/cluster"
+	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/feed"
+	"github.com/stayd/stayd/internal/httpapi"
+	"github.com/stayd/stayd/internal/httpapi/agents"
+	"github.com/stayd/stayd/internal/journal"
+	"github.com/stayd/stayd/internal/session"
+	"github.com/stayd/stayd/internal/store"
+	"github.com/stayd/stayd/internal/store/sqlite"
+)
+
+// world is a server over a store of its own. What a worker would append, tests
+// append by hand.
+type world struct {
+	t        testing.TB
+	url      string
+	sdk      openai.Client
+	journal  *journal.Journal
+	store    *faulty
+	feed     *feed.Feed
+	stopping chan struct{}
+}
+
+// faulty is a store that fails where it is told to.
+type faulty struct {
+	store.Store
+	onAppend error
+	onRead   error
+}
+
+func (f *faulty) Append(ctx context.Context, a *store.Append) error {
+	if f.onAppend != nil {
+		return f.onAppend
+	}
+	return f.Store.Append(ctx, a)
+}
+
+func (f *faulty) Read(ctx context.Context, project, session string, after int64, limit int) ([]event.Record, error) {
+	if f.onRead != nil {
+		return nil, f.onRead
+	}
+	return f.Store.Read(ctx, project, session, after, limit)
+}
+
+var start = time.Date(2026, 5, 3, 9, 0, 0, 0, time.UTC)
+
+func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
+	t.Helper()
+	st, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "stayd.db"), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() }) //nolint:errcheck // the folder goes anyway
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	holder := cluster.New(st, "test", time.Hour, log)
+	if err := holder.Acquire(t.Context(), 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, store: &faulty{Store: st}, feed: feed.New(), stopping: make(chan struct{})}
+	now := func() time.Time { return start }
+	w.journal = journal.New(w.store, holder, now, func(c journal.Commit) { w.feed.Committed(c.Session, c.Records) })
+	cfg := httpapi.Config{Log: log, Version: "test", Stopping: w.stopping}
+	for _, f := range change {
+		f(&cfg)
+	}
+	server := httpapi.New(cfg)
+	agents.Mount(server, agents.Config{
+		Journal: w.journal, Store: w.store, Feed: w.feed, Now: now,
+		CheckModel: func(name string) error {
+			if strings.HasPrefix(name, "test/") {
+				return nil
+			}
+			return fmt.Errorf("there is no model '%s'", name)
+		},
+		CheckSandbox: func(_ context.Context, name string) error {
+			if name == event.SandboxJS {
+				return nil
+			}
+			return errors.New("the bubblewrap sandbox is not available on this machine: install it")
+		},
+		AllowStdio:          func(command string) bool { return command == "allowed-mcp" },
+		CompactionThreshold: func(string) int64 { return 100_000 },
+	})
+	hs := httptest.NewServer(server)
+	t.Cleanup(hs.Close)
+	w.url = hs.URL
+	w.sdk = openai.NewClient(option.WithBaseURL(hs.URL+"/v1/"), option.WithAPIKey("none"), option.WithMaxRetries(0))
+	return w
+}
+
+// answer is what came back.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (a answer) field(t testing.TB, name string) string {
+	t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal([]byte(a.body), &m); err != nil {
+		t.Fatalf("status %d: %q: %v", a.status, a.body, err)
+	}
+	s, _ := m[name].(string)
+	return s
+}
+
+// do sends a request; headers are given as name, value pairs.
+func (w *world) do(method, path, body string, headers ...string) answer {
+	w.t.Helper()
+	req, err := http.NewRequestWithContext(w.t.Context(), method, w.url+path, strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i] == "Host" {
+			req.Host = headers[i+1]
+		}
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // read to its end
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return answer{status: resp.StatusCode, header: resp.Header, body: string(bytes.TrimSpace(data))}
+}
+
+// append is the worker's side: it appends to the session's log.
+func (w *world) append(id string, payloads ...event.Payload) {
+	w.t.Helper()
+	err := w.journal.Update(w.t.Context(), httpapi.DefaultProject, id, func(tx *journal.Tx) error { return tx.Append(payloads...) })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// turn returns the id of the session's current turn.
+func (w *world) turn(id string) string {
+	w.t.Helper()
+	var turn string
+	err := w.journal.View(w.t.Context(), httpapi.DefaultProject, id, func(s *session.State) error {
+		if t := s.Current(); t != nil {
+			turn = t.ID
+		}
+		return nil
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return turn
+}
+
+// create makes a session with a function and an MCP server, with the input "Hi".
+func (w *world) create() string {
+	w.t.Helper()
+	a := w.do("POST", "/v1/agents/sessions", `{"environment":{"type":"none"},"input":"Hi","agent":{"model":"test/m","tools":[
+		{"type":"function","name":"add","description":"Adds.","parameters":{"type":"object"}},
+		{"type":"mcp","server_label":"files","transport":{"type":"http","server_url":"http://127.0.0.1:1/mcp"},
+		 "effects":{"*":{"on_unknown":"ask"},"pay":{"approval":"always"}}}]}}`)
+	if a.status != http.StatusOK {
+		w.t.Fatalf("create: %d %s", a.status, a.body)
+	}
+	return a.field(w.t, "id")
+}
+
+func message(id, text string) event.Item {
+	return event.Item{
+		Type: event.ItemMessage, ID: id, Role: event.RoleAssistant, Phase: event.PhaseFinalAnswer, Status: event.StatusCompleted,
+		Content: []event.Content{{Type: event.PartOutputText, Text: text}},
+	}
+}
+
+func call(kind, id, name, label string) event.Item {
+	return event.Item{
+		Type: kind, ID: id, CallID: "call_" + id, Name: name, ServerLabel: label, Arguments: json.RawMessage(`{"a":1}`), Status: event.StatusInProgress,
+	}
+}
