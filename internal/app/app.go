@@ -1,0 +1,224 @@
+// Package app is the composition root: it makes every part from the operator's
+// configuration, starts them in order and stops them in reverse. It is the only
+// package that imports implementations.
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/stayd/stayd/internal/cluster"
+	"github.com/stayd/stayd/internal/effect"
+	"github.com/stayd/stayd/internal/feed"
+	"github.com/stayd/stayd/internal/httpapi"
+	"github.com/stayd/stayd/internal/httpapi/agents"
+	"github.com/stayd/stayd/internal/journal"
+	"github.com/stayd/stayd/internal/model/router"
+	"github.com/stayd/stayd/internal/store"
+	"github.com/stayd/stayd/internal/store/postgres"
+	"github.com/stayd/stayd/internal/store/sqlite"
+	"github.com/stayd/stayd/internal/version"
+	"github.com/stayd/stayd/internal/worker"
+)
+
+// App is a runtime with all its parts.
+type App struct {
+	cfg    Config
+	log    *slog.Logger
+	store  store.Store
+	holder *cluster.Holder
+	worker *worker.Worker
+	tools  *tools
+	models *router.Router
+	server *httpapi.Server
+
+	stopping chan struct{} // closed when streams have to end
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+	closing  sync.Once
+	closeErr error
+}
+
+// Open makes the runtime and starts it. It returns *cluster.HeldError where
+// another process holds the store.
+func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	models, err := openModels(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	tools, err := openTools(&cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	st, err := OpenStore(ctx, cfg.Store, cfg.Data, log)
+	if err != nil {
+		return nil, errors.Join(err, tools.close())
+	}
+	a := &App{cfg: cfg, log: log, store: st, tools: tools, models: models, stopping: make(chan struct{})}
+	a.holder = cluster.New(st, cluster.Owner(), cfg.LeaseTTL, log)
+	err = a.holder.Acquire(ctx, cfg.Patience, func(h *cluster.HeldError) {
+		log.Warn("waiting for another process to give up the store", "owner", h.Owner, "ends in", h.ExpiresIn.Round(time.Millisecond))
+	})
+	if err != nil {
+		return nil, errors.Join(err, st.Close(), tools.close())
+	}
+	a.wire()
+	ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	a.holder.Start(ctx)
+	a.running.Go(func() { a.worker.Run(ctx) })
+	a.running.Go(func() { a.collect(ctx) })
+	return a, nil
+}
+
+// OpenStore opens the store at the PostgreSQL URL, or, where that is empty, the
+// SQLite file in the data folder.
+func OpenStore(ctx context.Context, url, data string, log *slog.Logger) (store.Store, error) {
+	if url != "" {
+		st, err := postgres.Open(ctx, url)
+		if err != nil {
+			return nil, fmt.Errorf("open the store %s: %w", redactURL(url), err)
+		}
+		return st, nil
+	}
+	st, err := sqlite.Open(ctx, filepath.Join(data, "stayd.db"), sqlite.Options{Logger: log})
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	return st, nil
+}
+
+// wire connects the parts. The door and the worker share the journal and the
+// feed, and nothing else.
+func (a *App) wire() {
+	f := feed.New()
+	j := journal.New(a.store, a.holder, time.Now, func(c journal.Commit) {
+		f.Committed(c.Session, c.Records)
+		if c.Runnable {
+			f.Wake(feed.Hint{Project: c.Project, Session: c.Session})
+		}
+	})
+	a.worker = &worker.Worker{
+		Journal: j, Feed: f, Due: a.store, Shards: a.holder, Now: time.Now, Log: a.log,
+		Performer: &effect.Performer{
+			Catalog: a.models, Servers: a.tools.servers, Sandboxes: a.tools.sandboxes,
+			Dir: filepath.Join(a.cfg.Data, "workspaces"), Feed: f, Now: time.Now,
+		},
+	}
+	keys := make(map[[32]byte]string, len(a.cfg.Keys))
+	for key, project := range a.cfg.Keys {
+		keys[sha256.Sum256([]byte(key))] = project
+	}
+	a.server = httpapi.New(httpapi.Config{
+		Log: a.log, Version: version.String(), MaxBody: a.cfg.MaxBody, Keys: keys, Ready: a.ready, Stopping: a.stopping,
+	})
+	registerMetrics(a.server.Metrics(), a)
+	agents.Mount(a.server, agents.Config{
+		Journal: j, Store: a.store, Feed: f, Now: time.Now,
+		CheckModel: func(name string) error {
+			_, err := a.models.Resolve(name)
+			return err
+		},
+		CheckSandbox:        a.tools.check,
+		AllowStdio:          a.tools.allowStdio,
+		CompactionThreshold: a.compactionThreshold,
+	})
+}
+
+// compactionThreshold leaves a fifth of the model's context for the answer and
+// for what comes in meanwhile.
+func (a *App) compactionThreshold(name string) int64 {
+	cands, err := a.models.Resolve(name)
+	if err != nil {
+		return 0
+	}
+	return cands[0].ContextTokens * 4 / 5
+}
+
+func (a *App) ready(ctx context.Context) error {
+	if err := a.store.Ping(ctx); err != nil {
+		return err
+	}
+	if n := len(a.holder.Shards()); n < store.Shards {
+		return fmt.Errorf("this process holds %d of %d shards", n, store.Shards)
+	}
+	return nil
+}
+
+// collectEvery is how often blobs that no log names are removed, and how long
+// they have to have been unnamed.
+const collectEvery = time.Hour
+
+func (a *App) collect(ctx context.Context) {
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			n, err := a.store.Collect(ctx, collectEvery)
+			switch {
+			case err != nil && ctx.Err() == nil:
+				a.log.Warn("blobs were not collected", "error", err)
+			case n > 0:
+				a.log.Info("blobs were collected", "count", n)
+			}
+		}
+	}
+}
+
+// Handler is the whole HTTP API.
+func (a *App) Handler() http.Handler { return a.server }
+
+// Models is the catalog of models.
+func (a *App) Models() *router.Router { return a.models }
+
+// Serve answers requests on the listener until ctx ends, and then closes the
+// runtime.
+func (a *App) Serve(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{Handler: a.server, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	close(a.stopping)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), serveGrace)
+	defer cancel()
+	if shutErr := srv.Shutdown(stop); shutErr != nil {
+		err = errors.Join(err, shutErr, srv.Close())
+	}
+	return errors.Join(err, a.Close(context.WithoutCancel(ctx)))
+}
+
+// serveGrace is how long requests may take after the process was asked to stop.
+const serveGrace = 10 * time.Second
+
+// Close stops the runtime: the worker first, whose sessions are taken up by the
+// next process, then the leases, which are given back, then the store.
+func (a *App) Close(ctx context.Context) error {
+	a.closing.Do(func() {
+		a.cancel()
+		a.running.Wait()
+		a.holder.Stop(ctx)
+		a.closeErr = errors.Join(a.tools.close(), a.store.Close())
+	})
+	return a.closeErr
+}

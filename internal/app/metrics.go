@@ -1,0 +1,29 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// registerMetrics adds what the engine and the process tell of themselves to
+// what the door counts.
+func registerMetrics(r prometheus.Registerer, a *App) {
+	gauge := func(name, help string, value func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "stayd", Name: name, Help: help}, value))
+	}
+	gauge("sessions_running", "Sessions that have something under way in this process.", func() float64 { return float64(a.worker.Running()) })
+	gauge("shards_held", "Shards whose lease this process holds.", func() float64 { return float64(len(a.holder.Shards())) })
+	gauge("store_bytes", "Bytes of the store on disk.", func() float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		u, err := a.store.Usage(ctx)
+		if err != nil {
+			return 0
+		}
+		return float64(u.Bytes)
+	})
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+}
