@@ -200,3 +200,7 @@ func call(kind, id, name, label string) event.Item {
 		Type: kind, ID: id, CallID: "call_" + id, Name: name, ServerLabel: label, Arguments: json.RawMessage(`{"a":1}`), Status: event.StatusInProgress,
 	}
 }
+
+func turnEnded(id string) event.Payload {
+	return &event.TurnEnded{TurnID: id, Status: session.TurnCompleted}
+}

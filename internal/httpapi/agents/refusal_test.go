@@ -1,0 +1,224 @@
+package agents_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stayd/stayd/internal/store"
+)
+
+// envelope is an error as it is on the wire.
+func envelope(message, kind, param, code string) string {
+	quote := func(s string) string {
+		if s == "" {
+			return "null"
+		}
+		return `"` + s + `"`
+	}
+	return fmt.Sprintf(`{"error":{"message":"%s","type":"%s","param":%s,"code":%s}}`, message, kind, quote(param), quote(code))
+}
+
+const invalid = "invalid_request_error"
+
+// TestRefusedBodies has bodies that are not taken, each with the answer it gets.
+func TestRefusedBodies(t *testing.T) {
+	const (
+		agentsPath   = "/v1/agents"
+		sessionsPath = "/v1/agents/sessions"
+	)
+	session := func(fields string) string {
+		return `{"environment":{"type":"none"},"input":"Hi","agent":{"model":"test/m"` + fields + `}}`
+	}
+	environment := func(fields string) string {
+		return `{"environment":{"type":"openai_hosted",` + fields + `},"agent":{"model":"test/m"}}`
+	}
+	mcp := func(transport, fields string) string {
+		return session(`,"tools":[{"type":"mcp","server_label":"files","transport":` + transport + fields + `}]`)
+	}
+	const web = `{"type":"http","server_url":"https://example.com"}`
+	secret := func(what string) string {
+		return "Credentials do not belong in the session log, so " + what + " is not taken here."
+	}
+	tests := []struct {
+		name, path, body     string
+		message, param, code string
+	}{
+		{"no JSON", agentsPath, `{"model":`, "The request body cannot be read as JSON: it ends too soon.", "", "invalid_json"},
+		{"more than JSON", agentsPath, `{"model":"test/m"} x`, "The request body cannot be read as JSON: something follows the JSON value.", "", "invalid_json"},
+		{"bad UTF-8", agentsPath, "{\"model\":\"\xff\"}", "The request body cannot be read as JSON: it is not valid UTF-8.", "", "invalid_json"},
+		{"not an object", agentsPath, `[]`, "Invalid request body: expected an object, but got an array instead.", "", "invalid_type"},
+		{"twice", sessionsPath, `{"environment":{"type":"none","type":"none"}}`, "The parameter 'environment.type' is given twice.", "environment.type", "invalid_json"},
+		{"deep", agentsPath, `{"model":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}`, "The request body cannot be read as JSON: it nests deeper than 128 levels.", "", "invalid_json"},
+		{"unknown", agentsPath, `{"model":"test/m","foo":1}`, "Unknown parameter: 'foo'.", "foo", "unknown_parameter"},
+		{"other case", agentsPath, `{"Model":"test/m"}`, "Unknown parameter: 'Model'.", "Model", "unknown_parameter"},
+		{"unknown within", sessionsPath, session(`,"tools":[{"type":"function","name":"f","description":"","parameters":{},"foo":1}]`), "Unknown parameter: 'agent.tools[0].foo'.", "agent.tools[0].foo", "unknown_parameter"},
+		{"missing", agentsPath, `{}`, "Missing required parameter: 'model'.", "model", "missing_required_parameter"},
+		{"missing within", sessionsPath, session(`,"tools":[{"type":"function","name":"f"}]`), "Missing required parameter: 'agent.tools[0].description'.", "agent.tools[0].description", "missing_required_parameter"},
+		{"wrong type", agentsPath, `{"model":5}`, "Invalid type for 'model': expected a string, but got an integer instead.", "model", "invalid_type"},
+		{"fraction", agentsPath, `{"model":"test/m","limits":{"max_steps":1.5}}`, "Invalid type for 'limits.max_steps': expected an integer, but got a number instead.", "limits.max_steps", "invalid_type"},
+		{"too small", agentsPath, `{"model":"test/m","limits":{"max_steps":0}}`, "Invalid 'limits.max_steps': expected a number of at least 1, but got 0.", "limits.max_steps", "invalid_value"},
+		{"not one of", agentsPath, `{"model":"test/m","reasoning":{"effort":"huge"}}`, "Invalid value: 'huge'. Supported values are: 'none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'.", "reasoning.effort", "invalid_value"},
+		{"model", sessionsPath, `{"environment":{"type":"none"},"input":"Hi","agent":{"model":"other"}}`, "there is no model 'other'", "agent.model", "invalid_value"},
+		{"null model", agentsPath, `{"model":null}`, "Name a model. It cannot be empty or null.", "model", "invalid_value"},
+		{"no agent", sessionsPath, `{"environment":{"type":"none"},"input":"Hi"}`, "Missing required parameter: 'agent'. It is required without 'agent_id'.", "agent", "missing_required_parameter"},
+		{"no model", sessionsPath, `{"environment":{"type":"none"},"input":"Hi","agent":{}}`, "Missing required parameter: 'agent.model'. It is required without 'agent_id'.", "agent.model", "missing_required_parameter"},
+		{"no environment", sessionsPath, `{"input":"Hi","agent":{"model":"test/m"}}`, "Missing required parameter: 'environment'.", "environment", "missing_required_parameter"},
+		{"no environment type", sessionsPath, `{"environment":{},"input":"Hi"}`, "Missing required parameter: 'environment.type'.", "environment.type", "missing_required_parameter"},
+		{"environment type", sessionsPath, `{"environment":{"type":"cloud"},"input":"Hi"}`, "Invalid value: 'cloud'. Supported values are: 'none', 'openai_hosted', 'self_hosted'.", "environment.type", "invalid_value"},
+		{"no input", sessionsPath, `{"environment":{"type":"none"},"agent":{"model":"test/m"}}`, "Missing required parameter: 'input'. It is required when environment.type is 'none'.", "input", "missing_required_parameter"},
+		{"no input to stream", sessionsPath, `{"environment":{"type":"openai_hosted"},"agent":{"model":"test/m"},"stream":true}`, "Missing required parameter: 'input'. It is required when stream is true.", "input", "missing_required_parameter"},
+		{"input type", sessionsPath, `{"environment":{"type":"none"},"input":5}`, "Invalid type for 'input': expected a string or an array, but got an integer instead.", "input", "invalid_type"},
+		{"empty input", sessionsPath, `{"environment":{"type":"none"},"input":[],"agent":{"model":"test/m"}}`, "Give at least one message.", "input", "invalid_value"},
+		{"image by id", sessionsPath, `{"environment":{"type":"none"},"input":[{"role":"user","content":[{"type":"input_image","file_id":"f"}]}],"agent":{"model":"test/m"}}`, "Images by file id are not served yet. Give a URL or a data URL in image_url.", "input[0].content[0].file_id", "unsupported_parameter"},
+		{"image URL", sessionsPath, `{"environment":{"type":"none"},"input":[{"role":"user","content":[{"type":"input_image","image_url":"ftp://x"}]}],"agent":{"model":"test/m"}}`, "Invalid 'input[0].content[0].image_url': expected an https:// or http:// URL, or a data URL of an image in base64.", "input[0].content[0].image_url", "invalid_value"},
+		{"vaults", sessionsPath, `{"environment":{"type":"none"},"input":"Hi","agent":{"model":"test/m"},"vault_ids":["v"]}`, "Vaults are not served yet. Leave vault_ids out.", "vault_ids", "unsupported_parameter"},
+		{"review", sessionsPath, `{"environment":{"type":"none"},"input":"Hi","agent":{"model":"test/m"},"review":"auto_review"}`, "Automatic review is not served yet. Leave review out, and let tools ask for approval by their effects.", "review", "unsupported_parameter"},
+		{"spend limit", sessionsPath, `{"environment":{"type":"none"},"input":"Hi","agent":{"model":"test/m"},"spend_control":{"limit":0}}`, "Invalid 'spend_control.limit': expected a number of at least 1, but got 0.", "spend_control.limit", "invalid_value"},
+		{"no spend limit", sessionsPath, `{"environment":{"type":"none"},"input":"Hi","agent":{"model":"test/m"},"spend_control":{}}`, "Missing required parameter: 'spend_control.limit'.", "spend_control.limit", "missing_required_parameter"},
+
+		{"self-hosted", sessionsPath, `{"environment":{"type":"self_hosted","workspace_directory":"/w"},"agent":{"model":"test/m"}}`, "Self-hosted environments are not served yet. Use 'openai_hosted', which this server runs itself, or 'none'.", "environment.type", "unsupported_parameter"},
+		{"template", sessionsPath, environment(`"environment_template_id":"t"`), "Environment templates are not served yet. Leave environment_template_id out.", "environment.environment_template_id", "unsupported_parameter"},
+		{"prewarmed", sessionsPath, environment(`"environment_id":"e"`), "Prewarmed environments are not served yet. Leave environment_id out.", "environment.environment_id", "unsupported_parameter"},
+		{"packages", sessionsPath, environment(`"packages":{"npm":["left-pad"]}`), "Installing packages is not served yet. Leave packages out.", "environment.packages", "unsupported_parameter"},
+		{"plugins", sessionsPath, environment(`"plugins":[{}]`), "Plugins are not served yet. Leave plugins out.", "environment.plugins", "unsupported_parameter"},
+		{"skills", sessionsPath, environment(`"skills":[{}]`), "Skills are not served yet. Leave skills out.", "environment.skills", "unsupported_parameter"},
+		{"setup", sessionsPath, environment(`"setup_commands":[{"command":"ls"}]`), "Setup commands are not served yet. Leave setup_commands out.", "environment.setup_commands", "unsupported_parameter"},
+		{"capabilities", sessionsPath, environment(`"capability_directories":["/c"]`), "Capability directories are not served yet. Leave capability_directories out.", "environment.capability_directories", "unsupported_parameter"},
+		{"network", sessionsPath, environment(`"network":{"access":"enabled"}`), "Sandboxes have no network. Leave network out, or set access to disabled.", "environment.network.access", "unsupported_parameter"},
+		{"desktop", sessionsPath, environment(`"desktop":{"enabled":true}`), "Desktops are not served yet. Leave desktop out, or set enabled to false.", "environment.desktop.enabled", "unsupported_parameter"},
+		{"uploaded file", sessionsPath, environment(`"files":[{"type":"file_id","file_id":"f","path":"/workspace/a"}]`), "Uploaded files are not served yet. Give the file inline, as base64.", "environment.files[0].type", "unsupported_parameter"},
+		{"file outside", sessionsPath, environment(`"files":[{"type":"inline","data":"","path":"/workspace/../etc/a"}]`), "Invalid 'environment.files[0].path': expected an absolute path under /workspace, like /workspace/notes.txt.", "environment.files[0].path", "invalid_value"},
+		{"file data", sessionsPath, environment(`"files":[{"type":"inline","data":"%","path":"/workspace/a"}]`), "Invalid 'environment.files[0].data': expected standard base64.", "environment.files[0].data", "invalid_value"},
+		{"sandbox", sessionsPath, environment(`"sandbox":"bubblewrap"`), "the bubblewrap sandbox is not available on this machine: install it", "environment.sandbox", "invalid_value"},
+		{"sandbox name", sessionsPath, environment(`"sandbox":"vm"`), "Invalid value: 'vm'. Supported values are: 'js', 'bubblewrap'.", "environment.sandbox", "invalid_value"},
+
+		{"subagents", sessionsPath, session(`,"multi_agent":{"enabled":true}`), "Subagents are not served yet. Leave multi_agent out, or set enabled to false.", "agent.multi_agent.enabled", "unsupported_parameter"},
+		{"time", sessionsPath, session(`,"experimental":{"time_awareness":true}`), "Time awareness is not served yet. Leave it out, or set it to false.", "agent.experimental.time_awareness", "unsupported_parameter"},
+		{"web search", sessionsPath, session(`,"tools":[{"type":"web_search","mode":"live"}]`), "Web search is not served yet. Give the agent an MCP server that searches.", "agent.tools[0].type", "unsupported_parameter"},
+		{"tool from code", sessionsPath, session(`,"tools":[{"type":"programmatic_tool_calling"}]`), "Calling tools from code is not served yet. Leave this tool out, or set enabled to false.", "agent.tools[0].type", "unsupported_parameter"},
+		{"tool type", sessionsPath, session(`,"tools":[{"type":"magic"}]`), "Invalid value: 'magic'. Supported values are: 'automations', 'computer_use', 'function', 'mcp', 'programmatic_tool_calling', 'timer', 'tool_search', 'web_search'.", "agent.tools[0].type", "invalid_value"},
+		{"deferred", sessionsPath, session(`,"tools":[{"type":"function","name":"f","description":"","parameters":{},"defer_loading":true}]`), "Deferred loading is not served yet. Leave it out, or set it to false.", "agent.tools[0].defer_loading", "unsupported_parameter"},
+		{"tool name", sessionsPath, session(`,"tools":[{"type":"function","name":"f g","description":"","parameters":{}}]`), "Invalid 'agent.tools[0].name': a function is named by 1 to 64 of the characters A-Z, a-z, 0-9, '_' and '-'.", "agent.tools[0].name", "invalid_value"},
+		{"tool twice", sessionsPath, session(`,"tools":[{"type":"timer"},{"type":"timer"}]`), "The tool '' of type timer is given twice.", "agent.tools[1]", "invalid_value"},
+		{"label", sessionsPath, session(`,"tools":[{"type":"mcp","server_label":"timer","transport":` + web + `}]`), "The label 'timer' is taken by the runtime's own tools. Choose another.", "agent.tools[0].server_label", "invalid_value"},
+		{"origin", sessionsPath, mcp(web, `,"connection_origin":"environment"`), "MCP servers are reached from the runtime itself. Leave connection_origin out, or set it to service.", "agent.tools[0].connection_origin", "unsupported_parameter"},
+		{"credential", sessionsPath, mcp(web, `,"credential_id":"c"`), "Vault credentials are not served yet. Leave credential_id out.", "agent.tools[0].credential_id", "unsupported_parameter"},
+		{"authorization", sessionsPath, mcp(`{"type":"http","server_url":"https://example.com","authorization":"x"}`, ""), secret("authorization"), "agent.tools[0].transport.authorization", "unsupported_parameter"},
+		{"secret header", sessionsPath, mcp(`{"type":"http","server_url":"https://example.com","headers":{"X-Api-Key":"x"}}`, ""), secret("the header X-Api-Key"), "agent.tools[0].transport.headers.X-Api-Key", "unsupported_parameter"},
+		{"password in URL", sessionsPath, mcp(`{"type":"http","server_url":"https://u:p@example.com"}`, ""), secret("a URL with a password"), "agent.tools[0].transport.server_url", "unsupported_parameter"},
+		{"URL", sessionsPath, mcp(`{"type":"http","server_url":"file:///etc"}`, ""), "Invalid 'agent.tools[0].transport.server_url': expected a URL that begins with https:// or http://.", "agent.tools[0].transport.server_url", "invalid_value"},
+		{"stdio", sessionsPath, mcp(`{"type":"stdio","command":"rm","cwd":"/"}`, ""), "This server does not start 'rm' as an MCP server. Its operator can allow it with --allow-stdio-mcp.", "agent.tools[0].transport.command", "unsupported_parameter"},
+		{"lookup", sessionsPath, mcp(web, `,"effects":{"pay":{"class":"reconcilable"}}`), "A reconcilable tool needs a lookup: the name of the server's tool that says what became of an effect id.", "agent.tools[0].effects.pay.lookup", "invalid_value"},
+		{"metadata", sessionsPath, `{"environment":{"type":"none"},"input":"Hi","agent":{"model":"test/m"},"metadata":{"a":"` + strings.Repeat("é", 513) + `"}}`, "A value of metadata has at most 512 characters, but this one has 513.", "metadata.a", "invalid_value"},
+	}
+	w := newWorld(t)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := w.do("POST", tt.path, tt.body)
+			if want := envelope(tt.message, invalid, tt.param, tt.code); got.status != http.StatusBadRequest || got.body != want {
+				t.Errorf("got  %d %s\nwant 400 %s", got.status, got.body, want)
+			}
+		})
+	}
+}
+
+// TestRefusedInputs has inputs that a session does not take.
+func TestRefusedInputs(t *testing.T) {
+	w := newWorld(t)
+	id := w.create()
+	path := "/v1/agents/sessions/" + id + "/events"
+	tests := []struct {
+		name, body           string
+		status               int
+		message, param, code string
+	}{
+		{"nothing", `{"events":[]}`, 400, "Invalid 'events': expected at least 1 elements, but got 0.", "events", "invalid_value"},
+		{"null", `{"events":null}`, 400, "Invalid type for 'events': expected an array, but got null instead.", "events", "invalid_type"},
+		{"unknown type", `{"events":[{"type":"x"}]}`, 400, "Invalid value: 'x'. Supported values are: 'agent.session.input.cancel', 'agent.session.input.computer_use_approval_request_result', 'agent.session.input.message', 'agent.session.input.tool_result'.", "events[0].type", "invalid_value"},
+		{"computer use", `{"events":[{"type":"agent.session.input.computer_use_approval_request_result","request_id":"r","response":{}}]}`, 400, "Computer use is not served yet, so there is no request of it to answer.", "events[0].type", "unsupported_parameter"},
+		{"no such call", `{"events":[{"type":"agent.session.input.tool_result","call_id":"call_9","turn_id":"t","success":true,"output":"x"}]}`, 400, "Unknown pending tool call: call_9", "call_id", "invalid_request_error"},
+		{"half of two", `{"events":[{"type":"agent.session.input.message","input":[{"role":"user","content":[{"type":"input_text","text":"a"}]}]},{"type":"agent.session.input.tool_result","call_id":"call_9","turn_id":"t","success":true}]}`, 400, "Unknown pending tool call: call_9", "call_id", "invalid_request_error"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := w.do("POST", path, tt.body)
+			if want := envelope(tt.message, invalid, tt.param, tt.code); got.status != tt.status || got.body != want {
+				t.Errorf("got  %d %s\nwant %d %s", got.status, got.body, tt.status, want)
+			}
+		})
+	}
+	if got := w.do("GET", "/v1/agents/sessions/"+id+"/turns", ""); strings.Count(got.body, `"agent.session.turn"`) != 1 {
+		t.Errorf("a refused input left a turn: %s", got.body)
+	}
+	if got := w.do("DELETE", "/v1/agents/sessions/"+id, ""); got.status != http.StatusConflict {
+		t.Errorf("deleted while a turn runs: %d %s", got.status, got.body)
+	}
+	w.append(id, turnEnded(w.turn(id)))
+	got := w.do("POST", path, `{"events":[{"type":"agent.session.input.cancel"}]}`)
+	if want := envelope("The session has no active turn to cancel.", invalid, "", "no_active_turn"); got.status != http.StatusConflict || got.body != want {
+		t.Errorf("cancel: %d %s, want 409 %s", got.status, got.body, want)
+	}
+}
+
+// TestUnknownIDs answers alike for an id that is nowhere and one of another
+// project.
+func TestUnknownIDs(t *testing.T) {
+	w := newWorld(t)
+	mine := w.create()
+	agent := w.do("POST", "/v1/agents", `{"model":"test/m"}`).field(t, "id")
+	for _, id := range []string{mine, "sess_nowhere"} {
+		want := envelope("No agent session found with id '"+id+"'.", invalid, "", "not_found")
+		for _, request := range []string{
+			"GET ", "POST ", "DELETE ", "GET /events", "GET /turns", "GET /turns/t", "GET /turns/t/items", "GET /items", "GET /log", "GET /effects", "POST /verify",
+		} {
+			method, path, _ := strings.Cut(request, " ")
+			got := w.do(method, "/v1/agents/sessions/"+id+path, "", "OpenAI-Project", "other")
+			if got.status != http.StatusNotFound || got.body != want {
+				t.Errorf("%s: %d %s, want 404 %s", request, got.status, got.body, want)
+			}
+		}
+		got := w.do("POST", "/v1/agents/sessions/"+id+"/events", `{"events":[{"type":"agent.session.input.cancel"}]}`, "OpenAI-Project", "other")
+		if got.status != http.StatusNotFound || got.body != want {
+			t.Errorf("events: %d %s", got.status, got.body)
+		}
+	}
+	for _, method := range []string{"GET", "POST", "DELETE"} {
+		got := w.do(method, "/v1/agents/"+agent, "", "OpenAI-Project", "other")
+		if want := envelope("No agent found with id '"+agent+"'.", invalid, "", "not_found"); got.status != http.StatusNotFound || got.body != want {
+			t.Errorf("%s agent: %d %s", method, got.status, got.body)
+		}
+	}
+}
+
+// TestStoreErrors has the answers to what goes wrong below.
+func TestStoreErrors(t *testing.T) {
+	tests := []struct {
+		name   string
+		append error
+		read   error
+		status int
+		retry  string
+		code   string
+	}{
+		{"full", store.ErrFull, nil, http.StatusInsufficientStorage, "", "storage_full"},
+		{"unavailable", store.ErrUnavailable, nil, http.StatusServiceUnavailable, "1", "service_unavailable"},
+		{"fenced", store.ErrFenced, nil, http.StatusServiceUnavailable, "1", "service_unavailable"},
+		{"corrupt", nil, store.ErrCorrupt, http.StatusInternalServerError, "", "log_corrupt"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			id := "sess_nowhere"
+			if tt.append != nil {
+				id = w.create()
+			}
+			w.store.onAppend, w.store.onRead = tt.append, tt.read
+			got := w.do("POST", "/v1/agents/sessions/"+id, `{"metadata":{"a":"b"}}`)
+			if got.status != tt.status || got.header.Get("Retry-After") != tt.retry || !strings.Contains(got.body, `"code":"`+tt.code+`"`) || !strings.Contains(got.body, `"server_error"`) {
+				t.Errorf("got %d, Retry-After %q, %s", got.status, got.header.Get("Retry-After"), got.body)
+			}
+		})
+	}
+}
