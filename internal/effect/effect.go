@@ -145,13 +145,14 @@ func (p *Performer) retryAt(attempt int, asked time.Duration) *time.Time {
 }
 
 // failed says what a call without an answer means. sent is whether it may have
-// reached the tool.
+// reached the tool; what an attempt before it may have done counts as well.
 func (p *Performer) failed(ctx context.Context, job Job, err error, sent bool) Outcome {
 	fail := &event.EffectFailed{
 		EffectID: job.ID, What: job.What, TurnID: job.TurnID, Attempt: job.Attempt,
 		Code: "connection_failed", Message: err.Error(),
 	}
 	stopped := ctx.Err() != nil
+	sent = sent || job.Doubt
 	switch {
 	case stopped && (job.Class == event.Pure || context.Cause(ctx) == ErrShutdown):
 		return nil

@@ -207,8 +207,9 @@ type EffectFailed struct {
 	Code     string     `json:"code"`
 	Message  string     `json:"message"`
 	RetryAt  *time.Time `json:"retry_at,omitempty"`
-	// Uncertain is set where the call may have reached the tool, so that a
-	// reconcilable effect is looked up before it is started again.
+	// Uncertain is set where this attempt, or one before it of which nothing else
+	// is known, may have reached the tool, so that a reconcilable effect is looked
+	// up before it is started again.
 	Uncertain bool `json:"uncertain,omitempty"`
 }
 

@@ -43,6 +43,9 @@ type Start struct {
 	Server  string      // label, of a tool call and of a listing
 	Policy  event.EffectPolicy
 	Class   event.Class
+	// Doubt is set where an attempt before this one may have reached the tool and
+	// nobody knows what came of it.
+	Doubt bool
 	// Reserve asks for the intention of a model call to be written first, with
 	// what the call may cost at most.
 	Reserve bool
@@ -229,7 +232,7 @@ func (d *decision) start(e *session.Effect, mode Mode, attempt int) {
 	}
 	d.step.Start = append(d.step.Start, Start{
 		ID: e.ID, What: e.Kind, TurnID: e.TurnID, Mode: mode, Attempt: attempt,
-		Item: en.Item, Server: e.Server, Policy: e.Policy, Class: e.Class,
+		Item: en.Item, Server: e.Server, Policy: e.Policy, Class: e.Class, Doubt: e.Doubt,
 	})
 }
 

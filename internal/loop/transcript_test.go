@@ -203,6 +203,9 @@ func (st *story) show(step loop.Step) {
 			name += "/" + start.Item.Name
 		}
 		fmt.Fprintf(&st.out, "; %s %s %s #%d", mode, start.What, strings.TrimPrefix(name, "/"), start.Attempt)
+		if start.Doubt {
+			fmt.Fprint(&st.out, " in doubt")
+		}
 	}
 	if !step.WakeAt.IsZero() {
 		fmt.Fprintf(&st.out, "; wake in %s", step.WakeAt.Sub(st.now))

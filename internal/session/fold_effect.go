@@ -56,6 +56,7 @@ func (s *State) effectStarted(p *event.EffectStarted, at time.Time) error {
 	}
 	// What an attempt reserved and did not report is taken as spent.
 	s.CostNanoUSD += e.Reserved
+	e.Doubt = e.Doubt || e.Uncertain || e.Status == EffectStarted
 	e.Status, e.Class, e.Attempt, e.Epoch = EffectStarted, p.Class, p.Attempt, p.Epoch
 	e.Reserved, e.Uncertain, e.RetryAt, e.StartedAt = p.ReservedNanoUSD, false, time.Time{}, at
 	if p.WakeAt != nil {
@@ -157,7 +158,7 @@ func (s *State) effectResolved(p *event.EffectResolved, at time.Time) error {
 	e.EndedAt = at
 	switch p.Decision {
 	case event.DecisionApprove, event.DecisionRetry:
-		e.Status, e.EndedAt = EffectPending, time.Time{}
+		e.Status, e.EndedAt, e.Uncertain, e.Doubt = EffectPending, time.Time{}, false, false
 	case event.DecisionCompleted:
 		e.Status, e.Open = EffectFinished, false
 		s.changeItem(e.ItemID, func(it *event.Item) { it.Status, it.Output = event.StatusCompleted, p.Output })

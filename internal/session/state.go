@@ -164,6 +164,9 @@ type Effect struct {
 	Reserved int64 // nano-USD, of a model call under way
 	// Uncertain is set where the last attempt may have reached the tool.
 	Uncertain bool
+	// Doubt is set where an attempt before the last one may have reached the tool
+	// and nobody knows what came of it.
+	Doubt     bool
 	Code      string
 	Message   string
 	StartedAt time.Time
