@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"sync"
 	"testing"
@@ -106,7 +107,7 @@ type engine struct {
 
 // startEngine runs an engine until stop. owner is the same for every engine over
 // a store, so that its leases are claimed again at once, under new epochs.
-func startEngine(t *testing.T, m *mortal, world *outside.World, catalog model.Catalog) *engine {
+func startEngine(t *testing.T, m *mortal, world *outside.World, refused int, catalog model.Catalog) *engine {
 	t.Helper()
 	e := &engine{store: m, changed: make(chan struct{}, 1)}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -130,7 +131,7 @@ func startEngine(t *testing.T, m *mortal, world *outside.World, catalog model.Ca
 	})
 	w := &worker.Worker{
 		Journal: e.journal, Feed: f, Due: m, Shards: holder, Now: time.Now, Log: log,
-		Performer: &effect.Performer{Catalog: catalog, Servers: servers{world}, Feed: f, Now: time.Now},
+		Performer: &effect.Performer{Catalog: catalog, Servers: servers{world, refused}, Feed: f, Now: time.Now},
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var done sync.WaitGroup
@@ -150,7 +151,10 @@ func (s scripts) Resolve(string) ([]model.Candidate, error) {
 }
 
 // servers gives sessions the world as their only server, in this process.
-type servers struct{ world *outside.World }
+type servers struct {
+	world   *outside.World
+	refused int // of a thousand calls
+}
 
 func (s servers) Server(context.Context, string, *event.Tool) (tool.Server, error) { return s, nil }
 
@@ -166,6 +170,9 @@ func (s servers) List(context.Context) ([]event.ToolSpec, error) {
 }
 
 func (s servers) Call(_ context.Context, c tool.Call) (tool.Result, error) {
+	if rand.N(1000) < s.refused {
+		return tool.Result{}, &tool.Error{Message: "connection refused"}
+	}
 	call := &outside.Call{Tool: c.Name, Effect: c.EffectID, Key: c.EffectID, Args: c.Arguments}
 	v, err := s.world.Receive(call)
 	if err != nil {

@@ -68,7 +68,7 @@ func TestSweepCancel(t *testing.T) {
 			for n := 3; n <= 32; n++ {
 				t.Run(fmt.Sprint(n), func(t *testing.T) {
 					t.Parallel()
-					r := reference{open: open, catalog: s, after: n%2 == 0, faults: 400, cancelAt: int64(n)}
+					r := reference{open: open, catalog: s, after: n%2 == 0, faults: 400, refused: 300, cancelAt: int64(n)}
 					r.run(t, n+n%3)
 				})
 			}
@@ -94,7 +94,8 @@ type reference struct {
 	open     opener
 	catalog  scripts
 	after    bool  // the engine dies after the append is written, not before
-	faults   int   // of a thousand calls
+	faults   int   // of a thousand calls, whose connection is cut
+	refused  int   // of a thousand calls, which get no connection
 	cancelAt int64 // a number of records; 0 is never
 }
 
@@ -132,7 +133,7 @@ func (r *reference) once(t *testing.T, reopen func(context.Context) (store.Store
 	}
 	defer st.Close() //nolint:errcheck // a process that is killed does not look at it either
 	m := &mortal{Store: st, at: at, after: r.after, died: make(chan struct{})}
-	e := startEngine(t, m, world, r.catalog)
+	e := startEngine(t, m, world, r.refused, r.catalog)
 	defer e.stop()
 	err = e.drive(t.Context(), r.cancelAt)
 	if err != nil && !errors.Is(err, errDead) {
