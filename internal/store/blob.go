@@ -33,6 +33,7 @@ func NewBlobCodec() (*BlobCodec, error) {
 	enc, err := zstd.NewWriter(nil,
 		zstd.WithEncoderLevel(zstd.SpeedDefault),
 		zstd.WithEncoderConcurrency(2),
+		zstd.WithAllLitEntropyCompression(true), // base64 and hexadecimal have no repeats, and fewer bits than bytes
 		zstd.WithLowerEncoderMem(true),
 		zstd.WithWindowSize(1<<20),
 		zstd.WithEncoderCRC(false)) // the blob's name is its checksum

@@ -47,18 +47,21 @@ func migrate(ctx context.Context, path string) error {
 		return fmt.Errorf("schema %d, this build knows %d: %w", version, latest, errNewer)
 	}
 
-	// With this locking mode the first access keeps the file locked until the
-	// connection closes. A process that opens it meanwhile waits in its version
-	// query above.
-	db, err = openPool(path, "rwc", 1, busy, fmt.Sprintf("page_size(%d)", pageSize), "locking_mode(EXCLUSIVE)", "journal_mode(WAL)", "synchronous(FULL)")
+	db, err = openPool(path, "rwc", 1, busy)
 	if err != nil {
 		return classify(err)
 	}
 	return errors.Join(apply(ctx, db, files, latest), classify(db.Close()))
 }
 
+// lock makes the only connection of its pool hold the file until it is closed.
+// A process that opens the file meanwhile waits in its version query. The size
+// of the pages can be chosen before the first of them is written only.
+const lock = `PRAGMA page_size = %d; PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+BEGIN EXCLUSIVE; COMMIT`
+
 func apply(ctx context.Context, db *sql.DB, files fs.FS, latest int64) error {
-	if _, err := db.ExecContext(ctx, "BEGIN EXCLUSIVE; COMMIT"); err != nil {
+	if _, err := db.ExecContext(ctx, fmt.Sprintf(lock, pageSize)); err != nil {
 		return fmt.Errorf("lock the file to migrate it: %w", classify(err))
 	}
 	// Another process may have been first.
