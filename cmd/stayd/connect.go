@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/stayd/stayd/internal/app"
+	"github.com/stayd/stayd/internal/client"
+)
+
+// urlFile is the file in the data folder in which a server writes its URL while
+// it runs.
+const urlFile = "stayd.url"
+
+// runtime is what a command speaks to.
+type runtime struct {
+	*client.Client
+	// Where says in words what it is, Data where its data is if that is known.
+	Where string
+	Data  string
+
+	app *app.App // nil where it is a server
+}
+
+// addRuntimeFlags registers the flags by which a command finds its runtime.
+func addRuntimeFlags(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.String("server", "", "URL of the server to ask; STAYD_SERVER is its default")
+	addSettings(fs, runtimeSettings)
+}
+
+// connect returns the runtime that the flags and the environment name. The
+// caller closes it.
+func connect(ctx context.Context, fs *pflag.FlagSet, progress *progress) (*runtime, error) {
+	server, key := os.Getenv("STAYD_SERVER"), os.Getenv("STAYD_API_KEY")
+	if f := fs.Lookup("server"); f.Changed {
+		server = f.Value.String()
+	}
+	if server != "" {
+		c, err := client.Dial(server, key)
+		if err != nil {
+			return nil, &coded{code: exitUsage, err: err}
+		}
+		return &runtime{Client: c, Where: "the server " + server}, nil
+	}
+	cfg, err := loadConfig(fs, os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	if url := running(ctx, cfg.Data); url != "" {
+		c, err := client.Dial(url, key)
+		if err == nil {
+			return &runtime{Client: c, Where: "the server " + url, Data: cfg.Data}, nil
+		}
+	}
+	return embed(ctx, cfg, progress)
+}
+
+// embed opens a runtime in this process.
+func embed(ctx context.Context, cfg app.Config, progress *progress) (*runtime, error) {
+	defer progress.during("opening the store")()
+	// Nobody outside reaches it, so no key is asked for.
+	cfg.Listen, cfg.Keys = app.Default().Listen, nil
+	a, err := app.Open(ctx, cfg, slog.New(slog.NewTextHandler(embeddedLog(), &slog.HandlerOptions{Level: slog.LevelWarn})))
+	if err != nil {
+		return nil, err
+	}
+	return &runtime{Client: client.Embed(a.Handler(), ""), Where: "the runtime in this process", Data: cfg.Data, app: a}, nil
+}
+
+// embeddedLog is where a runtime in this process logs to: nowhere, unless
+// STAYD_LOG asks for it, since what concerns the user comes as an answer.
+func embeddedLog() io.Writer {
+	if os.Getenv("STAYD_LOG") != "" {
+		return os.Stderr
+	}
+	return io.Discard
+}
+
+// closeTimeout bounds how long a command waits for its runtime to stop.
+const closeTimeout = 15 * time.Second
+
+// close stops a runtime that runs in this process.
+func (r *runtime) close() error {
+	if r.app == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := r.app.Close(ctx); err != nil {
+		return fmt.Errorf("close the runtime: %w", err)
+	}
+	return nil
+}
+
+// running returns the URL of the server that runs on the data folder, or "".
+func running(ctx context.Context, data string) string {
+	b, err := os.ReadFile(filepath.Join(data, urlFile))
+	if err != nil {
+		return ""
+	}
+	url := strings.TrimSpace(string(b))
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/healthz", nil)
+	if err != nil {
+		return ""
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return ""
+	}
+	resp.Body.Close() //nolint:errcheck // nothing is read of it
+	if resp.StatusCode != http.StatusOK {
+		return ""
+	}
+	return url
+}
+
+// with runs fn with the runtime of the command, and closes it.
+func with(cmd *cobra.Command, fn func(ctx context.Context, r *runtime) error) error {
+	ctx := cmd.Context()
+	r, err := connect(ctx, cmd.Flags(), newProgress(os.Stderr))
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(ctx, r), r.close())
+}
