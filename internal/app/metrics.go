@@ -5,10 +5,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// registerMetrics adds what the engine and the process tell of themselves to
+// registerMetrics adds what the engine tells of itself to
 // what the door counts.
 func registerMetrics(r prometheus.Registerer, a *App) {
 	gauge := func(name, help string, value func() float64) {
@@ -25,5 +24,4 @@ func registerMetrics(r prometheus.Registerer, a *App) {
 		}
 		return float64(u.Bytes)
 	})
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
