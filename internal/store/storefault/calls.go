@@ -1,0 +1,103 @@
+package storefault
+
+import (
+	"context"
+	"time"
+
+	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/store"
+)
+
+// call asks the store that is wrapped. The answer of one that crashed meanwhile
+// is lost.
+func call[T any](s *Store, f func() (T, error)) (v T, err error) {
+	if err := s.alive(); err != nil {
+		return v, err
+	}
+	got, err := f()
+	if fault := s.alive(); fault != nil {
+		return v, fault
+	}
+	return got, err
+}
+
+// do is call for what answers with an error only.
+func do(s *Store, f func() error) error {
+	_, err := call(s, func() (struct{}, error) { return struct{}{}, f() })
+	return err
+}
+
+// Read passes on.
+func (s *Store) Read(ctx context.Context, project, session string, after int64, limit int) ([]event.Record, error) {
+	return call(s, func() ([]event.Record, error) { return s.inner.Read(ctx, project, session, after, limit) })
+}
+
+// Session passes on.
+func (s *Store) Session(ctx context.Context, project, session string) (store.Index, error) {
+	return call(s, func() (store.Index, error) { return s.inner.Session(ctx, project, session) })
+}
+
+// Sessions passes on.
+func (s *Store) Sessions(ctx context.Context, q store.SessionQuery) ([]store.Index, error) {
+	return call(s, func() ([]store.Index, error) { return s.inner.Sessions(ctx, q) })
+}
+
+// Due passes on.
+func (s *Store) Due(ctx context.Context, shards []int, before time.Time, limit int) ([]store.Index, error) {
+	return call(s, func() ([]store.Index, error) { return s.inner.Due(ctx, shards, before, limit) })
+}
+
+// CreateAgent passes on.
+func (s *Store) CreateAgent(ctx context.Context, a store.Agent) error {
+	return do(s, func() error { return s.inner.CreateAgent(ctx, a) })
+}
+
+// UpdateAgent passes on.
+func (s *Store) UpdateAgent(ctx context.Context, a store.Agent) error {
+	return do(s, func() error { return s.inner.UpdateAgent(ctx, a) })
+}
+
+// Agent passes on.
+func (s *Store) Agent(ctx context.Context, project, id string) (store.Agent, error) {
+	return call(s, func() (store.Agent, error) { return s.inner.Agent(ctx, project, id) })
+}
+
+// ListAgents passes on.
+func (s *Store) ListAgents(ctx context.Context, q store.AgentQuery) ([]store.Agent, error) {
+	return call(s, func() ([]store.Agent, error) { return s.inner.ListAgents(ctx, q) })
+}
+
+// DeleteAgent passes on.
+func (s *Store) DeleteAgent(ctx context.Context, project, id string) error {
+	return do(s, func() error { return s.inner.DeleteAgent(ctx, project, id) })
+}
+
+// Claim passes on.
+func (s *Store) Claim(ctx context.Context, owner string, shards []int, ttl time.Duration) ([]store.Lease, error) {
+	return call(s, func() ([]store.Lease, error) { return s.inner.Claim(ctx, owner, shards, ttl) })
+}
+
+// Renew passes on.
+func (s *Store) Renew(ctx context.Context, owner string, ttl time.Duration) (int, error) {
+	return call(s, func() (int, error) { return s.inner.Renew(ctx, owner, ttl) })
+}
+
+// Release passes on.
+func (s *Store) Release(ctx context.Context, owner string) error {
+	return do(s, func() error { return s.inner.Release(ctx, owner) })
+}
+
+// Collect passes on.
+func (s *Store) Collect(ctx context.Context, grace time.Duration) (int, error) {
+	return call(s, func() (int, error) { return s.inner.Collect(ctx, grace) })
+}
+
+// Usage passes on.
+func (s *Store) Usage(ctx context.Context) (store.Usage, error) {
+	return call(s, func() (store.Usage, error) { return s.inner.Usage(ctx) })
+}
+
+// Ping passes on.
+func (s *Store) Ping(ctx context.Context) error {
+	return do(s, func() error { return s.inner.Ping(ctx) })
+}
