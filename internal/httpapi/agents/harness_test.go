@@ -3,6 +3,8 @@ package agents_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,6 +48,7 @@ type faulty struct {
 	store.Store
 	onAppend error
 	onRead   error
+	change   func(*event.Record) // what is read
 }
 
 func (f *faulty) Append(ctx context.Context, a *store.Append) error {
@@ -59,8 +62,17 @@ func (f *faulty) Read(ctx context.Context, project, session string, after int64,
 	if f.onRead != nil {
 		return nil, f.onRead
 	}
-	return f.Store.Read(ctx, project, session, after, limit)
+	records, err := f.Store.Read(ctx, project, session, after, limit)
+	for i := range records {
+		if f.change != nil {
+			f.change(&records[i])
+		}
+	}
+	return records, err
 }
+
+// errAny is an error that says nothing to a client.
+var errAny = errors.New("disk on fire")
 
 var start = time.Date(2026, 5, 3, 9, 0, 0, 0, time.UTC)
 
@@ -203,4 +215,15 @@ func call(kind, id, name, label string) event.Item {
 
 func turnEnded(id string) event.Payload {
 	return &event.TurnEnded{TurnID: id, Status: session.TurnCompleted}
+}
+
+// digestOf is the SHA-256 of a record's salt and data.
+func digestOf(t testing.TB, salt string, data []byte) string {
+	t.Helper()
+	b, err := hex.DecodeString(salt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(append(b, data...))
+	return hex.EncodeToString(sum[:])
 }
