@@ -28,7 +28,8 @@ type Commit struct {
 	Project string
 	Session string
 	Records []event.Record
-	// Runnable is set where the session has work to do.
+	// Runnable is set where the session has work to do that whoever appended
+	// this does not do.
 	Runnable bool
 }
 
@@ -147,7 +148,7 @@ func (j *Journal) commit(ctx context.Context, h *handle, tx *Tx) error {
 	for i := range tx.records {
 		h.size += len(tx.records[i].Data)
 	}
-	j.onCommit(Commit{Project: h.key.project, Session: h.key.id, Records: tx.records, Runnable: index.WakeAt != nil && !index.WakeAt.After(tx.Now)})
+	j.onCommit(Commit{Project: h.key.project, Session: h.key.id, Records: tx.records, Runnable: !tx.Driven && index.WakeAt != nil && !index.WakeAt.After(tx.Now)})
 	if tx.State.Deleted {
 		h.drop()
 	}
@@ -213,6 +214,8 @@ type Tx struct {
 	State *session.State // with what was appended so far
 	Now   time.Time
 	Epoch int64 // of the lease on the session's shard
+	// Driven is set by who does what follows from this update itself.
+	Driven bool
 
 	records []event.Record
 }

@@ -42,7 +42,11 @@ func (s *State) RequestHash() string {
 		h.Write(d[:])
 	}
 	for i := s.ContextFrom; i < len(s.Items); i++ {
-		h.Write(s.Items[i].digest[:])
+		en := &s.Items[i]
+		if en.digest.IsZero() {
+			en.digest = itemDigest(en.Item)
+		}
+		h.Write(en.digest[:])
 	}
 	return event.Hash(h.Sum(nil)).String()
 }

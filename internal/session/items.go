@@ -2,8 +2,9 @@ package session
 
 import (
 	"crypto/sha256"
-	"encoding/json"
+	"encoding/binary"
 	"fmt"
+	"hash"
 
 	"github.com/stayd/stayd/internal/event"
 )
@@ -33,7 +34,7 @@ func (s *State) addItem(it *event.Item, step int, t *Turn) error {
 
 func (s *State) appendItem(it *event.Item, step, output int) {
 	s.items[it.ID] = len(s.Items)
-	s.Items = append(s.Items, Entry{Item: it, Step: step, OutputIndex: output, digest: itemDigest(it)})
+	s.Items = append(s.Items, Entry{Item: it, Step: step, OutputIndex: output})
 }
 
 // changeItem replaces an item by a changed copy.
@@ -44,7 +45,7 @@ func (s *State) changeItem(id string, change func(*event.Item)) {
 	}
 	it := *s.Items[i].Item
 	change(&it)
-	s.Items[i].Item, s.Items[i].digest = &it, itemDigest(&it)
+	s.Items[i].Item, s.Items[i].digest = &it, event.Hash{}
 }
 
 // closeItem gives an item that is still in progress its last status.
@@ -56,11 +57,43 @@ func (s *State) closeItem(id, status string) {
 	})
 }
 
+// itemDigest is the SHA-256 of what a model is given of an item. Every text has
+// its length in front of it, so that no two items have the same encoding.
 func itemDigest(it *event.Item) event.Hash {
-	data, err := json.Marshal(it)
-	if err != nil {
-		// An item that holds invalid raw JSON cannot have been decoded from a log.
-		panic(fmt.Sprintf("session: encode item %s: %v", it.ID, err))
+	d := digester{hash: sha256.New()}
+	for _, s := range []string{it.Type, it.ID, it.Status, it.Role, it.Phase, it.CallID, it.Name, it.ServerLabel, it.Error} {
+		d.text(s)
 	}
-	return sha256.Sum256(data)
+	for _, parts := range [][]event.Content{it.Content, it.Summary} {
+		d.number(len(parts))
+		for i := range parts {
+			d.text(parts[i].Type)
+			d.text(parts[i].Text)
+			d.text(parts[i].ImageURL)
+		}
+	}
+	for _, raw := range [][]byte{it.Arguments, it.Output, it.Provider} {
+		d.number(len(raw))
+		d.hash.Write(raw)
+	}
+	if it.ExitCode != nil {
+		d.number(*it.ExitCode)
+	}
+	return event.Hash(d.hash.Sum(nil))
+}
+
+type digester struct {
+	hash hash.Hash
+	buf  []byte
+}
+
+func (d *digester) text(s string) {
+	d.buf = binary.AppendVarint(d.buf[:0], int64(len(s)))
+	d.buf = append(d.buf, s...)
+	d.hash.Write(d.buf)
+}
+
+func (d *digester) number(n int) {
+	d.buf = binary.AppendVarint(d.buf[:0], int64(n))
+	d.hash.Write(d.buf)
 }

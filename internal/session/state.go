@@ -89,7 +89,7 @@ type Entry struct {
 	// not an output of the agent.
 	OutputIndex int
 
-	digest event.Hash
+	digest event.Hash // zero until it is asked for
 }
 
 // Turn is one input and everything that was done about it.

@@ -97,7 +97,7 @@ func (a *actor) run(effects context.Context) {
 func (a *actor) advance(ctx context.Context) (jobs []effect.Job, wake time.Time, err error) {
 	ctx = context.WithoutCancel(ctx)
 	err = a.w.Journal.Update(ctx, a.project, a.id, func(tx *journal.Tx) error {
-		jobs, wake = nil, time.Time{}
+		jobs, wake, tx.Driven = nil, time.Time{}, true
 		for _, r := range a.outcomes {
 			if r.outcome == nil || !tx.State.Awaits(r.id) {
 				continue
