@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/stayd/stayd/internal/event"
@@ -35,12 +36,18 @@ func (s *Store) Append(ctx context.Context, a *store.Append) error {
 // caller's goroutine, so that many are packed at once.
 func (s *Store) prepare(a *store.Append) (*pending, error) {
 	if len(a.Records) == 0 {
-		return nil, fmt.Errorf("no records")
+		return nil, errors.New("no records")
 	}
 	if x := a.Index; x != nil && (x.Project != a.Project || x.Session != a.Session) {
 		return nil, fmt.Errorf("the index row is that of session %s", x.Session)
 	}
 	p := &pending{Append: a, shard: int16(store.ShardOf(a.Session)), names: make([]*event.Hash, len(a.Records)), settled: func() {}}
+	if a.Index != nil {
+		var err error
+		if p.metadata, err = metadataJSON(a.Index.Metadata); err != nil {
+			return nil, err
+		}
+	}
 	for i := range a.Records {
 		r := &a.Records[i]
 		if r.Session != a.Session || r.Seq != a.Records[0].Seq+int64(i) || r.Seq < 1 {

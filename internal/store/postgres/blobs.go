@@ -8,7 +8,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/stayd/stayd/internal/event"
-	"github.com/stayd/stayd/internal/store"
 )
 
 // collectBatch is how many blobs are looked at in one round trip.
@@ -30,6 +29,7 @@ func (s *Store) putBlob(ctx context.Context, project string, b *blob) error {
 
 // candidate is a blob that was not touched for the grace.
 type candidate struct {
+	Shard     int16
 	Project   string
 	Hash      []byte
 	TouchedAt time.Time
@@ -41,28 +41,26 @@ type candidate struct {
 // then be longer than an append by another node takes.
 func (s *Store) Collect(ctx context.Context, grace time.Duration) (int, error) {
 	deleted := 0
-	for shard := range int16(store.Shards) {
-		after := &candidate{Hash: []byte{}}
-		for after != nil {
-			last, n, err := s.collect(ctx, shard, after, grace)
-			deleted += n
-			if err != nil {
-				return deleted, wrap("collect blobs", err)
-			}
-			after = last
+	after := &candidate{Shard: -1, Hash: []byte{}}
+	for after != nil {
+		last, n, err := s.collect(ctx, after, grace)
+		deleted += n
+		if err != nil {
+			return deleted, wrap("collect blobs", err)
 		}
+		after = last
 	}
 	return deleted, nil
 }
 
-// collect deletes those of the shard's next candidates that no record names. It
-// returns the last of them, nil where there is none, and how many it deleted.
-// The records are looked at after the blobs were found: one that named a blob
-// before then is seen, and one that names it later has touched it.
-func (s *Store) collect(ctx context.Context, shard int16, after *candidate, grace time.Duration) (last *candidate, n int, err error) {
+// collect deletes those of the next candidates that no record names. It returns
+// the last of them, nil where there is none, and how many it deleted. The
+// records are looked at after the blobs were found: one that named a blob before
+// then is seen, and one that names it later has touched it.
+func (s *Store) collect(ctx context.Context, after *candidate, grace time.Duration) (last *candidate, n int, err error) {
 	s.naming.Lock()
 	defer s.naming.Unlock()
-	found, err := s.untouched(ctx, shard, after, grace)
+	found, err := s.untouched(ctx, after, grace)
 	if err != nil || len(found) == 0 {
 		return nil, 0, err
 	}
@@ -71,23 +69,38 @@ func (s *Store) collect(ctx context.Context, shard int16, after *candidate, grac
 	if err != nil || len(free) == 0 {
 		return last, 0, err
 	}
-	projects, hashes, touched := candidateColumns(free)
-	tag, err := s.pool.Exec(ctx, `DELETE FROM blobs b
-		USING unnest($2::text[], $3::bytea[], $4::timestamptz[]) AS f (project, hash, touched_at)
-		WHERE b.shard = $1 AND b.project = f.project AND b.hash = f.hash AND b.touched_at = f.touched_at`,
-		shard, projects, hashes, touched)
-	return last, int(tag.RowsAffected()), err
+	n, err = s.deleteBlobs(ctx, free)
+	return last, n, err
 }
 
-// untouched lists candidates of the shard that come after one by their key.
-func (s *Store) untouched(ctx context.Context, shard int16, after *candidate, grace time.Duration) ([]candidate, error) {
-	rows, err := s.pool.Query(ctx, `SELECT project, hash, touched_at FROM blobs
-		WHERE shard = $1 AND (project, hash) > ($2, $3) AND touched_at <= now() - $4::interval
-		ORDER BY project, hash LIMIT $5`, shard, after.Project, after.Hash, grace, collectBatch)
+// untouched lists candidates that come after one by their key.
+func (s *Store) untouched(ctx context.Context, after *candidate, grace time.Duration) ([]candidate, error) {
+	rows, err := s.pool.Query(ctx, `SELECT shard, project, hash, touched_at FROM blobs
+		WHERE (shard, project, hash) > ($1, $2, $3) AND touched_at <= now() - $4::interval
+		ORDER BY shard, project, hash LIMIT $5`, after.Shard, after.Project, after.Hash, grace, collectBatch)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[candidate])
+}
+
+// deleteBlobs deletes candidates, which are sorted by shard, by a statement for
+// each of the shards.
+func (s *Store) deleteBlobs(ctx context.Context, list []candidate) (int, error) {
+	b := new(pgx.Batch)
+	for len(list) > 0 {
+		end := slices.IndexFunc(list, func(c candidate) bool { return c.Shard != list[0].Shard })
+		if end < 0 {
+			end = len(list)
+		}
+		projects, hashes, touched := candidateColumns(list[:end])
+		b.Queue(`DELETE FROM blobs b
+			USING unnest($2::text[], $3::bytea[], $4::timestamptz[]) AS f (project, hash, touched_at)
+			WHERE b.shard = $1 AND b.project = f.project AND b.hash = f.hash AND b.touched_at = f.touched_at`,
+			list[0].Shard, projects, hashes, touched)
+		list = list[end:]
+	}
+	return affected(s.pool.SendBatch(ctx, b), b.Len())
 }
 
 // unnamed returns those of the candidates that no record names.

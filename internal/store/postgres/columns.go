@@ -61,16 +61,12 @@ type indexColumns struct {
 	deleted          []bool
 }
 
-func indexesOf(group []*pending) (*indexColumns, error) {
+func indexesOf(group []*pending) *indexColumns {
 	c := new(indexColumns)
 	for n, p := range group {
 		x := p.Index
 		if x == nil {
 			continue
-		}
-		metadata, err := metadataJSON(x.Metadata)
-		if err != nil {
-			return nil, err
 		}
 		c.in = append(c.in, int32(n+1))
 		c.shard = append(c.shard, p.shard)
@@ -78,13 +74,13 @@ func indexesOf(group []*pending) (*indexColumns, error) {
 		c.session = append(c.session, p.Session)
 		c.agent = append(c.agent, x.AgentID)
 		c.status = append(c.status, x.Status)
-		c.metadata = append(c.metadata, metadata)
+		c.metadata = append(c.metadata, p.metadata)
 		c.created = append(c.created, x.CreatedAt)
 		c.updated = append(c.updated, x.UpdatedAt)
 		c.wake = append(c.wake, x.WakeAt)
 		c.deleted = append(c.deleted, x.Deleted)
 	}
-	return c, nil
+	return c
 }
 
 // metadataJSON encodes metadata as an object; none is the empty one.

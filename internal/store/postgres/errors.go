@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -20,6 +19,8 @@ const (
 	readOnlyTransaction   = "25006"
 	insufficientPrivilege = "42501"
 	diskFull              = "53100"
+	dataCorrupted         = "XX001"
+	indexCorrupted        = "XX002"
 )
 
 // sqlState is the code of an error that the server sent, or empty.
@@ -50,24 +51,31 @@ func wrap(op string, err error) error {
 	return fmt.Errorf("%s: %w", op, err)
 }
 
+// kindOf is the store's error for one of the server's, or of the way to it. It is
+// nil where the server blames the statement.
 func kindOf(err error) error {
 	code := sqlState(err)
-	switch {
-	case code == "": // nothing came back from the server
+	switch code {
+	case "": // nothing came back from the server
 		return store.ErrUnavailable
-	case code == diskFull:
+	case diskFull:
 		return store.ErrFull
-	case code == uniqueViolation:
+	case uniqueViolation:
 		return store.ErrConflict
-	case code == "XX001", code == "XX002": // data and index corrupted
+	case dataCorrupted, indexCorrupted:
 		return store.ErrCorrupt
-	case code == readOnlyTransaction, code == serializationFailure, code == deadlockDetected:
+	case readOnlyTransaction, serializationFailure, deadlockDetected:
 		return store.ErrUnavailable
 	}
-	for _, class := range []string{"08", "53", "55", "57", "58", "F0", "XX"} {
-		if strings.HasPrefix(code, class) {
-			return store.ErrUnavailable
-		}
+	switch code[:2] {
+	case "08", // connection
+		"53", // resources
+		"55", // object not in the state that is needed
+		"57", // operator intervention
+		"58", // system
+		"F0", // configuration file
+		"XX": // internal
+		return store.ErrUnavailable
 	}
 	return nil
 }

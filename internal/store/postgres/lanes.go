@@ -85,9 +85,7 @@ const checkLease = 1
 // statement that failed.
 func (c *laneCommit) send(ctx context.Context, conn *pgx.Conn, group []*pending) (failed int, err error) {
 	b := new(pgx.Batch)
-	if err := queueLane(b, group); err != nil {
-		return 0, err
-	}
+	queueLane(b, group)
 	results := conn.SendBatch(ctx, b)
 	for failed = range b.Len() {
 		if _, err = results.Exec(); err != nil {
@@ -102,13 +100,10 @@ func (c *laneCommit) send(ctx context.Context, conn *pgx.Conn, group []*pending)
 	return failed, err
 }
 
-func queueLane(b *pgx.Batch, group []*pending) error {
+func queueLane(b *pgx.Batch, group []*pending) {
 	shard, epoch := group[0].shard, group[0].Epoch
 	r := recordsOf(group)
-	x, err := indexesOf(group)
-	if err != nil {
-		return err
-	}
+	x := indexesOf(group)
 	projects, sessions, heads := headsOf(group)
 	b.Queue(`BEGIN`)
 	b.Queue(laneLease, shard, epoch)
@@ -125,7 +120,6 @@ func queueLane(b *pgx.Batch, group []*pending) error {
 			x.created, x.updated, x.wake, x.deleted)
 	}
 	b.Queue(`COMMIT`)
-	return nil
 }
 
 // stale marks the appends whose session has another head than they expect.

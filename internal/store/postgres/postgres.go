@@ -68,20 +68,20 @@ func open(ctx context.Context, url string, lanes bool) (_ *Store, err error) {
 		return nil, fmt.Errorf("open postgres: %w", err)
 	}
 	s.lanes = s.lanes || s.citus
-	workers := sharedWriters
+	workers, queues := 1, 1
 	if s.lanes {
-		workers = laneWriters
+		workers, queues = laneWriters, store.Shards
 	}
 	cfg.MaxConns, cfg.MinConns = int32(workers), 0
 	cfg.AfterConnect = prepareWriter
 	if s.writes, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("open postgres: %w", err)
 	}
+	var target committer = &sharedCommit{pool: s.writes}
 	if s.lanes {
-		s.writer = newWriter(store.Shards, &laneCommit{pool: s.writes})
-	} else {
-		s.writer = newWriter(sharedWriters, &sharedCommit{pool: s.writes})
+		target = &laneCommit{pool: s.writes}
 	}
+	s.writer = newWriter(queues, target)
 	s.writer.start(context.WithoutCancel(ctx), workers)
 	return s, nil
 }
@@ -120,10 +120,10 @@ func (s *Store) release() {
 	}
 }
 
-// Ping reports whether the server answers and takes writes: it asks for a
-// transaction number, which a standby and a read-only session refuse.
+// Ping reports whether the server answers and takes writes: it deletes what is
+// not there, which a standby and a read-only session refuse.
 func (s *Store) Ping(ctx context.Context) error {
-	_, err := s.pool.Exec(ctx, `SELECT pg_current_xact_id()`)
+	_, err := s.pool.Exec(ctx, `DELETE FROM leases WHERE shard = -1`)
 	return wrap("ping postgres", err)
 }
 

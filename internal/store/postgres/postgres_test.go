@@ -19,7 +19,10 @@ var modes = map[string]func(context.Context, string) (*postgres.Store, error){
 
 func TestStore(t *testing.T) {
 	for name, open := range modes {
-		t.Run(name, func(t *testing.T) { storetest.Run(t, factory(open)) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			storetest.Run(t, factory(open))
+		})
 	}
 }
 

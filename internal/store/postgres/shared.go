@@ -87,12 +87,9 @@ func (c *sharedCommit) commit(ctx context.Context, group []*pending) ([]verdict,
 	}
 	b := blobsOf(group)
 	r := recordsOf(group)
-	x, err := indexesOf(group)
-	if err != nil {
-		return nil, err
-	}
+	x := indexesOf(group)
 	var verdicts []verdict
-	err = c.pool.QueryRow(ctx, sharedStatement,
+	err := c.pool.QueryRow(ctx, sharedStatement,
 		shards, projects, session, heads, epochs, erase,
 		b.shard, b.project, b.hash, b.data,
 		r.in, r.shard, r.project, r.session, r.seq, r.time, r.kind,
