@@ -115,7 +115,7 @@ func (a *App) wire() {
 	a.worker = &worker.Worker{
 		Journal: j, Feed: f, Due: a.store, Shards: a.holder, Now: time.Now, Log: a.log,
 		Performer: &effect.Performer{
-			Catalog: a.models, Servers: a.tools.servers, Sandboxes: a.tools.sandboxes,
+			Catalog: a.models, Servers: a.tools, Sandboxes: a.tools.sandboxes,
 			Dir: filepath.Join(a.cfg.Data, "workspaces"), Feed: f, Now: time.Now,
 		},
 	}

@@ -2,43 +2,52 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 
-	"github.com/stayd/stayd/internal/effect"
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/environment/bubblewrap"
 	"github.com/stayd/stayd/internal/environment/js"
 	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/outbound"
 	"github.com/stayd/stayd/internal/tool"
+	"github.com/stayd/stayd/internal/tool/mcp"
 )
 
 // tools are what effects reach.
 type tools struct {
-	servers   effect.Servers
+	pool      *mcp.Pool
 	sandboxes map[string]environment.Driver
 	stdio     []string
 }
 
-type noServers struct{}
-
-func (noServers) Server(context.Context, string, *event.Tool) (tool.Server, error) {
-	return nil, errors.New("no MCP")
-}
-
-func openTools(cfg *Config, _ *slog.Logger) (*tools, error) {
+func openTools(cfg *Config, log *slog.Logger) (*tools, error) {
+	client, err := outbound.New(outbound.Policy{Allow: cfg.AllowOutbound})
+	if err != nil {
+		return nil, fmt.Errorf("allow-outbound: %w", err)
+	}
 	code := js.NewEngine(js.Limits{})
 	return &tools{
-		servers: noServers{},
+		pool: mcp.NewPool(mcp.PoolConfig{HTTP: client, Log: func(session, label, line string) {
+			log.Debug("an MCP server wrote to its standard error", "session", session, "server", label, "line", line)
+		}}),
 		sandboxes: map[string]environment.Driver{
 			event.SandboxJS:         js.New(code),
 			event.SandboxBubblewrap: bubblewrap.New(bubblewrap.Config{Code: code}),
 		},
 		stdio: cfg.AllowStdioMCP,
 	}, nil
+}
+
+// Server implements effect.Servers. A command that the operator no longer allows
+// is not started for a session that was made when it was allowed.
+func (t *tools) Server(ctx context.Context, session string, cfg *event.Tool) (tool.Server, error) {
+	if tr := cfg.Transport; tr != nil && tr.Type == "stdio" && !t.allowStdio(tr.Command) {
+		return nil, &tool.Error{Message: fmt.Sprintf("the command %q of the MCP server '%s' is not allowed on this server; the operator may allow it with --allow-stdio-mcp", tr.Command, cfg.ServerLabel)}
+	}
+	return t.pool.Server(ctx, session, cfg)
 }
 
 // check reports whether this machine has what a sandbox needs.
@@ -60,4 +69,4 @@ func (t *tools) allowStdio(command string) bool {
 	return slices.Contains(t.stdio, "*") || slices.Contains(t.stdio, command)
 }
 
-func (t *tools) close() error { return nil }
+func (t *tools) close() error { return t.pool.Close() }
