@@ -47,8 +47,12 @@ type report struct {
 	failed bool
 }
 
-func (r *report) good(what, format string, args ...any) { r.line(show.Good, "✓", what, format, args...) }
-func (r *report) note(what, format string, args ...any) { r.line(show.Warn, "–", what, format, args...) }
+func (r *report) good(what, format string, args ...any) {
+	r.line(show.Good, "✓", what, format, args...)
+}
+func (r *report) note(what, format string, args ...any) {
+	r.line(show.Warn, "–", what, format, args...)
+}
 func (r *report) bad(what, format string, args ...any) {
 	r.failed = true
 	r.line(show.Bad, "✗", what, format, args...)
