@@ -38,8 +38,16 @@ type Log struct {
 	Calls   map[string]*Call // by effect id
 	// Keys has the idempotency keys of the inputs that were taken.
 	Keys map[string]bool
+	// Files has what the calls of read_file returned last, by path.
+	Files   map[string]string
+	Records int
 	// Resumed counts effects that a later process took up again.
 	Resumed int
+}
+
+func (l *Log) cancelled(turn string) bool {
+	t := l.Turns[turn]
+	return t != nil && t.Status == "cancelled"
 }
 
 // Turn is a turn of a log.
@@ -59,6 +67,7 @@ type Call struct {
 	Unknown bool
 	// Outcome is completed or failed, or empty where the log has none.
 	Outcome  string
+	path     string
 	callID   string
 	function bool // the client's
 
@@ -70,7 +79,7 @@ type Call struct {
 // ReadLog checks the chain of the records and that each may follow those before
 // it, and returns what they say. The faults are sentences.
 func ReadLog(session string, records []Record) (*Log, []string) {
-	l := &Log{Session: session, Turns: map[string]*Turn{}, Calls: map[string]*Call{}, Keys: map[string]bool{}}
+	l := &Log{Session: session, Turns: map[string]*Turn{}, Calls: map[string]*Call{}, Keys: map[string]bool{}, Files: map[string]string{}, Records: len(records)}
 	faults := chain(session, records)
 	fault := func(r *Record, format string, args ...any) {
 		faults = append(faults, fmt.Sprintf("record %d of %s (%s): ", r.Seq, session, r.Kind)+fmt.Sprintf(format, args...))
@@ -105,17 +114,18 @@ func ReadLog(session string, records []Record) (*Log, []string) {
 
 // payload has the fields of all kinds of records that are looked at here.
 type payload struct {
-	Key       string  `json:"idempotency_key"`
-	TurnID    string  `json:"turn_id"`
-	CallID    string  `json:"call_id"`
-	EffectID  string  `json:"effect_id"`
-	What      string  `json:"what"`
-	Class     string  `json:"class"`
-	Attempt   int     `json:"attempt"`
-	Epoch     int64   `json:"epoch"`
-	Status    string  `json:"status"`
-	RetryAt   *string `json:"retry_at"`
-	Uncertain bool    `json:"uncertain"`
+	Key       string          `json:"idempotency_key"`
+	TurnID    string          `json:"turn_id"`
+	CallID    string          `json:"call_id"`
+	EffectID  string          `json:"effect_id"`
+	What      string          `json:"what"`
+	Class     string          `json:"class"`
+	Attempt   int             `json:"attempt"`
+	Epoch     int64           `json:"epoch"`
+	Status    string          `json:"status"`
+	RetryAt   *string         `json:"retry_at"`
+	Uncertain bool            `json:"uncertain"`
+	Output    json.RawMessage `json:"output"`
 	Items     []struct {
 		Type      string          `json:"type"`
 		ID        string          `json:"id"`
@@ -181,8 +191,20 @@ func (l *Log) take(r *Record, p *payload, fault func(string, ...any)) {
 		default:
 			c.end(p.Status, fault)
 			c.Doubt = false
+			if c.Tool == "read_file" {
+				l.Files[c.path] = text(p.Output)
+			}
 		}
 	}
+}
+
+// text is an output that is a JSON string.
+func text(output json.RawMessage) string {
+	var s string
+	if json.Unmarshal(output, &s) != nil {
+		return string(output)
+	}
+	return s
 }
 
 // responded takes the calls of a model's answer. The effect id of a call follows
@@ -201,11 +223,12 @@ func (l *Log) responded(p *payload, fault func(string, ...any)) {
 		c := &Call{Effect: effectID(l.Session, it.ID), Turn: p.TurnID, Tool: it.Name, callID: it.CallID, function: it.Type == "function_call"}
 		var args struct {
 			Order string `json:"order"`
+			Path  string `json:"path"`
 		}
 		if err := json.Unmarshal(it.Arguments, &args); err != nil {
 			fault("the arguments of %s are no object: %v", it.Name, err)
 		}
-		c.Order = args.Order
+		c.Order, c.path = args.Order, args.Path
 		if l.Calls[c.Effect] != nil {
 			fault("the item %s was made twice", it.ID)
 		}
