@@ -31,6 +31,8 @@ type runtime struct {
 	Data  string
 
 	app *app.App // nil where it is a server
+	// left is set where the user does not want to wait for it to stop.
+	left bool
 }
 
 // addRuntimeFlags registers the flags by which a command finds its runtime.
@@ -91,9 +93,11 @@ func embeddedLog() io.Writer {
 // closeTimeout bounds how long a command waits for its runtime to stop.
 const closeTimeout = 15 * time.Second
 
-// close stops a runtime that runs in this process.
+// close stops a runtime that runs in this process. One that was left is not
+// waited for: what is under way in it is taken up by the next one, as after any
+// end of a process.
 func (r *runtime) close() error {
-	if r.app == nil {
+	if r.app == nil || r.left {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 
 	"github.com/stayd/stayd/internal/client"
@@ -26,12 +28,29 @@ func run(args []string) int {
 	}
 	code := exitCode(err)
 	if !errors.As(err, new(*quiet)) {
-		fmt.Fprintf(os.Stderr, "stayd: %s\n", client.Message(err))
+		fmt.Fprintf(os.Stderr, "stayd: %s\n", message(err))
 		if code == exitUsage {
 			fmt.Fprintln(os.Stderr, "stayd: try `stayd help`, or --help after a command")
 		}
 	}
 	return code
+}
+
+// message is an error in one sentence.
+func message(err error) string {
+	var u *url.Error
+	if !errors.As(err, &u) {
+		return client.Message(err)
+	}
+	where := u.URL
+	if parsed, err := url.Parse(u.URL); err == nil {
+		where = parsed.Scheme + "://" + parsed.Host
+	}
+	cause := u.Err
+	if op := new(net.OpError); errors.As(u.Err, &op) {
+		cause = op.Err
+	}
+	return fmt.Sprintf("the server %s does not answer: %v; start it with `stayd serve`, or leave out --server and STAYD_SERVER", where, cause)
 }
 
 // Exit codes. They are documented in the help of the root command.

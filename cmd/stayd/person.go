@@ -150,14 +150,14 @@ func (f *follower) leave(a *show.Action, err error) error {
 
 // unanswered says how to answer later.
 func (f *follower) unanswered(a *show.Action) error {
-	what, how := "your approval", fmt.Sprintf("stayd sessions resolve %s %s approve", f.session, a.EffectID)
+	how := fmt.Sprintf("waits for your approval; answer with `stayd sessions resolve %s %s approve`, or deny", f.session, a.EffectID)
 	switch a.Type {
 	case show.ActionOutcome:
-		what, how = "you to say what became of it", fmt.Sprintf("stayd sessions resolve %s %s completed|failed|retry", f.session, a.EffectID)
+		how = fmt.Sprintf("was interrupted, and nobody knows whether it took place; say so with `stayd sessions resolve %s %s completed`, failed or retry", f.session, a.EffectID)
 	case show.ActionFunction:
-		what, how = "the result of that function", "send an agent.session.input.tool_result event to the session, by the API or an SDK"
+		how = "is a function of the client and waits for its result; send an agent.session.input.tool_result event by an SDK"
 	}
-	return &coded{code: exitPerson, err: fmt.Errorf("%s waits for %s; answer with `%s`, then go on with `stayd run --session %s`", a.Name, what, how, f.session)}
+	return &coded{code: exitPerson, err: fmt.Errorf("%s %s; then go on with `stayd run --session %s`", a.Name, how, f.session)}
 }
 
 // toolResult answers a function call for the client.

@@ -197,11 +197,14 @@ func sessionBody(a *agentfile.Agent, input string) ([]byte, error) {
 
 // summary says what the turn took, and where its log is.
 func (f *follower) summary(ctx context.Context, start string) {
+	defer f.printer.Line(show.Dim, "session %s · stayd sessions log %s", f.session, f.session)
+	if f.turn.Status == "" || f.turn.Status == "in_progress" {
+		return
+	}
 	u := f.turn.Usage
 	line := fmt.Sprintf("%d tokens in, %d out, %.1fs", u.Input, u.Output, time.Since(f.begun).Seconds())
 	if nano, err := cost(ctx, f.rt, f.session, start, f.turn.ID); err == nil && nano > 0 {
 		line += fmt.Sprintf(", $%.4f", float64(nano)/1e9)
 	}
 	f.printer.Line(show.Dim, "%s", line)
-	f.printer.Line(show.Dim, "session %s · stayd sessions log %s", f.session, f.session)
 }

@@ -56,7 +56,7 @@ func (f *follower) run(ctx context.Context, events *client.Events) error {
 	for {
 		if events == nil {
 			var err error
-			if events, err = f.rt.Follow(ctx, f.session, f.cursor); err != nil {
+			if events, err = f.rt.Follow(ctx, f.session, f.cursor); err != nil && ctx.Err() == nil {
 				if client.Status(err) != 0 || f.rt.app != nil {
 					return err
 				}
@@ -71,7 +71,7 @@ func (f *follower) run(ctx context.Context, events *client.Events) error {
 			events, broken = nil, time.Time{}
 		}
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return f.gone()
 		}
 		if broken.IsZero() {
 			broken = time.Now()
@@ -86,6 +86,13 @@ func (f *follower) run(ctx context.Context, events *client.Events) error {
 		}
 		done()
 	}
+}
+
+// gone says how to go on with a session that was left.
+func (f *follower) gone() error {
+	f.rt.left = true
+	fmt.Fprintf(os.Stderr, "stayd: left; see how it goes on with: stayd run --session %s\n", f.session)
+	return &quiet{&coded{code: exitCanceled, err: context.Canceled}}
 }
 
 // read shows the events of the stream, and reports whether the turn has ended.

@@ -45,6 +45,7 @@ type Printer struct {
 	// streamed is what was printed of the item that is coming in.
 	streamed map[string]string
 	open     string // the item whose text the cursor is behind
+	ended    bool   // whether that text ended its line
 	started  map[string]time.Time
 	now      func() time.Time
 }
@@ -69,7 +70,7 @@ func (p *Printer) rest() {
 	if p.open == "" {
 		return
 	}
-	if !strings.HasSuffix(p.streamed[p.open], "\n") {
+	if !p.ended {
 		p.print("\n")
 	}
 	p.open = ""
@@ -86,7 +87,7 @@ func (p *Printer) Event(e *Event) {
 	case "agent.session.turn.reasoning_summary_text.delta":
 		p.delta(Dim, e.ItemID, e.Delta)
 	case "agent.output.command_execution_output.delta":
-		p.delta(Dim, e.ItemID, e.Delta)
+		p.commandOutput(e.ItemID, e.Delta)
 	case "agent.session.turn.item.added":
 		p.added(&e.Item)
 	case "agent.session.turn.item.done":
@@ -110,7 +111,26 @@ func (p *Printer) delta(s lipgloss.Style, item, text string) {
 		p.open = item
 	}
 	p.streamed[item] += text
+	p.ended = strings.HasSuffix(text, "\n")
 	p.print(Paint(s, text))
+}
+
+// outputLines is how many lines of what a command prints are shown.
+const outputLines = 8
+
+// commandOutput shows the first lines of what a command prints. How much more
+// there was is said when it has ended.
+func (p *Printer) commandOutput(item, text string) {
+	shown := strings.Count(p.streamed[item], "\n")
+	if left := outputLines - shown; left <= 0 {
+		p.streamed[item] += text
+		return
+	} else if lines := strings.SplitAfterN(text, "\n", left+1); len(lines) > left {
+		p.delta(Dim, item, strings.Join(lines[:left], ""))
+		p.streamed[item] += lines[left]
+		return
+	}
+	p.delta(Dim, item, text)
 }
 
 func (p *Printer) added(it *Item) {
@@ -145,7 +165,7 @@ func (p *Printer) text(s lipgloss.Style, id, text string) {
 	if text != "" && p.streamed[id] != text {
 		p.rest()
 		p.print(Paint(s, text))
-		p.streamed[id], p.open = text, id
+		p.open, p.ended = id, strings.HasSuffix(text, "\n")
 	}
 	p.rest()
 	delete(p.streamed, id)
@@ -159,8 +179,12 @@ func (p *Printer) result(it *Item, name string) {
 		}
 	}
 	out := event.OutputText(it.Output)
-	if p.streamed[it.ID] != "" {
+	if printed := p.streamed[it.ID]; printed != "" {
 		out = ""
+		if more := strings.Count(strings.TrimSuffix(printed, "\n"), "\n") + 1 - outputLines; more > 0 {
+			out = fmt.Sprintf("done, %d more lines", more)
+		}
+		delete(p.streamed, it.ID)
 	}
 	mark, style := "←", Good
 	switch {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 )
@@ -40,11 +41,7 @@ func (c *Chart) draw(dir string) error {
 	if len(c.Categories) == 0 || len(c.Series) == 0 || len(c.Series) > len(colours) {
 		return fmt.Errorf("a chart has categories and one to %d series", len(colours))
 	}
-	p := plot.New()
-	p.Title.Text, p.Y.Label.Text = c.Title, c.YLabel
-	p.Title.Padding = vg.Points(8)
-	p.Y.Min = 0
-	p.Add(plotter.NewGrid())
+	p := c.frame()
 	width := groupWidth / vg.Length(len(c.Series))
 	for i, s := range c.Series {
 		if len(s.Values) != len(c.Categories) {
@@ -59,8 +56,10 @@ func (c *Chart) draw(dir string) error {
 		p.Add(bars)
 		p.Legend.Add(s.Name, bars)
 	}
-	p.Legend.Top = true
 	p.NominalX(c.Categories...)
+	// Room for the legend above the bars, and beside the last of them.
+	p.Y.Min, p.Y.Max = 0, p.Y.Max*1.15
+	p.X.Min, p.X.Max = -0.6, float64(len(c.Categories))-0.4
 	for _, format := range []string{"svg", "png"} {
 		w, err := p.WriterTo(chartWidth, chartHeight, format)
 		if err != nil {
@@ -75,4 +74,21 @@ func (c *Chart) draw(dir string) error {
 		}
 	}
 	return nil
+}
+
+// frame is the chart without its bars.
+func (c *Chart) frame() *plot.Plot {
+	p := plot.New()
+	p.Title.Text, p.Y.Label.Text = c.Title, c.YLabel
+	p.Title.Padding = vg.Points(10)
+	for _, f := range []*font.Font{
+		&p.Title.TextStyle.Font, &p.Y.Label.TextStyle.Font, &p.X.Tick.Label.Font, &p.Y.Tick.Label.Font, &p.Legend.TextStyle.Font,
+	} {
+		f.Variant = "Sans"
+	}
+	p.Legend.Top, p.Legend.XOffs, p.Legend.Padding = true, -vg.Points(8), vg.Points(3)
+	grid := plotter.NewGrid()
+	grid.Vertical.Width = 0
+	p.Add(grid)
+	return p
 }
