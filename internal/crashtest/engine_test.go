@@ -23,103 +23,36 @@ import (
 	"github.com/stayd/stayd/internal/model/script"
 	"github.com/stayd/stayd/internal/session"
 	"github.com/stayd/stayd/internal/store"
+	"github.com/stayd/stayd/internal/store/storefault"
 	"github.com/stayd/stayd/internal/tool"
 	"github.com/stayd/stayd/internal/worker"
 )
 
 const project = "crashtest"
 
-// mortal is a store that dies at its append number at: before or after that
-// append is written. From then on nothing gets through, as in a process that was
-// killed.
-type mortal struct {
-	store.Store
-	at    int
-	after bool
-	died  chan struct{}
-
-	mu      sync.Mutex
-	appends int
-	dead    bool
-}
-
-var errDead = fmt.Errorf("the process is dead: %w", store.ErrUnavailable)
-
-func (m *mortal) Append(ctx context.Context, a *store.Append) error {
-	m.mu.Lock()
-	if m.dead {
-		m.mu.Unlock()
-		return errDead
-	}
-	m.appends++
-	last := m.appends == m.at
-	if last {
-		m.dead = true
-		defer close(m.died)
-	}
-	m.mu.Unlock()
-	if last && !m.after {
-		return errDead
-	}
-	if err := m.Store.Append(ctx, a); err != nil || !last {
-		return err
-	}
-	return errDead
-}
-
-func (m *mortal) err() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.dead {
-		return errDead
-	}
-	return nil
-}
-
-func (m *mortal) Read(ctx context.Context, p, s string, after int64, limit int) ([]event.Record, error) {
-	if err := m.err(); err != nil {
-		return nil, err
-	}
-	return m.Store.Read(ctx, p, s, after, limit)
-}
-
-func (m *mortal) Due(ctx context.Context, shards []int, before time.Time, limit int) ([]store.Index, error) {
-	if err := m.err(); err != nil {
-		return nil, err
-	}
-	return m.Store.Due(ctx, shards, before, limit)
-}
-
-func (m *mortal) Release(ctx context.Context, owner string) error {
-	if err := m.err(); err != nil {
-		return err
-	}
-	return m.Store.Release(ctx, owner)
-}
-
 // engine is the runtime's engine in this process, over a store that may die.
 type engine struct {
 	journal *journal.Journal
 	changed chan struct{} // signalled after a commit
-	store   *mortal
+	store   *storefault.Store
 	stop    func()
 }
 
 // startEngine runs an engine until stop. owner is the same for every engine over
 // a store, so that its leases are claimed again at once, under new epochs.
-func startEngine(t *testing.T, m *mortal, world *outside.World, refused int, catalog model.Catalog) *engine {
+func startEngine(t *testing.T, st *storefault.Store, world *outside.World, refused int, catalog model.Catalog) *engine {
 	t.Helper()
-	e := &engine{store: m, changed: make(chan struct{}, 1)}
+	e := &engine{store: st, changed: make(chan struct{}, 1)}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	if os.Getenv("CRASHTEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	holder := cluster.New(m, "crashtest", time.Minute, log)
+	holder := cluster.New(st, "crashtest", time.Minute, log)
 	if err := holder.Acquire(t.Context(), 0, nil); err != nil {
 		t.Fatal(err)
 	}
 	f := feed.New()
-	e.journal = journal.New(m, holder, time.Now, func(c journal.Commit) {
+	e.journal = journal.New(st, holder, time.Now, func(c journal.Commit) {
 		f.Committed(c.Session, c.Records)
 		if c.Runnable {
 			f.Wake(feed.Hint{Project: c.Project, Session: c.Session})
@@ -130,7 +63,7 @@ func startEngine(t *testing.T, m *mortal, world *outside.World, refused int, cat
 		}
 	})
 	w := &worker.Worker{
-		Journal: e.journal, Feed: f, Due: m, Shards: holder, Now: time.Now, Log: log,
+		Journal: e.journal, Feed: f, Due: st, Shards: holder, Now: time.Now, Log: log,
 		Performer: &effect.Performer{Catalog: catalog, Servers: servers{world, refused}, Feed: f, Now: time.Now},
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -217,28 +150,30 @@ func agent() event.Agent {
 // cancels none.
 func (e *engine) drive(ctx context.Context, cancelAt int64) error {
 	for {
-		if err := e.store.err(); err != nil {
-			return err
-		}
 		err := e.journal.Create(ctx, project, sessionID, func(tx *journal.Tx) error {
 			return tx.Append(&event.SessionCreated{
 				Project: project, Agent: agent(), Environment: event.Environment{Type: event.EnvironmentNone},
 			})
 		})
-		if err != nil && !errors.Is(err, store.ErrConflict) {
-			return err
-		}
 		over := false
-		err = e.journal.Update(ctx, project, sessionID, func(tx *journal.Tx) (err error) {
-			over, err = act(tx, cancelAt)
+		if err == nil || errors.Is(err, store.ErrConflict) {
+			err = e.journal.Update(ctx, project, sessionID, func(tx *journal.Tx) (err error) {
+				over, err = act(tx, cancelAt)
+				return err
+			})
+		}
+		switch {
+		case over && err == nil:
+			return nil
+		case errors.Is(err, storefault.ErrCrashed) || (err != nil && !errors.Is(err, store.ErrUnavailable)):
 			return err
-		})
-		if err != nil || over {
-			return err
+		case err != nil:
+			continue // whether it was taken is found out by asking again
 		}
 		select {
 		case <-e.changed:
-		case <-e.store.died:
+		case <-e.store.Crashed():
+			return storefault.ErrCrashed
 		case <-ctx.Done():
 			return ctx.Err()
 		}

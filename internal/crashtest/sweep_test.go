@@ -14,6 +14,7 @@ import (
 	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/store/postgres"
 	"github.com/stayd/stayd/internal/store/sqlite"
+	"github.com/stayd/stayd/internal/store/storefault"
 )
 
 // opener opens a store that begins empty, again and again.
@@ -34,6 +35,17 @@ var openers = map[string]opener{
 // whatever goes wrong in it.
 const lastAppend = 48
 
+// every is how many appends a sweep goes on at a time: all of them at full size,
+// which is with as many kills as make crash has, or some of them.
+func every(small int) int {
+	if *kills >= fullKills {
+		return 1
+	}
+	return small
+}
+
+const fullKills = 500
+
 // TestSweep kills the engine before and after every append of a reference
 // session, and once more soon after it was started again, and expects the
 // session to end with nothing done twice and nothing lost.
@@ -43,7 +55,11 @@ func TestSweep(t *testing.T) {
 		for _, faults := range []int{0, 250} {
 			for _, after := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/faults=%d/after=%t", name, faults, after), func(t *testing.T) {
-					for n := 1; n <= lastAppend; n++ {
+					step := 1
+					if faults > 0 {
+						step = every(6)
+					}
+					for n := 1; n <= lastAppend; n += step {
 						t.Run(fmt.Sprint(n), func(t *testing.T) {
 							t.Parallel()
 							r := reference{open: open, catalog: s, after: after, faults: faults}
@@ -59,13 +75,34 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// TestSweepAway has the store give no answer to each append of a reference
+// session in turn, whether it was written or not, while the engine goes on.
+func TestSweepAway(t *testing.T) {
+	s := parseScript(t)
+	for name, open := range openers {
+		for _, after := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/after=%t", name, after), func(t *testing.T) {
+				for n := 1; n <= 32; n += every(3) {
+					t.Run(fmt.Sprint(n), func(t *testing.T) {
+						t.Parallel()
+						r := reference{open: open, catalog: s, after: after, away: true}
+						if r.run(t, n) {
+							t.Error("the engine crashed")
+						}
+					})
+				}
+			})
+		}
+	}
+}
+
 // TestSweepCancel cancels the turn that runs after every record, and kills the
 // engine before and after an append that follows soon.
 func TestSweepCancel(t *testing.T) {
 	s := parseScript(t)
 	for name, open := range openers {
 		t.Run(name, func(t *testing.T) {
-			for n := 3; n <= 32; n++ {
+			for n := 3; n <= 32; n += every(4) {
 				t.Run(fmt.Sprint(n), func(t *testing.T) {
 					t.Parallel()
 					r := reference{open: open, catalog: s, after: n%2 == 0, faults: 400, refused: 300, cancelAt: int64(n)}
@@ -93,6 +130,7 @@ func parseScript(t *testing.T) scripts {
 type reference struct {
 	open     opener
 	catalog  scripts
+	away     bool  // the engine goes on after an append to which the store gave no answer
 	after    bool  // the engine dies after the append is written, not before
 	faults   int   // of a thousand calls, whose connection is cut
 	refused  int   // of a thousand calls, which get no connection
@@ -132,11 +170,17 @@ func (r *reference) once(t *testing.T, reopen func(context.Context) (store.Store
 		t.Fatal(err)
 	}
 	defer st.Close() //nolint:errcheck // a process that is killed does not look at it either
-	m := &mortal{Store: st, at: at, after: r.after, died: make(chan struct{})}
-	e := startEngine(t, m, world, r.refused, r.catalog)
+	rule := storefault.Rule{Append: at, After: r.after, Crash: true}
+	if r.away {
+		rule = storefault.Rule{Append: at, After: r.after, Err: store.ErrUnavailable}
+	}
+	if at == 0 {
+		rule = storefault.Rule{Append: -1}
+	}
+	e := startEngine(t, storefault.New(st, rule), world, r.refused, r.catalog)
 	defer e.stop()
 	err = e.drive(t.Context(), r.cancelAt)
-	if err != nil && !errors.Is(err, errDead) {
+	if err != nil && !errors.Is(err, storefault.ErrCrashed) {
 		t.Fatal(err)
 	}
 	return err != nil
