@@ -98,7 +98,7 @@ func (p *Provider) Generate(ctx context.Context, req *model.Request, emit func(m
 	if err := stream.Err(); err != nil {
 		return nil, p.streamError(ctx, err)
 	}
-	defer stream.Close()
+	defer stream.Close() //nolint:errcheck // what failed was returned by Err
 	a := answer{emit: emit, model: req.Model}
 	for stream.Next() {
 		ev := stream.Current()

@@ -34,11 +34,11 @@ func messageParams(req *model.Request) (sdk.MessageNewParams, error) {
 	if text := system(req); text != "" {
 		params.System = []sdk.TextBlockParam{{Text: text, CacheControl: sdk.NewCacheControlEphemeralParam()}}
 	}
-	if req.Text.Format == "json_schema" {
-		schema, err := transcript.Schema(req.Text.Schema)
-		if err != nil {
-			return params, failure.Invalid("text.format: %v", err)
-		}
+	schema, err := transcript.OutputSchema(&req.Text)
+	if err != nil {
+		return params, failure.Invalid("%v", err)
+	}
+	if schema != nil {
 		params.OutputConfig.Format = sdk.JSONOutputFormatParam{Schema: schema}
 	}
 	turns := transcript.Turns(req.Items)

@@ -47,7 +47,7 @@ type Config struct {
 type Provider struct {
 	key         string
 	credentials *remembered // nil with an API key
-	client      *bedrockruntime.Client
+	options     bedrockruntime.Options
 }
 
 var _ model.Model = (*Provider)(nil)
@@ -83,15 +83,22 @@ func New(c Config) (*Provider, error) {
 		}
 		opts.BaseEndpoint = aws.String(u.String())
 	}
-	p.client = bedrockruntime.New(opts, func(o *bedrockruntime.Options) {
+	p.options = opts
+	return p, nil
+}
+
+// client makes a client for one call. The SDK's clients decode all their streams
+// into one buffer (smithy-go v1.28.9, internal/eventstream.Codec), so that two
+// streams at once would mix up each other's events.
+func (p *Provider) client() *bedrockruntime.Client {
+	return bedrockruntime.New(p.options, func(o *bedrockruntime.Options) {
 		// The SDK has put a token from the environment here.
 		o.BearerAuthTokenProvider, o.AuthSchemePreference = nil, []string{"sigv4"}
-		if c.APIKey != "" {
-			o.BearerAuthTokenProvider = bearer.StaticTokenProvider{Token: bearer.Token{Value: c.APIKey}}
+		if p.key != "" {
+			o.BearerAuthTokenProvider = bearer.StaticTokenProvider{Token: bearer.Token{Value: p.key}}
 			o.AuthSchemePreference = []string{"httpBearerAuth"}
 		}
 	})
-	return p, nil
 }
 
 // Generate implements model.Model.
@@ -103,12 +110,12 @@ func (p *Provider) Generate(ctx context.Context, req *model.Request, emit func(m
 	if err != nil {
 		return nil, err
 	}
-	out, err := p.client.ConverseStream(ctx, input)
+	out, err := p.client().ConverseStream(ctx, input)
 	if err != nil {
 		return nil, p.failed(ctx, err)
 	}
 	stream := out.GetStream()
-	defer stream.Close()
+	defer stream.Close() //nolint:errcheck // what failed was returned by Err
 	a := answer{emit: emit, model: req.Model}
 	for ev := range stream.Events() {
 		if err := a.take(ev); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -51,15 +52,28 @@ func provider(t *testing.T, url string, client *http.Client) model.Model {
 	return p
 }
 
-// transcript reads a file of events, one a line: the type, which is that of an
-// exception where a ! stands before it, and the payload. It returns them in the
-// binary form that AWS sends.
+// transcript returns a scenario's events in the binary form that AWS sends.
 func transcript(t *testing.T, scenario string) []byte {
+	t.Helper()
+	b, err := encode(read(t, scenario))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func read(t testing.TB, scenario string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", scenario+".events"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return text
+}
+
+// encode takes events, one a line: the type, which is that of an exception where
+// a ! stands before it, and the payload.
+func encode(text []byte) ([]byte, error) {
 	var b bytes.Buffer
 	for line := range strings.Lines(string(text)) {
 		name, payload, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
@@ -72,10 +86,30 @@ func transcript(t *testing.T, scenario string) []byte {
 		msg.Headers.Set(":"+kind+"-type", eventstream.StringValue(name))
 		msg.Headers.Set(":content-type", eventstream.StringValue("application/json"))
 		if err := eventstream.NewEncoder().Encode(&b, msg); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 	}
-	return b.Bytes()
+	return b.Bytes(), nil
+}
+
+// encoding turns answers that are events as text into the binary form.
+type encoding struct{ next http.RoundTripper }
+
+func (e encoding) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := e.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil, err
+	}
+	binary, err := encode(text)
+	if err != nil {
+		binary = text // too long a name for a header: bytes in no form
+	}
+	res.Body = io.NopCloser(bytes.NewReader(binary))
+	return res, nil
 }
 
 func stream(t *testing.T, scenario string) modeltest.Answer {

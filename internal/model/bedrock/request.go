@@ -145,11 +145,12 @@ func setTools(in *bedrockruntime.ConverseStreamInput, req *model.Request, f fami
 }
 
 func setFormat(in *bedrockruntime.ConverseStreamInput, text *event.Text) error {
-	if text.Format != "json_schema" {
-		return nil
+	schema, err := transcript.OutputSchema(text)
+	if err != nil {
+		return failure.Invalid("%v", err)
 	}
-	if _, err := transcript.Schema(text.Schema); err != nil || len(text.Schema) == 0 {
-		return failure.Invalid("text.format: the schema is not a JSON object")
+	if schema == nil {
+		return nil
 	}
 	in.OutputConfig = &types.OutputConfig{TextFormat: &types.OutputFormat{
 		Type: types.OutputFormatTypeJsonSchema,

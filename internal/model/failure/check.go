@@ -27,7 +27,7 @@ func (c Check) RoundTrip(req *http.Request, next func(*http.Request) (*http.Resp
 	if res.StatusCode < 300 && !notStream(res.Header) {
 		return res, nil
 	}
-	defer res.Body.Close()
+	defer res.Body.Close() //nolint:errcheck // it was read as far as it is wanted
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
 	if err != nil && res.StatusCode < 300 {
 		return nil, Transport(req.Context(), err, c.Secrets...)

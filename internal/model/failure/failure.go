@@ -63,6 +63,9 @@ func Refused(status int, h http.Header, d Detail, now time.Time, secrets ...stri
 // classify says which code a provider's error has and whether the same request
 // may succeed later. What the provider names goes before the HTTP status.
 func classify(status int, d Detail) (code string, retry bool) {
+	if n, err := strconv.Atoi(d.Code); err == nil && status == 0 && n >= 400 && n < 600 {
+		status = n // vLLM, llama.cpp and OpenRouter name a status within a stream
+	}
 	name := strings.ToLower(d.Code + " " + d.Type)
 	msg := strings.ToLower(d.Message)
 	has := func(words ...string) bool { return containsAny(name, words) }

@@ -65,6 +65,8 @@ func TestRefused(t *testing.T) {
 		{"in a stream, bad prompt", 0, failure.Detail{Code: "invalid_prompt"}, "invalid_request", false},
 		{"in a stream, policy", 0, failure.Detail{Code: "bio_policy"}, "invalid_request", false},
 		{"in a stream, nothing known", 0, failure.Detail{}, "server_error", true},
+		{"in a stream, a status", 0, failure.Detail{Code: "429"}, "rate_limit_exceeded", true},
+		{"in a stream, a number", 0, failure.Detail{Code: "1234"}, "server_error", true},
 		{"in a stream, timeout", 0, failure.Detail{Code: "vector_store_timeout"}, "request_timeout", true},
 	} {
 		e := failure.Refused(c.status, nil, c.detail, now)

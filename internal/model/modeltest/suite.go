@@ -389,19 +389,53 @@ func (w *Wire) notAStream(t *testing.T) {
 	}
 }
 
+// manyAtOnce: answers that come in at the same time do not mix.
 func (w *Wire) manyAtOnce(t *testing.T) {
-	s := NewServer(t, w.stream(t, "tools"))
-	m := w.New(t, s.URL, s.Client)
+	tools, text := w.stream(t, "tools"), w.stream(t, "text")
+	s := NewServer(t, func(rw http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Want") == "tools" {
+			tools(rw, r)
+		} else {
+			text(rw, r)
+		}
+	})
+	wants := map[string]string{"text": "Hello, world.", "tools": `Looking it up.{"city":"Paris"}{}`}
+	models := map[string]model.Model{}
+	for scenario := range wants {
+		models[scenario] = w.New(t, s.URL, &http.Client{Transport: marked{s.Client.Transport, scenario}})
+	}
 	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			res, err := m.Generate(t.Context(), FullRequest(w.Model), func(model.Delta) {})
-			if err != nil || len(res.Items) != 4 {
-				t.Errorf("Generate = %v, %v", res, err)
-			}
-		})
+	for scenario, want := range wants {
+		for range 8 {
+			wg.Go(func() {
+				res, err := models[scenario].Generate(t.Context(), FullRequest(w.Model), func(model.Delta) {})
+				if err != nil {
+					t.Errorf("Generate: %v", err)
+					return
+				}
+				var got string
+				for i := range res.Items {
+					got += res.Items[i].Text() + string(res.Items[i].Arguments)
+				}
+				if got != want {
+					t.Errorf("%s: got %s, want %s", scenario, got, want)
+				}
+			})
+		}
 	}
 	wg.Wait()
+}
+
+// marked says in a header which scenario is wanted.
+type marked struct {
+	http.RoundTripper
+	scenario string
+}
+
+func (m marked) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("X-Want", m.scenario)
+	return m.RoundTripper.RoundTrip(r)
 }
 
 func diff(t *testing.T, what string, want, got any) {

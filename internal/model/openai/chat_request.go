@@ -27,11 +27,11 @@ func (p *Provider) chatParams(req *model.Request) (sdk.ChatCompletionNewParams, 
 			params.MaxTokens = param.NewOpt(req.MaxOutputTokens)
 		}
 	}
-	if req.Text.Format == "json_schema" {
-		schema, err := transcript.Schema(req.Text.Schema)
-		if err != nil {
-			return params, failure.Invalid("text.format: %v", err)
-		}
+	schema, err := transcript.OutputSchema(&req.Text)
+	if err != nil {
+		return params, failure.Invalid("%v", err)
+	}
+	if schema != nil {
 		params.ResponseFormat.OfJSONSchema = &shared.ResponseFormatJSONSchemaParam{
 			JSONSchema: shared.ResponseFormatJSONSchemaJSONSchemaParam{Name: schemaName, Schema: schema, Strict: param.NewOpt(true)},
 		}

@@ -21,7 +21,7 @@ func (p *Provider) generateChat(ctx context.Context, req *model.Request, emit fu
 		return nil, err
 	}
 	stream := p.chat.NewStreaming(ctx, params, perCall(req)...)
-	defer stream.Close()
+	defer stream.Close() //nolint:errcheck // what failed was returned by Err
 	a := completion{emit: emit, reasoning: -1, message: -1, byIndex: map[int64]*call{}}
 	for stream.Next() {
 		chunk := stream.Current()

@@ -36,11 +36,11 @@ func (p *Provider) responsesParams(req *model.Request) (responses.ResponseNewPar
 	if reasons(req.Model) {
 		params.Include = []responses.ResponseIncludable{responses.ResponseIncludableReasoningEncryptedContent}
 	}
-	if req.Text.Format == "json_schema" {
-		schema, err := transcript.Schema(req.Text.Schema)
-		if err != nil {
-			return params, failure.Invalid("text.format: %v", err)
-		}
+	schema, err := transcript.OutputSchema(&req.Text)
+	if err != nil {
+		return params, failure.Invalid("%v", err)
+	}
+	if schema != nil {
 		params.Text.Format.OfJSONSchema = &responses.ResponseFormatTextJSONSchemaConfigParam{
 			Name: schemaName, Schema: schema, Strict: param.NewOpt(true),
 		}

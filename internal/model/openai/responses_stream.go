@@ -18,7 +18,7 @@ func (p *Provider) generateResponses(ctx context.Context, req *model.Request, em
 		return nil, err
 	}
 	stream := p.responses.NewStreaming(ctx, params, perCall(req)...)
-	defer stream.Close()
+	defer stream.Close() //nolint:errcheck // what failed was returned by Err
 	a := answer{p: p, model: req.Model, emit: emit, index: map[int64]int{}}
 	for stream.Next() {
 		ev := stream.Current()

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+
+	"github.com/stayd/stayd/internal/event"
 )
 
 // Schema reads a JSON Schema into its top-level keywords, each as it was
@@ -37,6 +40,26 @@ func ObjectSchema(raw json.RawMessage) (map[string]any, error) {
 	}
 	if _, ok := m["properties"]; !ok {
 		m["properties"] = json.RawMessage("{}")
+	}
+	return m, nil
+}
+
+// OutputSchema returns the schema that the model's text is to keep to; nil where
+// it is free text.
+func OutputSchema(t *event.Text) (map[string]any, error) {
+	switch t.Format {
+	case "", "text":
+		return nil, nil
+	case "json_schema":
+	default:
+		return nil, fmt.Errorf("text.format: %q is not known; it is text or json_schema", t.Format)
+	}
+	if len(bytes.TrimSpace(t.Schema)) == 0 {
+		return nil, errors.New("text.format: json_schema needs a schema")
+	}
+	m, err := Schema(t.Schema)
+	if err != nil {
+		return nil, fmt.Errorf("text.format: %w", err)
 	}
 	return m, nil
 }

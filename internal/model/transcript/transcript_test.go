@@ -259,6 +259,22 @@ func TestSchemas(t *testing.T) {
 	}
 }
 
+func TestOutputSchema(t *testing.T) {
+	for _, text := range []event.Text{{}, {Format: "text", Verbosity: "low"}} {
+		if m, err := transcript.OutputSchema(&text); m != nil || err != nil {
+			t.Errorf("%+v: %v, %v, want neither", text, m, err)
+		}
+	}
+	if m, err := transcript.OutputSchema(&event.Text{Format: "json_schema", Schema: json.RawMessage(`{"type":"object"}`)}); len(m) != 1 || err != nil {
+		t.Errorf("json_schema: %v, %v", m, err)
+	}
+	for _, text := range []event.Text{{Format: "json_object"}, {Format: "json_schema"}, {Format: "json_schema", Schema: json.RawMessage(`1`)}} {
+		if _, err := transcript.OutputSchema(&text); err == nil {
+			t.Errorf("%+v: no error", text)
+		}
+	}
+}
+
 func TestCalled(t *testing.T) {
 	items := []*event.Item{
 		{Type: event.ItemFunctionCall, Name: "b"},
