@@ -7,6 +7,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -84,7 +85,7 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	}
 	w, err := startWriter(ctx, path, o.Logger)
 	if err != nil {
-		r.close()
+		err = errors.Join(err, r.close())
 		blobs.Close()
 		return nil, fmt.Errorf("open store %s: %w", path, classify(err))
 	}
@@ -96,10 +97,7 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 func (s *Store) Close() error {
 	s.close.Do(func() {
 		close(s.closed)
-		err := s.reads.close()
-		if werr := s.writer.stop(); werr != nil {
-			err = werr
-		}
+		err := errors.Join(s.reads.close(), s.writer.stop())
 		s.blobs.Close()
 		if err != nil {
 			s.closing = fmt.Errorf("close store: %w", classify(err))

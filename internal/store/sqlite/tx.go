@@ -4,6 +4,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/stayd/stayd/internal/store"
@@ -46,7 +47,8 @@ func (c *cache) keep(k sessionKey, h *head) {
 			break
 		}
 	}
-	c.heads[k] = h
+	// The caller's ids may be parts of something larger, a request say.
+	c.heads[sessionKey{strings.Clone(k.project), strings.Clone(k.session)}] = h
 }
 
 // tx is the transaction of one group.
@@ -162,7 +164,7 @@ func (t *tx) project(id string, add bool) (int64, error) {
 			return 0, fmt.Errorf("add project: %w", err)
 		}
 	}
-	t.cache.projects[id] = num
+	t.cache.projects[strings.Clone(id)] = num
 	return num, nil
 }
 

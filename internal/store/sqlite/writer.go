@@ -238,24 +238,21 @@ func (r *request) finish(err error) {
 }
 
 // commit makes a group durable and answers it. Where the group could not be
-// written and certainly was not, each of its requests is tried alone, so that
-// one that is at fault takes no other with it.
+// written, each of its requests is tried alone, so that one that is at fault
+// takes no other with it.
 func (w *writer) commit(group []*request) {
-	certain, err := w.transact(group)
-	if err == nil {
+	again, err := w.transact(group)
+	if again && len(group) > 1 {
 		for _, r := range group {
+			if _, err := w.transact([]*request{r}); err != nil {
+				r.err = err
+			}
 			close(r.done)
 		}
 		return
 	}
-	if !certain || len(group) == 1 {
-		for _, r := range group {
-			r.finish(err)
-		}
-		return
-	}
 	for _, r := range group {
-		if _, err := w.transact([]*request{r}); err != nil {
+		if err != nil {
 			r.err = err
 		}
 		close(r.done)
@@ -263,16 +260,16 @@ func (w *writer) commit(group []*request) {
 }
 
 // transact runs the group in one transaction. It sets r.err of each request
-// that failed by itself. An error is of the whole: certain says that then
-// nothing was written.
-func (w *writer) transact(group []*request) (certain bool, err error) {
+// that failed by itself. An error is of the whole; again says that nothing was
+// written and that a part of the group may fare better.
+func (w *writer) transact(group []*request) (again bool, err error) {
 	if w.conn == nil {
 		if w.conn, err = connect(context.Background(), w.path); err != nil {
-			return true, fmt.Errorf("open the store again: %w", classify(err))
+			return false, fmt.Errorf("open the store again: %w", classify(err))
 		}
 	}
 	if _, err := w.conn.exec(stmtBegin); err != nil {
-		return true, fmt.Errorf("begin: %w", classify(err))
+		return false, fmt.Errorf("begin: %w", classify(err))
 	}
 	t := &tx{conn: w.conn, cache: &w.cache}
 	if err := t.applyAll(group); err != nil {
@@ -289,7 +286,7 @@ func (w *writer) transact(group []*request) (certain bool, err error) {
 	}
 	w.dirty += t.written
 	w.erased = w.erased || t.erased
-	return true, nil
+	return false, nil
 }
 
 // rollback ends a transaction that failed. SQLite has ended it already after
