@@ -28,7 +28,6 @@ import (
 )
 
 const (
-	project   = "bench"
 	modelName = "bench/steps"
 	// stepBytes is what each step writes that is new.
 	stepBytes = 1024
@@ -39,6 +38,7 @@ const (
 
 // engine is the runtime's engine over a store.
 type engine struct {
+	project string
 	store   store.Store
 	journal *journal.Journal
 	holder  *cluster.Holder
@@ -51,24 +51,24 @@ type engine struct {
 	done    sync.WaitGroup
 }
 
-// start runs an engine. It takes the store over.
-func start(ctx context.Context, st store.Store, l *load) (*engine, error) {
-	e := &engine{store: st, load: l}
+// start runs an engine whose sessions are the project's. It takes the store over.
+func start(ctx context.Context, st store.Store, project string, l *load) (*engine, error) {
+	e := &engine{project: project, store: st, load: l}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	e.holder = cluster.New(st, fmt.Sprintf("bench %d", os.Getpid()), cluster.DefaultTTL, log)
+	e.holder = cluster.New(st, cluster.Owner(), cluster.DefaultTTL, log)
 	if err := e.holder.Acquire(ctx, 2*cluster.DefaultTTL, nil); err != nil {
 		return nil, err
 	}
 	f := feed.New()
 	e.journal = journal.New(st, e.holder, time.Now, func(c journal.Commit) {
-		if hook := e.commits.Load(); hook != nil {
+		if hook := e.commits.Load(); hook != nil && len(c.Records) > 0 {
 			(*hook)(c)
 		}
 		f.Committed(c.Session, c.Records)
 		if c.Runnable {
 			f.Wake(feed.Hint{Project: c.Project, Session: c.Session})
 		}
-		if c.Records[len(c.Records)-1].Kind == event.KindTurnEnded {
+		if n := len(c.Records); n > 0 && c.Records[n-1].Kind == event.KindTurnEnded {
 			if ch, ok := e.ended.LoadAndDelete(c.Session); ok {
 				close(ch.(chan struct{}))
 			}
@@ -97,9 +97,9 @@ func (e *engine) stop() error {
 func (e *engine) create(ctx context.Context, id string, agent event.Agent, text string) (<-chan struct{}, error) {
 	done := make(chan struct{})
 	e.ended.Store(id, done)
-	err := e.journal.Create(ctx, project, id, func(tx *journal.Tx) error {
+	err := e.journal.Create(ctx, e.project, id, func(tx *journal.Tx) error {
 		return tx.Append(
-			&event.SessionCreated{Project: project, Agent: agent, Environment: event.Environment{Type: event.EnvironmentNone}},
+			&event.SessionCreated{Project: e.project, Agent: agent, Environment: event.Environment{Type: event.EnvironmentNone}},
 			&event.TurnCreated{TurnID: "turn_" + id, Items: []event.Item{userMessage("msg_"+id, text)}},
 		)
 	})
@@ -207,7 +207,7 @@ func (e *engine) turn(ctx context.Context, id string, a event.Agent, text string
 func (e *engine) next(ctx context.Context, id, text string) error {
 	done := make(chan struct{})
 	e.ended.Store(id, done)
-	err := e.journal.Update(ctx, project, id, func(tx *journal.Tx) error {
+	err := e.journal.Update(ctx, e.project, id, func(tx *journal.Tx) error {
 		return tx.Append(&event.TurnCreated{TurnID: fmt.Sprintf("turn_%d", tx.State.Seq), Items: []event.Item{userMessage(fmt.Sprintf("msg_%d", tx.State.Seq), text)}})
 	})
 	if err != nil {

@@ -22,6 +22,9 @@ type handle struct {
 	state *session.State // nil where it is not loaded
 	index store.Index    // as it was last written; zero where that is not known
 	size  int            // bytes of data in the log
+	// doubt is the sequence number of the first record of an append whose answer
+	// was lost; 0 where there was none since the log was loaded.
+	doubt int64
 }
 
 func (h *handle) drop() { h.state, h.index, h.size = nil, store.Index{}, 0 }
@@ -84,7 +87,7 @@ func (c *cache) leave(h *handle) {
 	if h.users > 0 {
 		return
 	}
-	if h.state == nil {
+	if h.state == nil && h.doubt == 0 {
 		delete(c.handles, h.key)
 		return
 	}

@@ -27,6 +27,9 @@ type Leases interface {
 type Commit struct {
 	Project string
 	Session string
+	// Records is empty where the answer of an append was lost: there may be
+	// records or not. If there are, a commit with them follows when the session is
+	// next opened.
 	Records []event.Record
 	// Runnable is set where the session has work to do that whoever appended
 	// this does not do.
@@ -114,8 +117,12 @@ func (j *Journal) write(ctx context.Context, h *handle, fn func(*Tx) error) (err
 	}()
 	tx := &Tx{State: h.state, Now: j.now().UTC().Truncate(time.Microsecond)}
 	tx.Epoch = j.leases.Epoch(store.ShardOf(h.key.id))
-	if err := fn(tx); err != nil {
-		if len(tx.records) > 0 || h.state.Seq == 0 {
+	err = fn(tx)
+	if err == nil {
+		err = tx.broken
+	}
+	if err != nil {
+		if len(tx.records) > 0 || h.state.Seq == 0 || tx.broken != nil {
 			h.drop()
 		}
 		return err
@@ -137,9 +144,7 @@ func (j *Journal) commit(ctx context.Context, h *handle, tx *Tx) error {
 	}
 	if err := j.store.Append(ctx, a); err != nil {
 		h.drop()
-		if errors.Is(err, store.ErrFenced) {
-			j.leases.Lost(store.ShardOf(h.key.id))
-		}
+		j.notAppended(h, tx, err)
 		return fmt.Errorf("append to session %s: %w", h.key.id, err)
 	}
 	if a.Index != nil {
@@ -153,6 +158,29 @@ func (j *Journal) commit(ctx context.Context, h *handle, tx *Tx) error {
 		h.drop()
 	}
 	return nil
+}
+
+// notAppended does what a failed append asks for beside the dropping of the
+// state.
+func (j *Journal) notAppended(h *handle, tx *Tx, err error) {
+	shard := store.ShardOf(h.key.id)
+	switch {
+	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrFull):
+	case errors.Is(err, store.ErrFenced):
+		// The lease may have been claimed again since.
+		if j.leases.Epoch(shard) == tx.Epoch {
+			j.leases.Lost(shard)
+		}
+	default:
+		// The write may have taken place. Who follows the session is told when it is
+		// loaded, and who runs it has to look.
+		if h.doubt == 0 {
+			h.doubt = tx.records[0].Seq
+		}
+		if !tx.Driven {
+			j.onCommit(Commit{Project: h.key.project, Session: h.key.id, Runnable: true})
+		}
+	}
 }
 
 // open returns the session's handle, locked, with its state loaded.
@@ -177,7 +205,8 @@ func (j *Journal) open(ctx context.Context, project, id string) (*handle, error)
 
 // load folds the log, and checks its chain on the way.
 func (j *Journal) load(ctx context.Context, h *handle) error {
-	state, size := session.New(h.key.id), 0
+	state, size, erased := session.New(h.key.id), 0, int64(0)
+	var untold []event.Record
 	for {
 		records, err := j.store.Read(ctx, h.key.project, h.key.id, state.Seq, pageSize)
 		if err != nil {
@@ -192,6 +221,12 @@ func (j *Journal) load(ctx context.Context, h *handle) error {
 				return fmt.Errorf("load session %s: %w: %w", h.key.id, err, store.ErrCorrupt)
 			}
 			size += len(r.Data)
+			if r.Erased() && erased == 0 {
+				erased = r.Seq
+			}
+			if h.doubt > 0 && r.Seq >= h.doubt {
+				untold = append(untold, *r)
+			}
 		}
 		if len(records) < pageSize {
 			break
@@ -200,7 +235,13 @@ func (j *Journal) load(ctx context.Context, h *handle) error {
 	if state.Seq == 0 {
 		return fmt.Errorf("session %s: %w", h.key.id, store.ErrNotFound)
 	}
-	h.state, h.size, h.index = state, size, store.Index{}
+	if erased > 0 && !state.Deleted {
+		return fmt.Errorf("load session %s: record %d of %s was erased, and no record says why: %w", h.key.id, erased, h.key.id, store.ErrCorrupt)
+	}
+	h.state, h.size, h.index, h.doubt = state, size, store.Index{}, 0
+	if len(untold) > 0 {
+		j.onCommit(Commit{Project: h.key.project, Session: h.key.id, Records: untold, Runnable: true})
+	}
 	return nil
 }
 
@@ -218,27 +259,40 @@ type Tx struct {
 	Driven bool
 
 	records []event.Record
+	broken  error // of an Append, after which State is not to be used
 }
 
-// Append adds a record to the log and folds it into State.
+// Append adds a record to the log and folds it into State. The error wraps
+// session.ErrImpossible where a payload cannot be written or cannot follow;
+// nothing of the update is written then.
 func (tx *Tx) Append(payloads ...event.Payload) error {
 	for _, p := range payloads {
-		data, err := event.Encode(p)
-		if err != nil {
-			return err
+		if tx.broken == nil {
+			tx.broken = tx.append(p)
 		}
-		r := event.Record{
-			Session: tx.State.ID, Seq: tx.State.Seq + 1, Time: tx.Now,
-			Kind: p.Kind(), Version: event.Version, Data: data, Salt: make([]byte, event.SaltSize),
-		}
-		rand.Read(r.Salt) //nolint:errcheck // crypto/rand.Read never fails
-		r.Seal(tx.State.Hash)
-		// The payload is decoded from its own data, so that the state is what it
-		// will be when the log is loaded.
-		if err := session.Fold(tx.State, &r); err != nil {
-			return err
-		}
-		tx.records = append(tx.records, r)
 	}
+	return tx.broken
+}
+
+func (tx *Tx) append(p event.Payload) error {
+	data, err := event.Encode(p)
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, session.ErrImpossible)
+	}
+	r := event.Record{
+		Session: tx.State.ID, Seq: tx.State.Seq + 1, Time: tx.Now,
+		Kind: p.Kind(), Version: event.Version, Data: data, Salt: make([]byte, event.SaltSize),
+	}
+	rand.Read(r.Salt) //nolint:errcheck // crypto/rand.Read never fails
+	r.Seal(tx.State.Hash)
+	// The payload is decoded from its own data, so that the state is what it
+	// will be when the log is loaded.
+	if err := session.Fold(tx.State, &r); err != nil {
+		if !errors.Is(err, session.ErrImpossible) {
+			err = fmt.Errorf("%w: %w", err, session.ErrImpossible)
+		}
+		return err
+	}
+	tx.records = append(tx.records, r)
 	return nil
 }
