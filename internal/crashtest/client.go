@@ -304,22 +304,23 @@ func (c *Client) answer(ctx context.Context, turn, item, call string) error {
 	_, err := c.input(ctx, "answer "+item, map[string]any{
 		"type": "agent.session.input.tool_result", "turn_id": turn, "call_id": call, "success": true, "output": "agreed",
 	})
-	if err != nil && ctx.Err() == nil && c.cancelled {
-		return nil // the call went with its turn
+	if c.cancelled && ctx.Err() == nil {
+		return nil // the call may have gone with its turn
 	}
+	return c.refused(ctx, err)
+}
+
+// refused notes the error of an input that was refused. It returns the one of a
+// client that is to end.
+func (c *Client) refused(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() == nil {
 		c.fault("%v", err)
-		return nil
 	}
-	return err
+	return ctx.Err()
 }
 
 func (c *Client) cancel(ctx context.Context) error {
 	c.cancelled = true
 	_, err := c.input(ctx, "cancel "+c.plan.Name, map[string]any{"type": "agent.session.input.cancel"})
-	if err != nil && ctx.Err() == nil {
-		c.fault("%v", err)
-		return nil
-	}
-	return err
+	return c.refused(ctx, err)
 }

@@ -47,18 +47,24 @@ func TestCrash(t *testing.T) {
 	}
 	for _, store := range strings.Split(*stores, ",") {
 		t.Run(store, func(t *testing.T) {
-			url := ""
-			if store == "postgres" {
-				url = pgtest.Start(t)
-			} else if store != "sqlite" {
+			switch store {
+			case "sqlite":
+				crash(t, bin, store, "", nil)
+			case "postgres":
+				c := pgtest.NewCluster(t)
+				crash(t, bin, store, c.Database(t, "crashtest"), func() {
+					c.Crash(t)
+					c.Start(t)
+				})
+			default:
 				t.Fatalf("there is no store %q", store)
 			}
-			crash(t, bin, store, url)
 		})
 	}
 }
 
-func crash(t *testing.T, bin, store, url string) {
+func crash(t *testing.T, bin, store, url string, crashStore func()) {
+	t.Helper()
 	dir := t.TempDir()
 	if *keep != "" {
 		dir = filepath.Join(*keep, store)
@@ -73,7 +79,7 @@ func crash(t *testing.T, bin, store, url string) {
 	ledger := filepath.Join(dir, "ledger")
 	report, faults, err := Run(t.Context(), Config{
 		Binary: bin, Scripts: scripts, Dir: dir, Store: url, World: startOutside(t, ledger), Ledger: ledger,
-		Kills: *kills, Clients: *clients, Seed: *seed, Settle: 2 * time.Minute,
+		Kills: *kills, Clients: *clients, Seed: *seed, Settle: 2 * time.Minute, CrashStore: crashStore,
 	})
 	if err != nil {
 		log, _ := os.ReadFile(filepath.Join(dir, "server.log"))

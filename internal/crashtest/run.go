@@ -26,32 +26,37 @@ type Config struct {
 	Seed    uint64
 	// Settle bounds how long the sessions may take to end after the last kill.
 	Settle time.Duration
+	// CrashStore kills the store's own server and starts it again; nil where the
+	// store has none.
+	CrashStore func()
 }
 
 // Report is what came of a run.
 type Report struct {
-	Store     string         `json:"store"`
-	Kills     int            `json:"kills"`
-	AtRecord  int            `json:"kills_at_a_record"` // of Kills: at once on seeing a given record
-	Sessions  int            `json:"sessions"`
-	Turns     map[string]int `json:"turns"`     // by how they ended
-	Events    int            `json:"events"`    // that clients saw
-	Withdrawn int            `json:"withdrawn"` // of Events: opened an item of a turn that was then cancelled
-	Records   int            `json:"records"`
-	Effects   map[string]int `json:"effects"`        // calls that reached the outside, by tool
-	Repeated  map[string]int `json:"repeated"`       // arrivals beyond the first, by tool
-	Cut       int            `json:"cut"`            // connections that the outside cut
-	Unknown   int            `json:"unknown"`        // calls whose outcome nobody knows
-	Resumed   int            `json:"resumed"`        // attempts beyond the first, in the logs
-	Seconds   float64        `json:"seconds"`        // in all
-	Settled   float64        `json:"settle_seconds"` // from the last start to the end of the last session
-	Seed      uint64         `json:"seed"`
+	Store      string         `json:"store"`
+	Kills      int            `json:"kills"`
+	AtRecord   int            `json:"kills_at_a_record"`    // of Kills: at once on seeing a given record
+	Early      int            `json:"kills_while_starting"` // of Kills
+	StoreCrash int            `json:"store_crashes"`
+	Sessions   int            `json:"sessions"`
+	Turns      map[string]int `json:"turns"`     // by how they ended
+	Events     int            `json:"events"`    // that clients saw
+	Withdrawn  int            `json:"withdrawn"` // of Events: opened an item of a turn that was then cancelled
+	Records    int            `json:"records"`
+	Effects    map[string]int `json:"effects"`        // calls that reached the outside, by tool
+	Repeated   map[string]int `json:"repeated"`       // arrivals beyond the first, by tool
+	Cut        int            `json:"cut"`            // connections that the outside cut
+	Unknown    int            `json:"unknown"`        // calls whose outcome nobody knows
+	Resumed    int            `json:"resumed"`        // attempts beyond the first, in the logs
+	Seconds    float64        `json:"seconds"`        // in all
+	Settled    float64        `json:"settle_seconds"` // from the last start to the end of the last session
+	Seed       uint64         `json:"seed"`
 }
 
 // String is the report in one line.
 func (r *Report) String() string {
-	return fmt.Sprintf("%s: %d kills (%d at a record), %d sessions, turns %v, %d records, %d events (%d withdrawn); effects %v, repeated %v, %d connections cut, %d outcomes unknown, %d attempts resumed; %.1fs, settled in %.1fs; seed %d",
-		r.Store, r.Kills, r.AtRecord, r.Sessions, r.Turns, r.Records, r.Events, r.Withdrawn, r.Effects, r.Repeated, r.Cut, r.Unknown, r.Resumed, r.Seconds, r.Settled, r.Seed)
+	return fmt.Sprintf("%s: %d kills (%d at a record, %d while starting), %d crashes of the store, %d sessions, turns %v, %d records, %d events (%d withdrawn); effects %v, repeated %v, %d connections cut, %d outcomes unknown, %d attempts resumed; %.1fs, settled in %.1fs; seed %d",
+		r.Store, r.Kills, r.AtRecord, r.Early, r.StoreCrash, r.Sessions, r.Turns, r.Records, r.Events, r.Withdrawn, r.Effects, r.Repeated, r.Cut, r.Unknown, r.Resumed, r.Seconds, r.Settled, r.Seed)
 }
 
 // run is one run under way.
@@ -123,12 +128,24 @@ func Run(ctx context.Context, cfg Config) (*Report, []string, error) {
 const recordsOfASession = 60
 
 // kill starts the server and kills it again, as often as was asked for: half of
-// the times after some time, half at once when a client has seen a certain
-// record of its session, each in turn.
+// the times at once when a client has seen a certain record of its session, each
+// in turn, else after some time, and now and then while it still starts.
 func (r *run) kill(ctx context.Context, report *Report) error {
 	for report.Kills < r.cfg.Kills {
+		if report.Kills%10 == 8 {
+			if err := r.server.KillEarly(time.Duration(r.rng.IntN(150)) * time.Millisecond); err != nil {
+				return err
+			}
+			report.Early++
+			report.Kills++
+			continue
+		}
 		if err := r.server.Start(ctx); err != nil {
 			return fmt.Errorf("after %d kills: %w", report.Kills, err)
+		}
+		if report.Kills%20 == 4 && r.cfg.CrashStore != nil {
+			r.cfg.CrashStore()
+			report.StoreCrash++
 		}
 		life := time.Duration(5+r.rng.IntN(295)) * time.Millisecond
 		var hit chan struct{}
@@ -222,7 +239,7 @@ func (r *run) check(ctx context.Context, report *Report) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(faults, complaints(text)...), nil
+	return append(faults, complaints(text, report.StoreCrash > 0)...), nil
 }
 
 func (r *Report) add(c *Client, l *Log) {

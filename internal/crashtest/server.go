@@ -74,6 +74,21 @@ func (s *Server) Start(ctx context.Context) error {
 	return nil
 }
 
+// KillEarly starts a process and kills it after a while, whether it listens or
+// not.
+func (s *Server) KillEarly(after time.Duration) error {
+	cmd := exec.Command(s.binary, s.args...)
+	cmd.Stderr = s.log
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start the server: %w", err)
+	}
+	s.cmd = cmd
+	timer := time.NewTimer(after)
+	defer timer.Stop()
+	<-timer.C
+	return s.Kill()
+}
+
 // copyLog copies what the process writes, and tells when it listens or ends.
 func (s *Server) copyLog(r io.Reader, ready chan<- error) {
 	sc := bufio.NewScanner(r)

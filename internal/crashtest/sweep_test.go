@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/stayd/stayd/internal/crashtest/outside"
@@ -21,12 +22,14 @@ import (
 type opener func(testing.TB) func(context.Context) (store.Store, error)
 
 var openers = map[string]opener{
-	"sqlite": func(t testing.TB) func(context.Context) (store.Store, error) {
-		path := filepath.Join(t.TempDir(), "stayd.db")
+	"sqlite": func(tb testing.TB) func(context.Context) (store.Store, error) {
+		tb.Helper()
+		path := filepath.Join(tb.TempDir(), "stayd.db")
 		return func(ctx context.Context) (store.Store, error) { return sqlite.Open(ctx, path, sqlite.Options{}) }
 	},
-	"postgres": func(t testing.TB) func(context.Context) (store.Store, error) {
-		url := pgtest.Start(t)
+	"postgres": func(tb testing.TB) func(context.Context) (store.Store, error) {
+		tb.Helper()
+		url := pgtest.Start(tb)
 		return func(ctx context.Context) (store.Store, error) { return postgres.Open(ctx, url) }
 	},
 }
@@ -60,7 +63,7 @@ func TestSweep(t *testing.T) {
 						step = every(6)
 					}
 					for n := 1; n <= lastAppend; n += step {
-						t.Run(fmt.Sprint(n), func(t *testing.T) {
+						t.Run(strconv.Itoa(n), func(t *testing.T) {
 							t.Parallel()
 							r := reference{open: open, catalog: s, after: after, faults: faults}
 							crashed := r.run(t, n, 1+n%3)
@@ -83,7 +86,7 @@ func TestSweepAway(t *testing.T) {
 		for _, after := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/after=%t", name, after), func(t *testing.T) {
 				for n := 1; n <= 32; n += every(3) {
-					t.Run(fmt.Sprint(n), func(t *testing.T) {
+					t.Run(strconv.Itoa(n), func(t *testing.T) {
 						t.Parallel()
 						r := reference{open: open, catalog: s, after: after, away: true}
 						if r.run(t, n) {
@@ -103,7 +106,7 @@ func TestSweepCancel(t *testing.T) {
 	for name, open := range openers {
 		t.Run(name, func(t *testing.T) {
 			for n := 3; n <= 32; n += every(4) {
-				t.Run(fmt.Sprint(n), func(t *testing.T) {
+				t.Run(strconv.Itoa(n), func(t *testing.T) {
 					t.Parallel()
 					r := reference{open: open, catalog: s, after: n%2 == 0, faults: 400, refused: 300, cancelAt: int64(n)}
 					r.run(t, n+n%3)

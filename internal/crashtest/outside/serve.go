@@ -108,6 +108,7 @@ func (w *World) faulty(next http.Handler) http.Handler {
 		switch v.Fault {
 		case NoFault:
 			next.ServeHTTP(rw, r)
+		case CutBefore:
 		case CutAfter:
 			next.ServeHTTP(httptest.NewRecorder(), r)
 		}
