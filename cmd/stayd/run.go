@@ -198,7 +198,9 @@ func sessionBody(a *agentfile.Agent, input string) ([]byte, error) {
 // summary says what the turn took, and where its log is.
 func (f *follower) summary(ctx context.Context, start string) {
 	defer f.printer.Line(show.Dim, "session %s · stayd sessions log %s", f.session, f.session)
-	if f.turn.Status == "" || f.turn.Status == "in_progress" {
+	switch f.turn.Status {
+	case "completed", "failed", "cancelled":
+	default:
 		return
 	}
 	u := f.turn.Usage

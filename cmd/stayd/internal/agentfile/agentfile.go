@@ -12,6 +12,8 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -132,12 +134,24 @@ func parse(b []byte) (*Agent, error) {
 		if errors.Is(err, io.EOF) {
 			return nil, errors.New("the file is empty; an agent has at least a model")
 		}
-		return nil, err
+		return nil, sentence(err)
 	}
 	if err := dec.Decode(new(any)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("the file holds more than one document; write one agent a file")
 	}
 	return &a, nil
+}
+
+// goType is how the decoder names what a field is missing from.
+var goType = regexp.MustCompile(` in type \S+`)
+
+// sentence puts what the decoder found on one line, without the names of types.
+func sentence(err error) error {
+	var e *yaml.TypeError
+	if !errors.As(err, &e) {
+		return err
+	}
+	return errors.New(goType.ReplaceAllString(strings.Join(e.Errors, "; "), ""))
 }
 
 // workspace is where the API puts a session's files.

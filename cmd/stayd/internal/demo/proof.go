@@ -173,10 +173,10 @@ func (d *Demo) entry(payload event.Payload, names map[string]string, finished, s
 		if p.What != event.EffectTool {
 			return ""
 		}
-		return fmt.Sprintf("begins  %s, effect %s, attempt %d, epoch %d", name(p.EffectID), show.Short(p.EffectID), p.Attempt, p.Epoch)
+		return fmt.Sprintf("begins %s, effect %s, attempt %d, epoch %d", name(p.EffectID), show.Short(p.EffectID), p.Attempt, p.Epoch)
 	case *event.EffectFinished:
 		finished[p.EffectID]++
-		return fmt.Sprintf("%s  %s, effect %s: %s", p.Status, name(p.EffectID), show.Short(p.EffectID), event.OutputText(p.Output)+p.Error)
+		return fmt.Sprintf("%s %s, effect %s: %s", p.Status, name(p.EffectID), show.Short(p.EffectID), event.OutputText(p.Output)+p.Error)
 	case *event.EffectUnknown:
 		return fmt.Sprintf("unknown %s, effect %s", name(p.EffectID), show.Short(p.EffectID))
 	case *event.TurnCreated:
