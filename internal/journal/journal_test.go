@@ -48,6 +48,8 @@ func temp(t testing.TB) string { return filepath.Join(t.TempDir(), "stayd.db") }
 type book struct {
 	*journal.Journal
 	t       testing.TB
+	id      string // of the session
+	st      store.Store
 	holder  *cluster.Holder
 	mu      sync.Mutex
 	commits []journal.Commit
@@ -55,7 +57,7 @@ type book struct {
 
 func over(t testing.TB, st store.Store) *book {
 	t.Helper()
-	b := &book{t: t, holder: cluster.New(st, "owner", time.Hour, slog.New(slog.NewTextHandler(io.Discard, nil)))}
+	b := &book{t: t, id: sess, st: st, holder: cluster.New(st, "owner", time.Hour, slog.New(slog.NewTextHandler(io.Discard, nil)))}
 	if err := b.holder.Acquire(t.Context(), 0, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +90,7 @@ func created() *event.SessionCreated {
 
 func (b *book) create() {
 	b.t.Helper()
-	if err := b.Create(b.t.Context(), project, sess, func(tx *journal.Tx) error { return tx.Append(created()) }); err != nil {
+	if err := b.Create(b.t.Context(), project, b.id, func(tx *journal.Tx) error { return tx.Append(created()) }); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -101,12 +103,12 @@ func turn(n int) *event.TurnCreated {
 }
 
 func (b *book) append(p ...event.Payload) error {
-	return b.Update(b.t.Context(), project, sess, func(tx *journal.Tx) error { return tx.Append(p...) })
+	return b.Update(b.t.Context(), project, b.id, func(tx *journal.Tx) error { return tx.Append(p...) })
 }
 
 func (b *book) view(fn func(*session.State)) {
 	b.t.Helper()
-	if err := b.View(b.t.Context(), project, sess, func(s *session.State) error { fn(s); return nil }); err != nil {
+	if err := b.View(b.t.Context(), project, b.id, func(s *session.State) error { fn(s); return nil }); err != nil {
 		b.t.Fatal(err)
 	}
 }

@@ -89,10 +89,12 @@ func (s *State) contextFrom(from int) []*event.Item {
 		case en.Type == event.ItemCompaction:
 			// Only the last one counts, and it is in front.
 		case en.IsCall():
-			call, output := callItems(en.Item)
-			out = append(out, call)
-			if output != nil {
-				outputs = append(outputs, output)
+			if en.call == nil {
+				en.call, en.output = callItems(en.Item)
+			}
+			out = append(out, en.call)
+			if en.output != nil {
+				outputs = append(outputs, en.output)
 			}
 		default:
 			out = append(out, en.Item)

@@ -232,7 +232,12 @@ func (s *State) addEffect(e *Effect) {
 	s.Effects = append(s.Effects, e)
 }
 
-func (s *State) setEffect(e *Effect) { s.Effects[s.effects[e.ID]] = e }
+func (s *State) setEffect(e *Effect) {
+	s.Effects[s.effects[e.ID]] = e
+	for s.open < len(s.Effects) && !s.Effects[s.open].Open {
+		s.open++
+	}
+}
 
 // finish closes an effect of the engine's own, if it ever had a record, and
 // releases what it had reserved.

@@ -45,7 +45,8 @@ func (s *State) changeItem(id string, change func(*event.Item)) {
 	}
 	it := *s.Items[i].Item
 	change(&it)
-	s.Items[i].Item, s.Items[i].digest = &it, event.Hash{}
+	en := &s.Items[i]
+	en.Item, en.digest, en.call, en.output = &it, event.Hash{}, nil, nil
 }
 
 // closeItem gives an item that is still in progress its last status.

@@ -76,6 +76,7 @@ type State struct {
 	effects map[string]int    // effect id -> index in Effects
 	turns   map[string]int    // turn id -> index in Turns
 	current int               // index in Turns of the first that has not ended
+	open    int               // index in Effects of the first that may be open
 	toolset []BoundTool       // computed when first asked for
 }
 
@@ -90,6 +91,8 @@ type Entry struct {
 	OutputIndex int
 
 	digest event.Hash // zero until it is asked for
+	// call and output are what a model is given of a call; nil until asked for.
+	call, output *event.Item
 }
 
 // Turn is one input and everything that was done about it.
@@ -246,13 +249,10 @@ func (s *State) OpenEffects() []*Effect {
 		return nil
 	}
 	var open []*Effect
-	for i := len(s.Effects) - 1; i >= 0 && s.Effects[i].TurnID == t.ID; i-- {
-		if s.Effects[i].Open {
-			open = append(open, s.Effects[i])
+	for _, e := range s.Effects[s.open:] {
+		if e.Open && e.TurnID == t.ID {
+			open = append(open, e)
 		}
-	}
-	for i, j := 0, len(open)-1; i < j; i, j = i+1, j-1 {
-		open[i], open[j] = open[j], open[i]
 	}
 	return open
 }
