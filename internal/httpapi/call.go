@@ -169,8 +169,12 @@ func (c *Call) Fail(err error) {
 	if c.w.status != 0 {
 		return
 	}
-	if e.RetryAfter > 0 {
+	switch {
+	case e.RetryAfter > 0:
 		c.w.Header().Set("Retry-After", strconv.Itoa(e.RetryAfter))
+	case e.Status >= http.StatusConflict:
+		// The official clients would try again by themselves, and be told the same.
+		c.w.Header().Set("X-Should-Retry", "false")
 	}
 	c.write(e.Status, e.envelope())
 }

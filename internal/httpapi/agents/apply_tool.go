@@ -96,6 +96,11 @@ func (a *api) transport(b *transportBody, path string) (*event.Transport, error)
 			return nil, httpapi.Unsupported(path+".command",
 				fmt.Sprintf("This server does not start '%s' as an MCP server. Its operator can allow it with --allow-stdio-mcp.", b.Command))
 		}
+		for _, name := range slices.Sorted(maps.Keys(b.Env)) {
+			if secretName(name) {
+				return nil, httpapi.Unsupported(path+".env."+name, secretMessage("the variable "+name)+" Set it where the server runs, and name it in env_vars.")
+			}
+		}
 		return &event.Transport{Type: transportStdio, Command: b.Command, Args: b.Args, Cwd: b.Cwd, Env: b.Env, EnvVars: b.EnvVars}, nil
 	}
 	u, err := url.Parse(b.ServerURL)
@@ -109,7 +114,7 @@ func (a *api) transport(b *transportBody, path string) (*event.Transport, error)
 		return nil, httpapi.Unsupported(path+".authorization", secretMessage("authorization"))
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.Headers)) {
-		if secretHeader(name) {
+		if secretName(name) {
 			return nil, httpapi.Unsupported(path+".headers."+name, secretMessage("the header "+name))
 		}
 	}
@@ -120,11 +125,22 @@ func secretMessage(what string) string {
 	return "Credentials do not belong in the session log, so " + what + " is not taken here."
 }
 
-// secretHeader reports whether a header looks as if its value were a secret.
-func secretHeader(name string) bool {
-	name = strings.ToLower(name)
-	for _, word := range []string{"auth", "cookie", "api-key", "apikey", "api_key", "token", "secret", "password", "credential", "signature"} {
-		if strings.Contains(name, word) {
+// secretWords are what the names of secrets are made of, keyWords what makes a
+// key one.
+var (
+	secretWords = []string{"auth", "authorization", "cookie", "cookies", "token", "secret", "password", "passwd", "credential", "credentials", "signature"}
+	keyWords    = []string{"api", "access", "private", "secret", "auth"}
+)
+
+// secretName reports whether a header or a variable looks as if its value were a
+// secret.
+func secretName(name string) bool {
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return r == '-' || r == '_' || r == '.' })
+	for i, word := range words {
+		if slices.Contains(secretWords, word) || strings.Contains(word, "apikey") {
+			return true
+		}
+		if word == "key" && i > 0 && slices.Contains(keyWords, words[i-1]) {
 			return true
 		}
 	}

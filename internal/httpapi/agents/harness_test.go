@@ -114,7 +114,10 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 		CompactionThreshold: func(string) int64 { return 100_000 },
 	})
 	hs := httptest.NewServer(server)
-	t.Cleanup(hs.Close)
+	t.Cleanup(func() {
+		hs.CloseClientConnections() // streams would keep it from closing
+		hs.Close()
+	})
 	w.url = hs.URL
 	w.sdk = openai.NewClient(option.WithBaseURL(hs.URL+"/v1/"), option.WithAPIKey("none"), option.WithMaxRetries(0))
 	return w
