@@ -97,6 +97,7 @@ func (d *decision) decide() {
 		}
 	}
 	if len(d.step.Append) > 0 || waiting {
+		d.keepCompaction()
 		d.limitWait()
 		return
 	}
@@ -126,7 +127,7 @@ func (d *decision) over() *event.TurnEnded {
 	if l.MaxSeconds > 0 && !d.m.Now.Before(d.deadline()) {
 		return fail("request_timeout", "The turn reached its limit of %d seconds.", l.MaxSeconds)
 	}
-	if !t.NeedsModel || len(d.s.OpenEffects()) > 0 {
+	if !t.NeedsModel || d.underWay() {
 		return nil
 	}
 	if l.MaxSteps > 0 && t.Steps >= l.MaxSteps {
@@ -136,6 +137,16 @@ func (d *decision) over() *event.TurnEnded {
 		return fail("usage_limit_exceeded", "The turn reached its limit of %d tokens.", l.MaxTokens)
 	}
 	return nil
+}
+
+// underWay reports whether something is open that the next step waits for.
+func (d *decision) underWay() bool {
+	for _, e := range d.s.OpenEffects() {
+		if e.Kind != event.EffectCompaction {
+			return true
+		}
+	}
+	return false
 }
 
 func failed(t *session.Turn, code, message string) *event.TurnEnded {
@@ -211,7 +222,8 @@ func (d *decision) started(e *session.Effect) {
 		d.fire(e)
 		return
 	}
-	if e.Epoch == d.m.Epoch {
+	// What runs here goes on, even where the lease was lost and claimed again.
+	if e.Epoch == d.m.Epoch || d.m.Running[e.ID] {
 		d.start(e, Run, e.Attempt)
 		return
 	}
@@ -243,7 +255,7 @@ func (d *decision) prepare() bool {
 	if d.s.Environment.Type == event.EnvironmentHosted {
 		switch d.s.EnvironmentStatus {
 		case "":
-			ready = d.own(session.EnvironmentEffectID(d.s.ID), event.EffectEnvironment, "", "sandbox_error") && ready
+			ready = d.own(session.EnvironmentEffectID(d.s.ID, d.t), event.EffectEnvironment, "", "sandbox_error") && ready
 		case "failed":
 			msg := "The environment could not be set up."
 			if d.s.EnvironmentError != nil {
@@ -261,7 +273,7 @@ func (d *decision) prepare() bool {
 		srv := d.s.Servers[t.ServerLabel]
 		switch {
 		case srv == nil || (srv.Error != "" && srv.TurnID != d.t.ID):
-			ready = d.own(session.ToolsEffectID(d.s.ID, d.t, t.ServerLabel), event.EffectToolsList, t.ServerLabel, "connection_failed") && ready
+			ready = d.own(session.ToolsEffectID(d.s.ID, d.t, t), event.EffectToolsList, t.ServerLabel, "connection_failed") && ready
 		case srv.Error != "" && t.Required:
 			d.append(failed(d.t, "connection_failed", fmt.Sprintf("The MCP server '%s' is required and could not be reached: %s", t.ServerLabel, srv.Error)))
 			return false
@@ -282,12 +294,18 @@ func (d *decision) think() {
 			d.append(failed(d.t, session.CodeContextLength, "The conversation is too long for the model, and what is left of it cannot be compacted."))
 			return
 		}
-		if n > 0 {
+		gaveUp := d.s.Effect(session.CompactionEffectID(d.s))
+		switch {
+		case n == 0:
+		case gaveUp == nil || gaveUp.Status != session.EffectFailed:
 			d.compact(n)
 			// In the background there is some room left: the model goes on.
 			if overflow || !d.s.Agent.Compaction.Async || size > threshold+threshold/4 {
 				return
 			}
+		case overflow:
+			d.append(failed(d.t, gaveUp.Code, "The conversation is too long for the model and could not be compacted: "+gaveUp.Message))
+			return
 		}
 	}
 	d.own(session.ModelEffectID(d.s.ID, d.t), event.EffectModel, "", "server_error")
@@ -299,6 +317,13 @@ func (d *decision) compact(n int) {
 	d.own(id, event.EffectCompaction, "", "server_error")
 	if len(d.step.Start) > before {
 		d.step.Start[before].Covers = n
+	}
+}
+
+// keepCompaction lets a compaction in the background go on while calls are made.
+func (d *decision) keepCompaction() {
+	if id := session.CompactionEffectID(d.s); d.m.Running[id] {
+		d.step.Start = append(d.step.Start, Start{ID: id, What: event.EffectCompaction, TurnID: d.t.ID, Class: event.Pure})
 	}
 }
 

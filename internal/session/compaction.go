@@ -1,6 +1,7 @@
 package session
 
 import (
+	"encoding/json"
 	"strconv"
 
 	"github.com/stayd/stayd/internal/event"
@@ -12,20 +13,31 @@ func ModelEffectID(session string, t *Turn) string {
 	return event.DeriveID("eff", session, t.ID, "model", strconv.Itoa(t.Steps+1), strconv.Itoa(t.Overflows))
 }
 
-// CompactionEffectID is the id of the session's next compaction.
+// CompactionEffectID is the id of the next compaction of the session in its
+// current turn. One that failed, or was given up with its turn, is another than
+// that of a later turn.
 func CompactionEffectID(s *State) string {
-	return event.DeriveID("eff", s.ID, "compaction", strconv.Itoa(s.Compactions+1))
+	turn := ""
+	if t := s.Current(); t != nil {
+		turn = t.ID
+	}
+	return event.DeriveID("eff", s.ID, turn, "compaction", strconv.Itoa(s.Compactions+1))
 }
 
-// EnvironmentEffectID is the id of the setting up of the session's environment.
-func EnvironmentEffectID(session string) string {
-	return event.DeriveID("eff", session, "environment")
+// EnvironmentEffectID is the id of the setting up of the session's environment in
+// the turn.
+func EnvironmentEffectID(session string, t *Turn) string {
+	return event.DeriveID("eff", session, t.ID, "environment")
 }
 
 // ToolsEffectID is the id of the listing of a server's tools before the turn's
-// next model call.
-func ToolsEffectID(session string, t *Turn, label string) string {
-	return event.DeriveID("eff", session, t.ID, "tools", label, strconv.Itoa(t.Steps))
+// next model call. A server with another configuration has another.
+func ToolsEffectID(session string, t *Turn, server *event.Tool) string {
+	config, err := json.Marshal(server)
+	if err != nil {
+		config = nil // what it holds cannot be sent to a server either
+	}
+	return event.DeriveID("eff", session, t.ID, "tools", server.ServerLabel, strconv.Itoa(t.Steps), string(config))
 }
 
 // keepItems is how many of the last items a compaction leaves as they are.

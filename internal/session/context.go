@@ -81,7 +81,9 @@ func (s *State) contextFrom(from int) []*event.Item {
 	step := -1
 	for i := from; i < len(s.Items); i++ {
 		en := &s.Items[i]
-		if en.Step != step || en.Type == event.ItemMessage {
+		if en.Step != step || (en.Type == event.ItemMessage && en.Role == event.RoleUser) {
+			// Not before a text between two calls of one answer: the outputs follow
+			// all of an answer's calls.
 			flush()
 			step = en.Step
 		}
@@ -90,7 +92,7 @@ func (s *State) contextFrom(from int) []*event.Item {
 			// Only the last one counts, and it is in front.
 		case en.IsCall():
 			if en.call == nil {
-				en.call, en.output = callItems(en.Item)
+				en.call, en.output = s.callItems(en.Item)
 			}
 			out = append(out, en.call)
 			if en.output != nil {
@@ -106,9 +108,9 @@ func (s *State) contextFrom(from int) []*event.Item {
 
 // callItems shows a call to the model: a function call, and the output, unless
 // that is an item of its own.
-func callItems(it *event.Item) (call, output *event.Item) {
+func (s *State) callItems(it *event.Item) (call, output *event.Item) {
 	c := *it
-	c.Type, c.Name, c.ServerLabel = event.ItemFunctionCall, visibleTool(it), ""
+	c.Type, c.Name, c.ServerLabel = event.ItemFunctionCall, s.visibleTool(it), ""
 	c.Output, c.Error, c.Command, c.Cwd, c.ExitCode, c.DurationMS = nil, "", "", "", nil, 0
 	if it.Type == event.ItemFunctionCall && it.Status == event.StatusCompleted {
 		return &c, nil

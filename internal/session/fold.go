@@ -66,12 +66,12 @@ func (s *State) apply(p event.Payload, at time.Time) error {
 	case *event.ToolsListed:
 		s.finish(p.EffectID, EffectFinished, at)
 		s.Servers[p.ServerLabel] = &Server{Label: p.ServerLabel, TurnID: p.TurnID, Tools: p.Tools, Error: p.Error}
-		s.toolset = nil
+		s.toolsChanged()
 		return nil
 	case *event.EnvironmentChanged:
 		s.finish(p.EffectID, EffectFinished, at)
 		s.EnvironmentStatus, s.EnvironmentTools, s.EnvironmentError = p.Status, p.Tools, p.Error
-		s.toolset = nil
+		s.toolsChanged()
 		return nil
 	case *event.ModelResponded:
 		return s.modelResponded(p, at)
@@ -96,7 +96,7 @@ func (s *State) updated(p *event.SessionUpdated) error {
 	if p.Agent != nil {
 		before := s.Agent
 		s.Agent = *p.Agent
-		s.toolset = nil
+		s.toolsChanged()
 		for label := range s.Servers {
 			if !sameServer(before.Tools, s.Agent.Tools, label) {
 				delete(s.Servers, label)
@@ -160,6 +160,10 @@ func (s *State) turnEnded(p *event.TurnEnded, at time.Time) error {
 		return fmt.Errorf("turn status %q: %w", p.Status, ErrImpossible)
 	}
 	for _, e := range s.OpenEffects() {
+		if e.Status == EffectStarted {
+			// Nobody will know what the call that was given up has cost.
+			s.spend(t, event.Usage{}, e.Reserved)
+		}
 		if e.Status == EffectUnknown {
 			s.closeEffect(e.ID, EffectUnknown, e.Code, e.Message, at)
 			s.changeItem(e.ItemID, func(it *event.Item) { it.Status, it.Error = event.StatusIncomplete, UnknownMessage })

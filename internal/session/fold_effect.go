@@ -55,7 +55,7 @@ func (s *State) effectStarted(p *event.EffectStarted, at time.Time) error {
 		return fmt.Errorf("effect %q is %s and was started: %w", e.ID, e.Status, ErrImpossible)
 	}
 	// What an attempt reserved and did not report is taken as spent.
-	s.CostNanoUSD += e.Reserved
+	s.spend(s.Current(), event.Usage{}, e.Reserved)
 	e.Doubt = e.Doubt || e.Uncertain || e.Status == EffectStarted
 	e.Status, e.Class, e.Attempt, e.Epoch = EffectStarted, p.Class, p.Attempt, p.Epoch
 	e.Reserved, e.Uncertain, e.RetryAt, e.StartedAt = p.ReservedNanoUSD, false, time.Time{}, at
@@ -83,10 +83,11 @@ func (s *State) effectFailed(p *event.EffectFailed, at time.Time) error {
 		t.Overflow, e.Open = true, false
 		t.Overflows++
 	}
-	// A call that failed is answered by its error. An effect of the engine's own
-	// stays open: the turn cannot go on without it.
+	// A call that failed is answered by its error, and without a compaction there
+	// may be room left. Another effect of the engine's own stays open: the turn
+	// cannot go on without it.
+	e.Open = e.Open && e.ItemID == "" && e.Kind != event.EffectCompaction
 	if e.ItemID != "" {
-		e.Open = false
 		s.changeItem(e.ItemID, func(it *event.Item) { it.Status, it.Error = event.StatusFailed, p.Message })
 	}
 	s.setEffect(e)

@@ -58,8 +58,12 @@ func (s *State) Bind(t *Turn, answer []event.Item) []event.Item {
 }
 
 func (s *State) bindCall(it *event.Item) {
-	if len(it.Arguments) == 0 {
+	switch {
+	case len(it.Arguments) == 0:
 		it.Arguments = json.RawMessage("{}")
+	case !json.Valid(it.Arguments):
+		// The log takes JSON only, and the model is shown what it wrote.
+		it.Arguments = event.TextOutput(string(it.Arguments))
 	}
 	tool := s.boundTool(it.Name)
 	fail := func(msg string) { it.Status, it.Error = event.StatusFailed, msg }
@@ -113,11 +117,11 @@ func (s *State) Awaits(effectID string) bool {
 		return t.NeedsModel
 	case CompactionEffectID(s):
 		return true
-	case EnvironmentEffectID(s.ID):
+	case EnvironmentEffectID(s.ID, t):
 		return s.EnvironmentStatus == ""
 	}
 	for i := range s.Agent.Tools {
-		if tool := &s.Agent.Tools[i]; tool.Type == event.ToolMCP && effectID == ToolsEffectID(s.ID, t, tool.ServerLabel) {
+		if tool := &s.Agent.Tools[i]; tool.Type == event.ToolMCP && effectID == ToolsEffectID(s.ID, t, tool) {
 			srv := s.Servers[tool.ServerLabel]
 			return srv == nil || srv.Error != ""
 		}

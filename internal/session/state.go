@@ -77,7 +77,8 @@ type State struct {
 	turns   map[string]int    // turn id -> index in Turns
 	current int               // index in Turns of the first that has not ended
 	open    int               // index in Effects of the first that may be open
-	toolset []BoundTool       // computed when first asked for
+	toolset []BoundTool       // computed when first asked for, with visible
+	visible map[boundTo]string
 }
 
 // Entry is an item with the step that it belongs to.

@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 
 	"github.com/stayd/stayd/internal/event"
@@ -22,37 +23,79 @@ type BoundTool struct {
 	ItemType   string // of the item that a call becomes
 }
 
-// Toolset lists what the model may call now: the agent's functions, the tools
-// that its servers listed, and those of the environment.
+// Toolset lists what the model may call now: the tools of the environment, the
+// agent's functions, and the tools that its servers listed. No two have the same
+// name: a function has the name that the client gave it, and a tool whose name is
+// taken gets another.
 func (s *State) Toolset() []BoundTool {
 	if s.toolset != nil {
 		return s.toolset
 	}
 	set := make([]BoundTool, 0, len(s.Agent.Tools)+len(s.EnvironmentTools))
-	for _, spec := range s.EnvironmentTools {
-		set = append(set, bind(event.EnvironmentLabel, spec.Name, spec))
+	taken := map[string]bool{}
+	for i := range s.Agent.Tools {
+		if t := &s.Agent.Tools[i]; t.Type == event.ToolFunction {
+			taken[t.Name] = true
+		}
 	}
+	listed := map[boundTo]bool{}
+	add := func(label, visible string, spec event.ToolSpec) {
+		to := boundTo{label, spec.Name}
+		if listed[to] {
+			return
+		}
+		listed[to] = true
+		t := bind(label, visible, spec)
+		for n := 0; taken[t.Name]; n++ {
+			t.Name = otherName(t.Name, label, spec.Name, strconv.Itoa(n))
+		}
+		taken[t.Name] = true
+		set = append(set, t)
+	}
+	for _, spec := range s.EnvironmentTools {
+		add(event.EnvironmentLabel, spec.Name, spec)
+	}
+	functions := map[string]bool{}
 	for i := range s.Agent.Tools {
 		t := &s.Agent.Tools[i]
 		switch t.Type {
 		case event.ToolFunction:
+			if functions[t.Name] {
+				continue
+			}
+			functions[t.Name] = true
 			set = append(set, BoundTool{
 				Tool:     model.Tool{Name: t.Name, Description: t.Description, Parameters: t.Parameters},
 				Target:   t.Name,
 				ItemType: event.ItemFunctionCall,
 			})
 		case event.ToolTimer:
-			set = append(set, bind(TimerLabel, TimerTool, timerSpec()))
+			add(TimerLabel, TimerTool, timerSpec())
 		case event.ToolMCP:
 			if srv := s.Servers[t.ServerLabel]; srv != nil {
 				for _, spec := range srv.Tools {
-					set = append(set, bind(t.ServerLabel, t.ServerLabel+"__"+spec.Name, spec))
+					add(t.ServerLabel, t.ServerLabel+"__"+spec.Name, spec)
 				}
 			}
 		}
 	}
 	s.toolset = set
+	s.visible = make(map[boundTo]string, len(set))
+	for i := len(set) - 1; i >= 0; i-- {
+		s.visible[boundTo{set[i].Server, set[i].Target}] = set[i].Name
+	}
 	return set
+}
+
+// boundTo is what stands behind a tool.
+type boundTo struct{ server, target string }
+
+// toolsChanged forgets what was computed of the tools.
+func (s *State) toolsChanged() {
+	s.toolset, s.visible = nil, nil
+	for i := s.ContextFrom; i < len(s.Items); i++ {
+		s.Items[i].call, s.Items[i].output = nil, nil
+	}
 }
 
 func bind(label, visible string, spec event.ToolSpec) BoundTool {
@@ -68,6 +111,16 @@ func bind(label, visible string, spec event.ToolSpec) BoundTool {
 	}
 }
 
+// maxName is the longest name that every provider takes.
+const maxName = 64
+
+// otherName is a name for a tool whose own is taken. It follows from what the tool
+// is, so that it stays the same.
+func otherName(name string, parts ...string) string {
+	id := event.DeriveID("", parts...)[:9]
+	return name[:min(len(name), maxName-len(id))] + id
+}
+
 // visibleName makes a name that every provider takes: [a-zA-Z0-9_-]{1,64}.
 func visibleName(s string) string {
 	name := strings.Map(func(r rune) rune {
@@ -77,8 +130,8 @@ func visibleName(s string) string {
 		}
 		return '_'
 	}, s)
-	if len(name) > 64 {
-		name = name[:55] + event.DeriveID("", name)[:9]
+	if len(name) > maxName {
+		name = otherName(name, s)
 	}
 	return name
 }
@@ -104,9 +157,13 @@ func (s *State) boundTool(visible string) *BoundTool {
 	return nil
 }
 
-// visibleTool is the name by which the model knows the tool that an item
-// called.
-func visibleTool(it *event.Item) string {
+// visibleTool is the name by which the model knows the tool that an item called,
+// or would know it if it were still there.
+func (s *State) visibleTool(it *event.Item) string {
+	s.Toolset()
+	if name, ok := s.visible[boundTo{it.ServerLabel, it.Name}]; ok {
+		return name
+	}
 	switch it.ServerLabel {
 	case "", event.EnvironmentLabel, TimerLabel:
 		return visibleName(it.Name)
