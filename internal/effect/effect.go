@@ -53,6 +53,10 @@ type Job struct {
 	Outputs     int    // of a model call: the turn's outputs before it
 	Covers      []string
 
+	// Since is when the effect's last attempt began, where its intention is in the
+	// log.
+	Since time.Time
+
 	Tool        *event.Tool // the MCP server's configuration
 	Environment event.Environment
 	OutputIndex int // of a call's item
@@ -71,6 +75,10 @@ func record(p event.Payload) Outcome {
 func (p *Performer) Prepare(s *session.State, start loop.Start) Job {
 	job := Job{Start: start, Project: s.Project, Session: s.ID, Model: s.Agent.Model, Environment: s.Environment}
 	t := s.Current()
+	e := s.Effect(start.ID)
+	if e != nil {
+		job.Since = e.StartedAt
+	}
 	switch start.What {
 	case event.EffectModel:
 		job.Request, job.RequestHash, job.Step, job.Outputs = s.Request(), s.RequestHash(), t.Steps, t.Outputs
@@ -85,6 +93,9 @@ func (p *Performer) Prepare(s *session.State, start loop.Start) Job {
 		job.Tool = serverConfig(s, start.Server)
 	case event.EffectToolsList:
 		job.Tool = serverConfig(s, start.Server)
+	}
+	if job.Request != nil && e != nil && e.Status == session.EffectStarted && !start.Reserve {
+		p.keepToReserved(s, &job, e.Reserved)
 	}
 	return job
 }
@@ -144,6 +155,13 @@ func (p *Performer) retryAt(attempt int, asked time.Duration) *time.Time {
 	return &at
 }
 
+// lookupPause is how long to wait before a lookup is tried again that had no
+// answer. It is tried for as long as it takes, so the pauses grow with the time
+// that has passed.
+func (p *Performer) lookupPause(job Job) time.Duration {
+	return min(p.Now().Sub(job.Since)/2, 2*time.Minute)
+}
+
 // failed says what a call without an answer means. sent is whether it may have
 // reached the tool; what an attempt before it may have done counts as well.
 func (p *Performer) failed(ctx context.Context, job Job, err error, sent bool) Outcome {
@@ -151,10 +169,14 @@ func (p *Performer) failed(ctx context.Context, job Job, err error, sent bool) O
 		EffectID: job.ID, What: job.What, TurnID: job.TurnID, Attempt: job.Attempt,
 		Code: "connection_failed", Message: err.Error(),
 	}
-	stopped := ctx.Err() != nil
+	stopped, shutdown := ctx.Err() != nil, context.Cause(ctx) == ErrShutdown
 	sent = sent || job.Doubt
 	switch {
-	case stopped && (job.Class == event.Pure || context.Cause(ctx) == ErrShutdown):
+	case shutdown && !sent && job.What == event.EffectTool && job.Class != event.Pure:
+		// The next process may make the call, of whatever class it is.
+		fail.RetryAt = p.retryAt(job.Attempt, 0)
+		return record(fail)
+	case stopped && (job.Class == event.Pure || shutdown):
 		return nil
 	case job.What != event.EffectTool:
 		if job.Attempt < attempts {
@@ -166,7 +188,11 @@ func (p *Performer) failed(ctx context.Context, job Job, err error, sent bool) O
 	case stopped:
 		return record(fail)
 	case job.Attempt < attempts || (sent && job.Class == event.Reconcilable):
-		fail.Uncertain, fail.RetryAt = sent, p.retryAt(job.Attempt, 0)
+		var asked time.Duration
+		if job.Mode == loop.Lookup {
+			asked = p.lookupPause(job)
+		}
+		fail.Uncertain, fail.RetryAt = sent, p.retryAt(job.Attempt, asked)
 		return record(fail)
 	case sent && job.Class != event.Pure:
 		return record(&event.EffectUnknown{EffectID: job.ID, TurnID: job.TurnID, Reason: fmt.Sprintf("after %d attempts: %v", job.Attempt, err)})

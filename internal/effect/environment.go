@@ -36,7 +36,10 @@ func (e *environments) enter(session string, open func() (tool.Server, error)) (
 		e.open[session] = o
 	}
 	e.mu.Unlock()
-	o.once.Do(func() { o.srv, o.err = open() })
+	o.once.Do(func() {
+		o.err = errors.New("the environment's driver failed") // unless open returns
+		o.srv, o.err = open()
+	})
 	if o.err != nil {
 		e.mu.Lock()
 		if e.open[session] == o {

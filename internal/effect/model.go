@@ -76,6 +76,9 @@ func (p *Performer) generate(ctx context.Context, job Job, emit func(model.Delta
 	req := *job.Request
 	req.Model = cand.ID
 	resp, err := cand.Model.Generate(ctx, &req, emit)
+	if err == nil && resp == nil {
+		err = errors.New("the model returned neither an answer nor an error")
+	}
 	if err == nil {
 		return cand, resp, nil
 	}
@@ -148,7 +151,10 @@ func (p *Performer) Reserve(s *session.State, job *Job, epoch int64) event.Paylo
 		return fail("invalid_request", fmt.Sprintf("The session has a spend limit and no price is known for %s. Add its price to the models file.", cand.Name))
 	}
 	left := *s.SpendLimit*nanoPerCent - s.CostNanoUSD
-	input := cand.Price.Cost(event.Usage{InputTokens: s.ContextTokens() + toolTokens(job.Request)})
+	for _, e := range s.OpenEffects() {
+		left -= e.Reserved
+	}
+	input := inputCost(s, job, cand.Price)
 	output, least := reservedOutput(cand.Price, left-input)
 	if left <= 0 || output < least {
 		return fail("session_budget_exceeded", fmt.Sprintf("The session has spent %d of %d cents, and the next model call could go beyond that.", s.SpentCents(), *s.SpendLimit))
@@ -157,6 +163,23 @@ func (p *Performer) Reserve(s *session.State, job *Job, epoch int64) event.Paylo
 	return &event.EffectStarted{
 		EffectID: job.ID, What: job.What, TurnID: job.TurnID, Class: event.Pure, Attempt: job.Attempt, Epoch: epoch,
 		ReservedNanoUSD: input + cand.Price.Cost(event.Usage{OutputTokens: output}),
+	}
+}
+
+// inputCost is what the input of a model call costs.
+func inputCost(s *session.State, job *Job, price *model.Price) int64 {
+	return price.Cost(event.Usage{InputTokens: s.ContextTokens() + toolTokens(job.Request)})
+}
+
+// keepToReserved limits the output of a model call to what was reserved for it by
+// an intention whose call was not made.
+func (p *Performer) keepToReserved(s *session.State, job *Job, reserved int64) {
+	cands, err := p.Catalog.Resolve(job.Model)
+	if err != nil || reserved == 0 {
+		return // the call will say so; or nothing was to be reserved
+	}
+	if cand, _ := candidate(cands, job.Attempt); cand.Price != nil {
+		job.Request.MaxOutputTokens, _ = reservedOutput(cand.Price, reserved-inputCost(s, job, cand.Price))
 	}
 }
 

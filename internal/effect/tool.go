@@ -58,6 +58,10 @@ func finished(job Job, res tool.Result, took time.Duration, reconciled bool) *ev
 		EffectID: job.ID, TurnID: job.TurnID, Status: event.StatusCompleted, Output: res.Output, ExitCode: res.ExitCode,
 		DurationMS: took.Milliseconds(), Reconciled: reconciled,
 	}
+	if len(f.Output) > 0 && !json.Valid(f.Output) {
+		// A server that breaks its contract is no reason to lose what it says.
+		f.Output = event.TextOutput(string(f.Output))
+	}
 	if res.Failed {
 		f.Status, f.Error = event.StatusFailed, res.Error
 	}

@@ -5,6 +5,7 @@ package feed
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/stayd/stayd/internal/event"
 )
@@ -14,13 +15,15 @@ type Feed struct {
 	mu       sync.Mutex
 	sessions map[string]map[*Subscription]struct{}
 	runnable chan Hint
+	missed   atomic.Bool
 }
 
 // Hint says that a session may have work to do.
 type Hint struct{ Project, Session string }
 
-// hints is how many hints wait at most; those beyond are dropped, since the
-// sessions are found in the store all the same.
+// hints is how many hints wait at most; those beyond are dropped. The sessions
+// are found in the store, or, where they are under way, looked at because of
+// Missed.
 const hints = 4096
 
 // New returns a feed without readers.
@@ -63,8 +66,12 @@ func (f *Feed) Wake(h Hint) {
 	select {
 	case f.runnable <- h:
 	default:
+		f.missed.Store(true)
 	}
 }
+
+// Missed reports whether a hint was dropped since the last call.
+func (f *Feed) Missed() bool { return f.missed.Swap(false) }
 
 // Committed hands records, which are durable, to the session's readers.
 func (f *Feed) Committed(session string, records []event.Record) {

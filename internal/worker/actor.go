@@ -3,6 +3,9 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/stayd/stayd/internal/effect"
@@ -65,22 +68,22 @@ const nearby = 2 * time.Second
 // run goes on until the session waits for something that is not under way here.
 func (a *actor) run(effects context.Context) {
 	for {
-		jobs, wake, err := a.advance(effects)
+		stopping := isClosed(a.stopping)
+		jobs, wake, err := a.advance(effects, stopping)
 		if err != nil {
 			if !a.pause(effects, err) {
 				return
 			}
 			continue
 		}
-		stopped := isClosed(a.stopping)
-		if !stopped {
-			for _, job := range jobs {
-				a.perform(effects, job)
-			}
+		// Their intentions are in the log, so they are made even where the process
+		// was asked to stop meanwhile.
+		for _, job := range jobs {
+			a.perform(effects, job)
 		}
 		if len(a.running) == 0 {
 			far := wake.IsZero() || wake.Sub(a.w.Now()) > nearby
-			if stopped || far {
+			if stopping || far {
 				// Before another actor can be there that opens it again.
 				a.w.Performer.Leave(a.id)
 				if a.w.leave(a) {
@@ -88,16 +91,16 @@ func (a *actor) run(effects context.Context) {
 				}
 			}
 		}
-		a.wait(wake)
+		a.wait(wake, stopping)
 	}
 }
 
 // advance appends the outcomes that came in and whatever follows from them at
-// once, and returns the effects to start and the time to look again.
-func (a *actor) advance(ctx context.Context) (jobs []effect.Job, wake time.Time, err error) {
-	ctx = context.WithoutCancel(ctx)
-	err = a.w.Journal.Update(ctx, a.project, a.id, func(tx *journal.Tx) error {
-		jobs, wake, tx.Driven = nil, time.Time{}, true
+// once, and returns the effects to start and the time to look again. Where the
+// process stops, nothing is begun: that is left to the next one.
+func (a *actor) advance(ctx context.Context, stopping bool) (jobs []effect.Job, wake time.Time, err error) {
+	err = a.update(ctx, func(tx *journal.Tx) error {
+		jobs, wake = nil, time.Time{}
 		for _, r := range a.outcomes {
 			if r.outcome == nil || !tx.State.Awaits(r.id) {
 				continue
@@ -106,27 +109,46 @@ func (a *actor) advance(ctx context.Context) (jobs []effect.Job, wake time.Time,
 				return err
 			}
 		}
-		step, err := a.settle(tx)
-		if err != nil {
+		step, err := a.settle(tx, stopping)
+		if err != nil || stopping {
 			return err
 		}
+		jobs, err = a.prepare(tx, &step)
 		wake = step.WakeAt
-		jobs, err = a.prepare(tx, step)
 		return err
 	})
 	if err != nil {
 		return nil, time.Time{}, err
 	}
 	a.failures = 0
+	a.forget()
+	return jobs, wake, nil
+}
+
+// update is Journal.Update, on behalf of whoever does what follows from it. A
+// panic in it is a mistake of the runtime's that concerns this session alone.
+func (a *actor) update(ctx context.Context, fn func(*journal.Tx) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v: %w\n%s", p, session.ErrImpossible, debug.Stack())
+		}
+	}()
+	return a.w.Journal.Update(context.WithoutCancel(ctx), a.project, a.id, func(tx *journal.Tx) error {
+		tx.Driven = true
+		return fn(tx)
+	})
+}
+
+// forget drops the outcomes, which are appended or not needed.
+func (a *actor) forget() {
 	for _, r := range a.outcomes {
 		delete(a.running, r.id)
 	}
 	a.outcomes = a.outcomes[:0]
-	return jobs, wake, nil
 }
 
 // settle appends what the loop wants written until it wants nothing more.
-func (a *actor) settle(tx *journal.Tx) (loop.Step, error) {
+func (a *actor) settle(tx *journal.Tx, stopping bool) (loop.Step, error) {
 	moment := loop.Moment{Now: tx.Now, Epoch: tx.Epoch, Running: map[string]bool{}}
 	for id := range a.running {
 		moment.Running[id] = true
@@ -139,8 +161,7 @@ func (a *actor) settle(tx *journal.Tx) (loop.Step, error) {
 		if len(step.Append) == 0 {
 			return step, nil
 		}
-		if isClosed(a.stopping) && starts(step.Append) {
-			// The process stops: what is not begun is left to the next one.
+		if stopping && starts(step.Append) {
 			return loop.Step{}, nil
 		}
 		if err := tx.Append(step.Append...); err != nil {
@@ -160,12 +181,12 @@ func starts(payloads []event.Payload) bool {
 }
 
 // prepare takes what the effects to start need from the state, and stops those
-// that are not to run any more.
-func (a *actor) prepare(tx *journal.Tx, step loop.Step) ([]effect.Job, error) {
+// that are not to run any more. Where there is no budget for a step, another
+// takes its place.
+func (a *actor) prepare(tx *journal.Tx, step *loop.Step) ([]effect.Job, error) {
 	wanted := map[string]bool{}
 	var jobs []effect.Job
-	reserved := false
-	for _, start := range step.Start {
+	for _, start := range order(step.Start) {
 		wanted[start.ID] = true
 		if a.running[start.ID] != nil && !a.finished(start.ID) {
 			continue
@@ -173,32 +194,47 @@ func (a *actor) prepare(tx *journal.Tx, step loop.Step) ([]effect.Job, error) {
 		job := a.w.Performer.Prepare(tx.State, start)
 		if start.Reserve {
 			p := a.w.Performer.Reserve(tx.State, &job, tx.Epoch)
+			over := p.Kind() == event.KindTurnEnded
+			if over && len(wanted) > 1 {
+				continue // the turn goes on without what was to be done beside it
+			}
 			if err := tx.Append(p); err != nil {
 				return nil, err
 			}
-			if p.Kind() == event.KindTurnEnded {
-				reserved = true
-				break
+			if over {
+				next, err := a.settle(tx, false)
+				if err != nil {
+					return nil, err
+				}
+				*step = next
+				return a.prepare(tx, step)
 			}
 		}
 		jobs = append(jobs, job)
 	}
-	if reserved {
-		// The turn ended for want of budget; the next turn may begin.
-		next, err := a.settle(tx)
-		if err != nil {
-			return nil, err
-		}
-		return a.prepare(tx, next)
-	}
-	if !isClosed(a.stopping) {
-		for id, cancel := range a.running {
-			if !wanted[id] {
-				cancel()
-			}
+	for id, cancel := range a.running {
+		if !wanted[id] {
+			cancel()
 		}
 	}
 	return jobs, nil
+}
+
+// order has a compaction come after what the turn cannot go on without, which has
+// the first claim on a budget.
+func order(starts []loop.Start) []loop.Start {
+	if len(starts) < 2 {
+		return starts
+	}
+	return slices.SortedStableFunc(slices.Values(starts), func(x, y loop.Start) int {
+		behind := func(s loop.Start) int {
+			if s.What == event.EffectCompaction {
+				return 1
+			}
+			return 0
+		}
+		return behind(x) - behind(y)
+	})
 }
 
 func (a *actor) finished(id string) bool {
@@ -221,23 +257,24 @@ func (a *actor) perform(effects context.Context, job effect.Job) {
 }
 
 // wait returns when there is something to do.
-func (a *actor) wait(wake time.Time) {
+func (a *actor) wait(wake time.Time, stopping bool) {
 	var timer <-chan time.Time
 	if !wake.IsZero() {
-		t := time.NewTimer(max(wake.Sub(a.w.Now()), 0))
+		// The log's clock counts in microseconds: one more, not to be too early.
+		t := time.NewTimer(max(wake.Sub(a.w.Now()), 0) + time.Microsecond)
 		defer t.Stop()
 		timer = t.C
 	}
-	stopping := a.stopping
-	if isClosed(stopping) {
-		stopping = nil
+	stop := a.stopping
+	if stopping {
+		stop = nil
 	}
 	select {
 	case r := <-a.results:
 		a.outcomes = append(a.outcomes, r)
 	case <-a.pokes:
 	case <-timer:
-	case <-stopping:
+	case <-stop:
 	}
 	a.gather()
 }
@@ -267,7 +304,7 @@ func (a *actor) pause(ctx context.Context, err error) bool {
 		if !errors.Is(err, store.ErrNotFound) {
 			a.w.Log.Error("a session is left alone", "session", a.id, "error", err)
 		}
-		a.abandon()
+		a.abandon(errors.Is(err, store.ErrCorrupt))
 		return false
 	}
 	a.failures++
@@ -289,7 +326,7 @@ func (a *actor) pause(ctx context.Context, err error) bool {
 // a mistake of the runtime's and would only come again.
 func (a *actor) giveUp(ctx context.Context, cause error) error {
 	a.w.Log.Error("a turn is given up: its outcome does not fit the session", "session", a.id, "error", cause)
-	err := a.w.Journal.Update(context.WithoutCancel(ctx), a.project, a.id, func(tx *journal.Tx) error {
+	err := a.update(ctx, func(tx *journal.Tx) error {
 		t := tx.State.Current()
 		if t == nil {
 			return nil
@@ -298,15 +335,15 @@ func (a *actor) giveUp(ctx context.Context, cause error) error {
 			Code: "internal_error", Message: "The runtime made a mistake and could not go on with this turn. Its log has the details.",
 		}})
 	})
-	for _, r := range a.outcomes {
-		delete(a.running, r.id)
+	if err == nil {
+		a.forget()
 	}
-	a.outcomes = a.outcomes[:0]
 	return err
 }
 
 // abandon stops what is under way and waits for it, without appending anything.
-func (a *actor) abandon() {
+// The session of a corrupt log is not taken up again by itself.
+func (a *actor) abandon(corrupt bool) {
 	for _, cancel := range a.running {
 		cancel()
 	}
@@ -316,6 +353,9 @@ func (a *actor) abandon() {
 	a.w.Performer.Leave(a.id)
 	a.w.mu.Lock()
 	delete(a.w.actors, a.id)
+	if corrupt {
+		a.w.corrupt[a.id] = true
+	}
 	a.w.mu.Unlock()
 }
 

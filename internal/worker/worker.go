@@ -34,10 +34,11 @@ type Worker struct {
 	Now       func() time.Time
 	Log       *slog.Logger
 
-	mu     sync.Mutex
-	actors map[string]*actor // by session id
-	closed bool
-	group  sync.WaitGroup
+	mu      sync.Mutex
+	actors  map[string]*actor // by session id
+	corrupt map[string]bool   // ids of sessions that are left alone
+	closed  bool
+	group   sync.WaitGroup
 }
 
 const (
@@ -55,7 +56,9 @@ const (
 // is under way some time to end, stops it, and returns when nothing runs any
 // more.
 func (w *Worker) Run(ctx context.Context) {
-	w.actors = map[string]*actor{}
+	w.mu.Lock()
+	w.actors, w.corrupt = map[string]*actor{}, map[string]bool{}
+	w.mu.Unlock()
 	effects, stopEffects := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopEffects(nil)
 	poll := time.NewTimer(0)
@@ -80,8 +83,14 @@ func (w *Worker) Run(ctx context.Context) {
 
 // poll takes up the sessions that are due. It reports whether there may be more.
 func (w *Worker) poll(ctx, effects context.Context) bool {
+	missed := w.Feed.Missed()
 	w.mu.Lock()
-	limit := len(w.actors) + dueLimit
+	limit := len(w.actors) + len(w.corrupt) + dueLimit
+	if missed {
+		for _, a := range w.actors {
+			a.poke()
+		}
+	}
 	w.mu.Unlock()
 	due, err := w.Due.Due(ctx, w.Shards.Shards(), w.Now(), limit)
 	if err != nil {
@@ -116,6 +125,9 @@ func (w *Worker) start(effects context.Context, project, session string, poke bo
 		if poke {
 			a.poke()
 		}
+		return false
+	}
+	if w.corrupt[session] && !poke {
 		return false
 	}
 	a := newActor(w, project, session)
