@@ -1,6 +1,7 @@
 package outbound
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -28,13 +29,13 @@ func parseRules(allow []string) (*rules, error) {
 func (r *rules) add(s string) error {
 	if p, err := netip.ParsePrefix(s); err == nil {
 		if p.Addr().Is4In6() {
-			return fmt.Errorf("write the prefix in its IPv4 form")
+			return errors.New("write the prefix in its IPv4 form")
 		}
 		r.prefixes = append(r.prefixes, p.Masked())
 		return nil
 	}
 	if strings.Contains(s, "/") {
-		return fmt.Errorf("it is neither a prefix nor a host; leave out the scheme and the path")
+		return errors.New("it is neither a prefix nor a host; leave out the scheme and the path")
 	}
 	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
 		r.addrs[netip.AddrPortFrom(plain(a), 0)] = true
@@ -54,7 +55,7 @@ func (r *rules) add(s string) error {
 	}
 	host = hostName(host)
 	if host == "" || strings.ContainsAny(host, " :@*") {
-		return fmt.Errorf("it is not a host, an address or a prefix")
+		return errors.New("it is not a host, an address or a prefix")
 	}
 	if ok {
 		host += ":" + port

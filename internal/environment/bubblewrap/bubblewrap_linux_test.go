@@ -24,14 +24,14 @@ type args = environmenttest.Args
 
 // driver returns a driver that works, or skips the test where bwrap is missing.
 // Continuous integration has it.
-func driver(t testing.TB, l bubblewrap.Limits) *bubblewrap.Driver {
-	t.Helper()
+func driver(tb testing.TB, l bubblewrap.Limits) *bubblewrap.Driver {
+	tb.Helper()
 	if _, err := exec.LookPath("bwrap"); err != nil && os.Getenv("CI") == "" {
-		t.Skip("bwrap is not installed: apt-get install bubblewrap")
+		tb.Skip("bwrap is not installed: apt-get install bubblewrap")
 	}
 	d := bubblewrap.New(bubblewrap.Config{Limits: l, Code: js.NewEngine(js.Limits{})})
-	if err := d.Check(t.Context()); err != nil {
-		t.Fatal(err)
+	if err := d.Check(tb.Context()); err != nil {
+		tb.Fatal(err)
 	}
 	return d
 }
@@ -266,7 +266,7 @@ func BenchmarkTrue(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer srv.Close() //nolint:errcheck // of a benchmark
+	defer srv.Close()
 	for b.Loop() {
 		res, err := srv.Call(b.Context(), tool.Call{Name: "run_command", Arguments: json.RawMessage(`{"command":"true"}`)})
 		if err != nil || *res.ExitCode != 0 {

@@ -68,12 +68,11 @@ type process struct {
 	group  *group
 	files  []*os.File // closed at the end, whatever happens
 
-	cmd          *exec.Cmd
-	info, start  *os.File // says which process to limit; lets it go on
-	output       *os.File
-	init         int // pidfd of the namespace's first process
-	inherit      []*os.File
-	inheritNames []string
+	cmd         *exec.Cmd
+	info, start *os.File // says which process to limit; lets it go on
+	output      *os.File
+	init        int // pidfd of the namespace's first process
+	inherit     []*os.File
 }
 
 // run does it all in one goroutine that keeps its thread: bwrap ends when the

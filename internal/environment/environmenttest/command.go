@@ -5,6 +5,7 @@ import "testing"
 // testCommand checks what run_command has in common with the other tools: the
 // same workspace under the same name.
 func testCommand(t *testing.T, s *Session) {
+	t.Helper()
 	if !s.Has(t, "run_command") {
 		s.Fails(t, "run_command", Args{"command": "true"}, "run_command")
 		return

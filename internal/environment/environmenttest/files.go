@@ -12,6 +12,7 @@ import (
 )
 
 func testList(t *testing.T, s *Session) {
+	t.Helper()
 	specs, err := s.Server.List(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -46,6 +47,7 @@ func testList(t *testing.T, s *Session) {
 }
 
 func testReadAndWrite(t *testing.T, s *Session) {
+	t.Helper()
 	equal(t, "given", s.OK(t, "read_file", Args{"path": "/workspace/given.txt"}), "given\n")
 	equal(t, "relative", s.OK(t, "read_file", Args{"path": "in/deep/../deep/data.csv"}), "a,b\n1,2\n")
 	s.OK(t, "write_file", Args{"path": "new/folder/ö.txt", "content": "héllo"})
@@ -70,6 +72,7 @@ func testReadAndWrite(t *testing.T, s *Session) {
 }
 
 func testReadInPieces(t *testing.T, s *Session) {
+	t.Helper()
 	s.OK(t, "write_file", Args{"path": "f", "content": "ab€de"})
 	equal(t, "piece", s.OK(t, "read_file", Args{"path": "f", "limit": 4}), "ab\n[bytes 0 to 2 of 7; go on with offset 2]")
 	equal(t, "rest", s.OK(t, "read_file", Args{"path": "f", "offset": 2}), "€de")
@@ -84,6 +87,7 @@ func testReadInPieces(t *testing.T, s *Session) {
 }
 
 func testEdit(t *testing.T, s *Session) {
+	t.Helper()
 	s.OK(t, "write_file", Args{"path": "f", "content": "one two two"})
 	equal(t, "answer", s.OK(t, "edit_file", Args{"path": "f", "old_text": "one", "new_text": "1"}), "changed 1 place in /workspace/f")
 	s.Fails(t, "edit_file", Args{"path": "f", "old_text": "one", "new_text": "1"}, "is not in /workspace/f")
@@ -96,6 +100,7 @@ func testEdit(t *testing.T, s *Session) {
 
 // An edit that is repeated, after a restart too, is made once.
 func testEditOnce(t *testing.T, s *Session) {
+	t.Helper()
 	s.OK(t, "write_file", Args{"path": "f", "content": "x"})
 	edit := Args{"path": "f", "old_text": "x", "new_text": "xx"}
 	res, err := s.Try(t.Context(), t, "eff_1", "edit_file", edit)
@@ -113,6 +118,7 @@ func testEditOnce(t *testing.T, s *Session) {
 }
 
 func testListFiles(t *testing.T, s *Session) {
+	t.Helper()
 	if err := os.Symlink("given.txt", s.Host("link")); err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +134,7 @@ func testListFiles(t *testing.T, s *Session) {
 }
 
 func testBadArguments(t *testing.T, s *Session) {
+	t.Helper()
 	s.Fails(t, "read_file", Args{}, "path is required")
 	s.Fails(t, "read_file", Args{"path": "f", "lines": 3}, `"lines"`)
 	s.Fails(t, "read_file", Args{"path": 3}, "path")
@@ -141,6 +148,7 @@ func testBadArguments(t *testing.T, s *Session) {
 }
 
 func testPaths(t *testing.T, s *Session) {
+	t.Helper()
 	for _, p := range []string{"../secret", "../../secret", "/etc/passwd", "/", "/workspace/../etc/passwd", "in/../../secret", "/workspace/../state/seed/commit", "/workspacex/a", "//etc/passwd", "/proc/self/root/etc/passwd", s.Spec.Dir + "/workspace/given.txt"} {
 		s.Fails(t, "read_file", Args{"path": p}, "outside of /workspace")
 		s.Fails(t, "write_file", Args{"path": p, "content": "x"}, "outside of /workspace")
@@ -153,6 +161,7 @@ func testPaths(t *testing.T, s *Session) {
 
 // Links that an agent made lead nowhere outside, and are followed inside.
 func testLinks(t *testing.T, s *Session) {
+	t.Helper()
 	for name, target := range map[string]string{
 		"up": "..", "host": "/", "state": "../state", "secret": "../../secret", "abs": filepath.Join(filepath.Dir(s.Spec.Dir), "secret"),
 		"loop": "loop", "two": "up/state", "proc": "/proc/self/root",
@@ -184,6 +193,7 @@ func testLinks(t *testing.T, s *Session) {
 
 // Writing never changes another name of the same file.
 func testHardLink(t *testing.T, s *Session) {
+	t.Helper()
 	secret := filepath.Join(filepath.Dir(s.Spec.Dir), "secret")
 	for _, name := range []string{"written", "edited", "coded"} {
 		if err := os.Link(secret, s.Host(name)); err != nil {
@@ -199,6 +209,7 @@ func testHardLink(t *testing.T, s *Session) {
 }
 
 func testSpecialFiles(t *testing.T, s *Session) {
+	t.Helper()
 	if err := syscall.Mkfifo(s.Host("fifo"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -218,6 +229,7 @@ func testSpecialFiles(t *testing.T, s *Session) {
 }
 
 func testLimits(t *testing.T, s *Session) {
+	t.Helper()
 	s.Fails(t, "write_file", Args{"path": "f", "content": strings.Repeat("x", 10<<20+1)}, "at most 10485760")
 	s.OK(t, "write_file", Args{"path": "f", "content": strings.Repeat("x", 10<<20)})
 	s.Fails(t, "edit_file", Args{"path": "f", "old_text": "x", "new_text": "xx", "replace_all": true}, "over 10485760 bytes")
@@ -229,6 +241,7 @@ func testLimits(t *testing.T, s *Session) {
 
 // What was changed or deleted stays so, when the environment is opened again.
 func testReopen(t *testing.T, s *Session) {
+	t.Helper()
 	s.OK(t, "write_file", Args{"path": "given.txt", "content": "changed"})
 	s.OK(t, "run_code", Args{"code": "fs.remove('in')"})
 	s.Open(t)
@@ -237,6 +250,7 @@ func testReopen(t *testing.T, s *Session) {
 }
 
 func testCloseTwice(t *testing.T, s *Session) {
+	t.Helper()
 	for range 2 {
 		if err := s.Server.Close(); err != nil {
 			t.Error(err)

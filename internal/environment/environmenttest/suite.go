@@ -77,7 +77,7 @@ func New(t *testing.T, d environment.Driver) *Session {
 		Files: []event.InlineFile{{ID: "file_1", Path: "/workspace/given.txt", Data: []byte("given\n")}, {ID: "file_2", Path: "/workspace/in/deep/data.csv", Data: []byte("a,b\n1,2\n")}},
 	}}
 	s.Open(t)
-	t.Cleanup(func() { s.Server.Close() }) //nolint:errcheck // tests that care close it themselves
+	t.Cleanup(func() { s.Server.Close() })
 	return s
 }
 
@@ -200,7 +200,7 @@ func within(t *testing.T, fn func()) {
 	go func() { defer close(done); fn() }()
 	select {
 	case <-done:
-	case <-time.After(time.Minute):
+	case <-time.After(10 * time.Minute):
 		t.Fatal("it hangs")
 	}
 }

@@ -68,7 +68,7 @@ func (e *endpoint) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if a != nil && r.Method == http.MethodPost {
-		a.status.Store(int32(resp.StatusCode)) //nolint:gosec // three digits
+		a.status.Store(int32(resp.StatusCode))
 	}
 	if !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
 		if resp.ContentLength > maxAnswer {

@@ -259,35 +259,25 @@ func answer(err error) *jsonrpc.Error {
 	if errors.Is(err, sdk.ErrConnectionClosed) || errors.Is(err, sdk.ErrSessionMissing) {
 		return nil
 	}
-	for {
-		var e *jsonrpc.Error
-		if !errors.As(err, &e) {
-			return nil
-		}
-		if e.Code == codeRejected {
-			// It is wrapped beside what the server said, if it said anything.
-			return saidBeside(err)
-		}
-		return e
-	}
+	return said(err)
 }
 
 // codeRejected is what the library answers for a request that its transport
-// could not deliver.
+// could not deliver. It may be joined with what the server said.
 const codeRejected = -32005
 
-// saidBeside looks for a server's error among errors that were joined.
-func saidBeside(err error) *jsonrpc.Error {
+// said looks for a server's error in a tree of errors.
+func said(err error) *jsonrpc.Error {
 	switch x := err.(type) { //nolint:errorlint // this walks the tree itself
 	case *jsonrpc.Error:
 		if x.Code != codeRejected {
 			return x
 		}
 	case interface{ Unwrap() error }:
-		return saidBeside(x.Unwrap())
+		return said(x.Unwrap())
 	case interface{ Unwrap() []error }:
 		for _, e := range x.Unwrap() {
-			if found := saidBeside(e); found != nil {
+			if found := said(e); found != nil {
 				return found
 			}
 		}

@@ -57,9 +57,9 @@ func NewPool(cfg PoolConfig) *Pool {
 	return p
 }
 
-// Server returns the session's connection to the server, and connects where
-// there is none. Closing what it returns does nothing: the pool does it.
-func (p *Pool) Server(ctx context.Context, session string, t *event.Tool) (tool.Server, error) {
+// Server returns the session's connection to the server, which connects when it
+// is first used. Closing what it returns does nothing: the pool does it.
+func (p *Pool) Server(_ context.Context, session string, t *event.Tool) (tool.Server, error) {
 	b, err := json.Marshal(t)
 	if err != nil {
 		return nil, notSent(t.ServerLabel, fmt.Errorf("encode the configuration: %w", err))
