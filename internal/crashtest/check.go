@@ -167,7 +167,7 @@ func (c *Client) checkReplay(ctx context.Context, log *Log) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer body.Close() //nolint:errcheck // only read
+	defer body.Close() // only read
 	byID, byEvent := map[string]Seen{}, map[string]int{}
 	err = readEvents(body, func(e Event) error {
 		if e.Type == "" {

@@ -196,7 +196,7 @@ func (c *Client) send(ctx context.Context, method, path, key string, data []byte
 	if err != nil {
 		return 0, nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was read
+	defer resp.Body.Close() // it was read
 	answer, err = io.ReadAll(resp.Body)
 	return resp.StatusCode, answer, err
 }
@@ -214,7 +214,7 @@ func (c *Client) open(ctx context.Context, after string) (io.ReadCloser, error) 
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		defer resp.Body.Close() //nolint:errcheck // only read
+		defer resp.Body.Close() // only read
 		answer, _ := io.ReadAll(resp.Body)
 		return nil, fmt.Errorf("the stream after %s was answered with status %d: %s", after, resp.StatusCode, answer)
 	}
@@ -234,7 +234,7 @@ func (c *Client) follow(ctx context.Context) error {
 		}
 		return err
 	}
-	defer body.Close() //nolint:errcheck // only read
+	defer body.Close() // only read
 	return readEvents(body, func(e Event) error { return c.take(ctx, e) })
 }
 
@@ -261,7 +261,7 @@ func (c *Client) take(ctx context.Context, e Event) error {
 	at, err := placeOf(e.ID)
 	if err != nil {
 		c.fault("the event %s has the id %q", data.EventID, e.ID)
-		return nil
+		at = c.at
 	}
 	seen := Seen{EventID: data.EventID, Turn: data.TurnID, Type: e.Type, Sum: sha256.Sum256(e.Data)}
 	if at.after(c.at) {

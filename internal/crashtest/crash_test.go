@@ -31,6 +31,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(outside.EnvLedger) != "" {
 		os.Exit(outside.Main())
 	}
+	// The sweeps wait more than they work. What the command line says goes before.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 
@@ -158,7 +162,7 @@ func startOutside(t *testing.T, ledger string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		stdin.Close() //nolint:errcheck // which ends it
+		stdin.Close() // which ends it
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("the outside: %v", err)
 		}

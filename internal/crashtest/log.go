@@ -294,7 +294,7 @@ func chain(session string, records []Record) []string {
 		}
 		var b bytes.Buffer
 		b.Write(prev)
-		number := func(v any) { binary.Write(&b, binary.BigEndian, v) } //nolint:errcheck // a buffer takes everything
+		number := func(v any) { binary.Write(&b, binary.BigEndian, v) } // a buffer takes everything
 		number(uint32(len(r.Session)))
 		b.WriteString(r.Session)
 		number(r.Seq)

@@ -86,8 +86,8 @@ func Run(ctx context.Context, cfg Config) (*Report, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &run{cfg: cfg, server: srv, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), hit: make(chan struct{}, 1)} //nolint:gosec // it has to be repeatable
-	defer srv.Kill()                                                                                       //nolint:errcheck // the last one
+	r := &run{cfg: cfg, server: srv, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), hit: make(chan struct{}, 1)} // it has to be repeatable
+	defer srv.Kill()                                                                                       // the last one
 
 	clients, stopClients := context.WithCancel(ctx)
 	defer stopClients()
@@ -194,7 +194,7 @@ func (r *run) client(ctx context.Context, n int) {
 }
 
 func (r *run) plan(n int) Plan {
-	rng := rand.New(rand.NewPCG(r.cfg.Seed, uint64(n)+2)) //nolint:gosec // it has to be repeatable
+	rng := rand.New(rand.NewPCG(r.cfg.Seed, uint64(n)+2)) // it has to be repeatable
 	p := Plan{Name: fmt.Sprintf("c%d", n), Queue: rng.IntN(2) == 0, MCP: r.cfg.World}
 	words := [][]string{{"plain", "wait"}, {"ask", "plain"}, {"env", "env wait", "read"}, {"ask wait"}, {"env", "ask", "read"}}[rng.IntN(5)]
 	for i, w := range words {

@@ -94,7 +94,7 @@ func (s *Server) copyLog(r io.Reader, ready chan<- error) {
 	sc := bufio.NewScanner(r)
 	told := false
 	for sc.Scan() {
-		fmt.Fprintln(s.log, sc.Text()) //nolint:errcheck // a log that is cut short is found out by what is missing
+		fmt.Fprintln(s.log, sc.Text()) // a log that is cut short is found out by what is missing
 		if !told && strings.HasPrefix(sc.Text(), "listening on ") {
 			told = true
 			ready <- nil
@@ -112,7 +112,7 @@ func (s *Server) Kill() error {
 		return nil
 	}
 	err := s.cmd.Process.Kill()
-	s.cmd.Wait() //nolint:errcheck // it was killed, and says so
+	s.cmd.Wait() // it was killed, and says so
 	s.cmd = nil
 	if err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill the server: %w", err)

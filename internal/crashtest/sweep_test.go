@@ -59,7 +59,7 @@ func TestSweep(t *testing.T) {
 			for _, after := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/faults=%d/after=%t", name, faults, after), func(t *testing.T) {
 					step := 1
-					if faults > 0 {
+					if faults > 0 || name == "postgres" {
 						step = every(6)
 					}
 					for n := 1; n <= lastAppend; n += step {
@@ -151,7 +151,7 @@ func (r *reference) run(t *testing.T, at ...int) (crashed bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer world.Close() //nolint:errcheck // every line of it is synced
+	defer world.Close() // every line of it is synced
 	for i, n := range append(at, 0) {
 		dead := r.once(t, reopen, world, n)
 		if i == 0 {
@@ -172,7 +172,7 @@ func (r *reference) once(t *testing.T, reopen func(context.Context) (store.Store
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer st.Close() //nolint:errcheck // a process that is killed does not look at it either
+	defer st.Close() // a process that is killed does not look at it either
 	rule := storefault.Rule{Append: at, After: r.after, Crash: true}
 	if r.away {
 		rule = storefault.Rule{Append: at, After: r.after, Err: store.ErrUnavailable}
@@ -196,7 +196,7 @@ func (r *reference) check(t *testing.T, reopen func(context.Context) (store.Stor
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer st.Close() //nolint:errcheck // only read
+	defer st.Close() // only read
 	recs, err := records(t.Context(), st)
 	if err != nil {
 		t.Fatal(err)

@@ -76,7 +76,7 @@ func ReadLedger(path string) ([]Line, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the ledger: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close() // only read
 	var lines []Line
 	sc := bufio.NewScanner(f)
 	sc.Buffer(nil, 1<<20)

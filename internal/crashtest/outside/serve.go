@@ -37,8 +37,8 @@ func Main() int {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	fmt.Printf("http://%s/mcp\n", l.Addr())
-	io.Copy(io.Discard, os.Stdin) //nolint:errcheck // it ends, whichever way
-	srv.Close()                   //nolint:errcheck // whoever is still there is cut off
+	io.Copy(io.Discard, os.Stdin) // it ends, whichever way
+	srv.Close()                   // whoever is still there is cut off
 	<-served
 	if err := w.Close(); err != nil {
 		log.Print(err)

@@ -82,9 +82,9 @@ func (w *World) Receive(c *Call) (*Visit, error) {
 	v := &Visit{world: w, call: c, lock: w.lock(c)}
 	v.lock.Lock()
 	if w.delay > 0 {
-		time.Sleep(rand.N(w.delay)) //nolint:gosec // a pause needs no secrecy
+		time.Sleep(rand.N(w.delay)) // a pause needs no secrecy
 	}
-	if n := rand.N(1000); n < w.faults { //nolint:gosec // nor does a fault
+	if n := rand.N(1000); n < w.faults { // nor does a fault
 		v.Fault = CutBefore + Fault(n%2)
 	}
 	return v, nil
