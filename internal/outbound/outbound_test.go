@@ -89,7 +89,7 @@ func TestRefusedAddresses(t *testing.T) {
 		"127.0.0.1:80@169.254.169.254": "link-local",
 	} {
 		t.Run(host, func(t *testing.T) {
-			_, err := get(t, c, "http://"+host+"/")
+			_, err := get(t, c, "http://"+host+"/") //nolint:bodyclose // get closes it
 			var refused *outbound.RefusedError
 			if !errors.As(err, &refused) {
 				t.Fatalf("got %v, want a refusal", err)
@@ -109,7 +109,7 @@ func TestOldSpellingsNeverConnect(t *testing.T) {
 	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
 	c := client(t, outbound.Policy{DialTimeout: time.Second})
 	for _, host := range []string{"2130706433", "0x7f000001", "017700000001", "0x7f.1", "127.1", "0177.0.0.1", "127.0.0.1.", "localhost."} {
-		if _, err := get(t, c, "http://"+host+":"+port+"/"); err == nil {
+		if _, err := get(t, c, "http://"+host+":"+port+"/"); err == nil { //nolint:bodyclose // get closes it
 			t.Errorf("%s was reached", host)
 		}
 	}
@@ -132,11 +132,11 @@ func TestProxy(t *testing.T) {
 	c := client(t, outbound.Policy{Proxy: u})
 	for _, host := range []string{"127.0.0.1", "2130706433", "0x7f000001", "017700000001", "0x7f.1", "127.1", "0177.0.0.1", "localhost", "a.localhost.", "[::1]", "10.1", "0xa9fea9fe", "2852039166"} {
 		var refused *outbound.RefusedError
-		if _, err := get(t, c, "http://"+host+"/"); !errors.As(err, &refused) {
+		if _, err := get(t, c, "http://"+host+"/"); !errors.As(err, &refused) { //nolint:bodyclose // get closes it
 			t.Errorf("%s: got %v, want a refusal", host, err)
 		}
 	}
-	resp, err := get(t, c, "http://example.com/x")
+	resp, err := get(t, c, "http://example.com/x") //nolint:bodyclose // get closes it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestEnvironmentProxyIsIgnored(t *testing.T) {
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
 	s := server(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "direct") })
 	c := client(t, outbound.Policy{Allow: []string{s.Listener.Addr().String()}})
-	resp, err := get(t, c, s.URL)
+	resp, err := get(t, c, s.URL) //nolint:bodyclose // get closes it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestAllow(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.allow+" "+tt.host, func(t *testing.T) {
 			c := client(t, outbound.Policy{Allow: []string{tt.allow}})
-			_, err := get(t, c, "http://"+tt.host+":"+port)
+			_, err := get(t, c, "http://"+tt.host+":"+port) //nolint:bodyclose // get closes it
 			if ok := err == nil; ok != tt.ok {
 				t.Errorf("reached: %v (%v), want %v", ok, err, tt.ok)
 			}

@@ -45,7 +45,7 @@ func redirects(most int) func(*http.Request, []*http.Request) error {
 				keep[k] = v
 			}
 		}
-		req.Header = keep
+		req.Header = keep //nolint:gosec // what is kept is no credential
 		return nil
 	}
 }

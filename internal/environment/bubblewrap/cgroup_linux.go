@@ -59,7 +59,7 @@ type mount struct{ dir, root string }
 func (m mount) writable(own, limit string) string {
 	for _, dir := range []string{filepath.Join(m.dir, strings.TrimPrefix(own, m.root)), m.dir} {
 		probe := filepath.Join(dir, fmt.Sprintf("stayd-%d-probe-%s", os.Getpid(), limit))
-		if err := os.Mkdir(probe, 0o755); err != nil {
+		if err := os.Mkdir(probe, 0o750); err != nil {
 			continue
 		}
 		err := unix.Access(filepath.Join(probe, limit), unix.W_OK)
@@ -151,7 +151,7 @@ func (g *groups) create(l Limits) (*group, error) {
 			return nil
 		}
 		dir := filepath.Join(parent, name)
-		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("make a control group: %w", err)
 		}
 		*into = dir
@@ -236,6 +236,6 @@ func removeGroup(dir string) error {
 		if !errors.Is(err, unix.EBUSY) || wait > 2*time.Second {
 			return fmt.Errorf("remove the control group %s: %w", filepath.Base(dir), err)
 		}
-		time.Sleep(wait)
+		time.Sleep(wait) //nolint:forbidigo // the kernel gives no sign of it
 	}
 }

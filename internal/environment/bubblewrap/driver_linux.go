@@ -165,7 +165,7 @@ func (s *server) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	defer s.running.Done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(s.ctx, func() { cancel(errClosed) })()
+	defer context.AfterFunc(s.ctx, func() { cancel(errClosed) })() //nolint:contextcheck // the call ends with the environment, too
 
 	if res, ok, err := s.files.Call(ctx, c); ok {
 		return res, err

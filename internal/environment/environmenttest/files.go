@@ -88,12 +88,12 @@ func testReadInPieces(t *testing.T, s *Session) {
 
 func testEdit(t *testing.T, s *Session) {
 	t.Helper()
-	s.OK(t, "write_file", Args{"path": "f", "content": "one two two"})
+	s.OK(t, "write_file", Args{"path": "f", "content": "one two, two"})
 	equal(t, "answer", s.OK(t, "edit_file", Args{"path": "f", "old_text": "one", "new_text": "1"}), "changed 1 place in /workspace/f")
 	s.Fails(t, "edit_file", Args{"path": "f", "old_text": "one", "new_text": "1"}, "is not in /workspace/f")
 	s.Fails(t, "edit_file", Args{"path": "f", "old_text": "two", "new_text": "2"}, "2 times")
 	equal(t, "answer", s.OK(t, "edit_file", Args{"path": "f", "old_text": "two", "new_text": "2", "replace_all": true}), "changed 2 places in /workspace/f")
-	equal(t, "file", s.Content(t, "f"), "1 2 2")
+	equal(t, "file", s.Content(t, "f"), "1 2, 2")
 	s.Fails(t, "edit_file", Args{"path": "missing", "old_text": "a", "new_text": "b"}, "does not exist")
 	s.Fails(t, "edit_file", Args{"path": "in", "old_text": "a", "new_text": "b"}, "is a folder")
 }

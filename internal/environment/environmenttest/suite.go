@@ -19,6 +19,7 @@ import (
 
 // Run runs the suite against the driver.
 func Run(t *testing.T, d environment.Driver) {
+	t.Helper()
 	if err := d.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -101,7 +101,7 @@ func (e *Engine) abandon(files *workspace.Overlay, done <-chan outcome) {
 	e.abandoned.Add(1)
 	go func() {
 		<-done
-		files.Discard() //nolint:errcheck // the call is over; what is left is cleared when the workspace is opened
+		files.Discard() //nolint:errcheck,gosec // the call is over; what is left is cleared when the workspace is opened
 		e.abandoned.Add(-1)
 	}()
 }
@@ -210,7 +210,7 @@ func (p *program) printValue(vm *quickjs.VM, show, result quickjs.Value) string 
 		return thrown(err)
 	}
 	if s, ok := shown.(string); ok {
-		p.out.Write([]byte(s)) //nolint:errcheck // it never fails
+		p.out.Write([]byte(s)) //nolint:errcheck,gosec // it never fails
 	}
 	return ""
 }

@@ -4,6 +4,7 @@ package output
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -62,7 +63,7 @@ func (c *Capture) handOn(p []byte) {
 	if c.stream == nil || c.streamed >= Limit {
 		return
 	}
-	b := append(c.partial, p...)
+	b := slices.Concat(c.partial, p)
 	b = b[:min(len(b), Limit-c.streamed)]
 	whole := len(b)
 	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
@@ -73,7 +74,7 @@ func (c *Capture) handOn(p []byte) {
 			break
 		}
 	}
-	c.partial = append([]byte(nil), b[whole:]...)
+	c.partial = b[whole:]
 	if whole == 0 {
 		return
 	}

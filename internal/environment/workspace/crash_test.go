@@ -80,6 +80,7 @@ const (
 )
 
 func changing(t *testing.T) environment.Spec {
+	t.Helper()
 	return environment.Spec{Dir: t.TempDir(), Files: []event.InlineFile{
 		{Path: "/workspace/old/x", Data: []byte("x")}, {Path: "/workspace/log", Data: []byte("1")},
 	}}
@@ -91,16 +92,19 @@ func TestCrashWhileApplying(t *testing.T) {
 	crashes := map[string]func(t *testing.T, w *Workspace, dir string, c *commit){
 		"right after the decision": func(*testing.T, *Workspace, string, *commit) {},
 		"in the middle of the removals": func(t *testing.T, w *Workspace, _ string, _ *commit) {
+			t.Helper()
 			if err := w.root.Remove("old/x"); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"after the removals": func(t *testing.T, w *Workspace, dir string, c *commit) {
+			t.Helper()
 			if err := w.applyRemovals(dir, c, map[string]bool{}); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"after one file": func(t *testing.T, w *Workspace, dir string, c *commit) {
+			t.Helper()
 			if err := w.applyRemovals(dir, c, map[string]bool{}); err != nil {
 				t.Fatal(err)
 			}
@@ -109,6 +113,7 @@ func TestCrashWhileApplying(t *testing.T) {
 			}
 		},
 		"before the end was noted": func(t *testing.T, w *Workspace, dir string, c *commit) {
+			t.Helper()
 			if err := w.applyStage(dir, c); err != nil {
 				t.Fatal(err)
 			}

@@ -230,7 +230,7 @@ func (w *Workspace) replace(rel string, content []byte, mode fs.FileMode) error 
 		return err
 	}
 	if err := w.install(from, rel, mode); err != nil {
-		os.Remove(from) //nolint:errcheck // Open clears what is left
+		os.Remove(from) //nolint:errcheck,gosec // Open clears what is left
 		return err
 	}
 	return w.syncDirs(map[string]bool{path.Dir(rel): true})
@@ -272,7 +272,7 @@ func writeDurably(name string, content []byte) error {
 		err = cerr
 	}
 	if err != nil {
-		os.Remove(name) //nolint:errcheck // Open clears what is left
+		os.Remove(name) //nolint:errcheck,gosec // Open clears what is left
 		return fmt.Errorf("write %s: %w", filepath.Base(name), err)
 	}
 	return nil

@@ -77,11 +77,11 @@ func Open(spec environment.Spec) (*Workspace, error) {
 	}
 	w.root = root
 	if err := w.seed(spec); err != nil {
-		root.Close() //nolint:errcheck // the error that matters is the first
+		root.Close() //nolint:errcheck,gosec // the error that matters is the first
 		return nil, err
 	}
 	if err := w.finish(); err != nil {
-		root.Close() //nolint:errcheck // the error that matters is the first
+		root.Close() //nolint:errcheck,gosec // the error that matters is the first
 		return nil, err
 	}
 	return w, nil

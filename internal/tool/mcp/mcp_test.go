@@ -133,7 +133,7 @@ func newHost(t *testing.T, legacy bool) *host {
 		}
 		(*h.handler.Load()).ServeHTTP(w, r)
 	}))
-	t.Cleanup(func() { close(h.done); h.Server.Close() })
+	t.Cleanup(func() { close(h.done); h.Close() })
 	return h
 }
 
@@ -180,6 +180,7 @@ func call(t *testing.T, s tool.Server, name string) (tool.Result, error) {
 
 // bothTransports runs the test with a server of each kind.
 func bothTransports(t *testing.T, test func(t *testing.T, cfg mcp.Config)) {
+	t.Helper()
 	t.Run("http", func(t *testing.T) { test(t, mcp.Config{Tool: httpTool(newHost(t, false).URL), HTTP: client(t)}) })
 	t.Run("http with sessions", func(t *testing.T) { test(t, mcp.Config{Tool: httpTool(newHost(t, true).URL), HTTP: client(t)}) })
 	t.Run("stdio", func(t *testing.T) { test(t, mcp.Config{Tool: stdioTool("plain")}) })
@@ -187,6 +188,7 @@ func bothTransports(t *testing.T, test func(t *testing.T, cfg mcp.Config)) {
 
 func TestList(t *testing.T) {
 	bothTransports(t, func(t *testing.T, cfg mcp.Config) {
+		t.Helper()
 		specs, err := connect(t, cfg).List(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -229,6 +231,7 @@ func TestAllowedTools(t *testing.T) {
 
 func TestCall(t *testing.T) {
 	bothTransports(t, func(t *testing.T, cfg mcp.Config) {
+		t.Helper()
 		cfg.Tool.RequestMetadata = json.RawMessage(`{"tenant":"t1","idempotencyKey":"mine"}`)
 		s := connect(t, cfg)
 		for name, want := range map[string]string{
@@ -255,6 +258,7 @@ func TestCall(t *testing.T) {
 
 func TestProgress(t *testing.T) {
 	bothTransports(t, func(t *testing.T, cfg mcp.Config) {
+		t.Helper()
 		s := connect(t, cfg)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -276,6 +280,7 @@ func TestProgress(t *testing.T) {
 
 func TestCancel(t *testing.T) {
 	bothTransports(t, func(t *testing.T, cfg mcp.Config) {
+		t.Helper()
 		s := connect(t, cfg)
 		ctx, cancel := context.WithCancel(t.Context())
 		_, err := s.Call(ctx, tool.Call{EffectID: "eff_1", Name: "hang", Output: func(string) { cancel() }})

@@ -167,7 +167,7 @@ func (c *pooled) begin(ctx context.Context) (tool.Server, error) {
 		}
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
-		defer context.AfterFunc(c.pool.ctx, func() { cancel(errClosed) })()
+		defer context.AfterFunc(c.pool.ctx, func() { cancel(errClosed) })() //nolint:contextcheck // it ends with the pool, too
 		conn, err := Connect(ctx, cfg)
 		if err != nil {
 			return nil, err

@@ -62,7 +62,7 @@ func startProcess(tr *event.Transport, log func(string), grace time.Duration) (*
 	if err := keepFiles(); err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.Command(tr.Command, tr.Args...), grace: grace, ended: make(chan struct{})} //nolint:gosec // which commands may be started is decided by who configures the server
+	p := &process{cmd: exec.Command(tr.Command, tr.Args...), grace: grace, ended: make(chan struct{})} //nolint:gosec,noctx // it outlives the call that starts it; which commands may be started is decided by who configures the server
 	p.cmd.Dir, p.cmd.Env = tr.Cwd, environment(tr)
 	p.cmd.SysProcAttr = attributes()
 	stdin, err := p.cmd.StdinPipe()
