@@ -158,10 +158,7 @@ func failed(t *session.Turn, code, message string) *event.TurnEnded {
 // be unknown, so that the log says what became of it.
 func (d *decision) end(end *event.TurnEnded) {
 	for _, e := range d.s.OpenEffects() {
-		if e.Kind != event.EffectTool || e.Class == event.Pure {
-			continue
-		}
-		if e.Status != session.EffectStarted && (e.Status != session.EffectRetrying || !e.Uncertain) {
+		if !inDoubt(e) {
 			continue
 		}
 		if d.m.Running[e.ID] {
@@ -173,6 +170,32 @@ func (d *decision) end(end *event.TurnEnded) {
 		d.append(unknown(e, "the turn was ended while the call was made"))
 	}
 	d.append(end)
+}
+
+// inDoubt reports whether the effect of a call may have taken place and nothing
+// in the log says so.
+func inDoubt(e *session.Effect) bool {
+	if e.Kind != event.EffectTool || e.Class == event.Pure {
+		return false
+	}
+	return e.Status == session.EffectStarted || (e.Status == session.EffectRetrying && e.Uncertain)
+}
+
+// GiveUp fails the current turn at once, whatever is under way, and says of each
+// call that may have taken place that this is unknown. It returns nothing where
+// no turn is current.
+func GiveUp(s *session.State, code, message string) []event.Payload {
+	t := s.Current()
+	if t == nil {
+		return nil
+	}
+	var out []event.Payload
+	for _, e := range s.OpenEffects() {
+		if inDoubt(e) {
+			out = append(out, unknown(e, "the turn was given up while the call was made"))
+		}
+	}
+	return append(out, failed(t, code, message))
 }
 
 func unknown(e *session.Effect, reason string) *event.EffectUnknown {

@@ -97,6 +97,8 @@ func (st *story) do(line string) {
 		}}))
 	case "cancel":
 		st.command(st.s.Cancel(event.Input{}))
+	case "give-up":
+		st.command(loop.GiveUp(st.s, "internal_error", "It does not fit."), nil)
 	case "answer":
 		e := st.s.RequiredActions()[0]
 		st.command(st.s.ToolResult(event.Input{}, e.TurnID, e.CallID, event.Item{Status: event.StatusCompleted, Output: event.TextOutput(rest)}))

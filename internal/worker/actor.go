@@ -327,13 +327,7 @@ func (a *actor) pause(ctx context.Context, err error) bool {
 func (a *actor) giveUp(ctx context.Context, cause error) error {
 	a.w.Log.Error("a turn is given up: its outcome does not fit the session", "session", a.id, "error", cause)
 	err := a.update(ctx, func(tx *journal.Tx) error {
-		t := tx.State.Current()
-		if t == nil {
-			return nil
-		}
-		return tx.Append(&event.TurnEnded{TurnID: t.ID, Status: session.TurnFailed, Error: &event.TurnError{
-			Code: "internal_error", Message: "The runtime made a mistake and could not go on with this turn. Its log has the details.",
-		}})
+		return tx.Append(loop.GiveUp(tx.State, "internal_error", "The runtime made a mistake and could not go on with this turn. Its log has the details.")...)
 	})
 	if err == nil {
 		a.forget()
