@@ -277,7 +277,7 @@ func (e *engine) resolve(decision, output string) {
 }
 
 // patience is how long, by the test's clock, anything may take.
-const patience = 10 * time.Minute
+const patience = 3 * time.Hour
 
 // until waits until the session is as the test wants it.
 func (e *engine) until(what string, ok func(*session.State) bool) {
