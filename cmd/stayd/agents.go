@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -75,8 +76,8 @@ func apply(ctx context.Context, rt *runtime, a *agentfile.Agent, out io.Writer) 
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "created %s (%s)\n", made.ID, a.Name)
-		return nil
+		_, err = fmt.Fprintf(out, "created %s (%s)\n", made.ID, a.Name)
+		return err
 	case 1:
 		body, err := replacement(a)
 		if err != nil {
@@ -85,8 +86,8 @@ func apply(ctx context.Context, rt *runtime, a *agentfile.Agent, out io.Writer) 
 		if _, err := rt.SDK.Beta.Agents.Update(ctx, found[0].ID, openai.BetaAgentUpdateParams{}, option.WithRequestBody("application/json", body)); err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "updated %s (%s)\n", found[0].ID, a.Name)
-		return nil
+		_, err = fmt.Fprintf(out, "updated %s (%s)\n", found[0].ID, a.Name)
+		return err
 	}
 	return fmt.Errorf("%d agents are named %q; delete all but one, or rename them", len(found), a.Name)
 }
@@ -142,7 +143,9 @@ func newAgentsDelete() *cobra.Command {
 					if _, err := rt.SDK.Beta.Agents.Delete(ctx, id); err != nil {
 						return err
 					}
-					fmt.Fprintf(cmd.OutOrStdout(), "deleted %s\n", id)
+					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "deleted %s\n", id); err != nil {
+						return err
+					}
 				}
 				return nil
 			})
@@ -156,6 +159,7 @@ func newAgentsDelete() *cobra.Command {
 type table struct {
 	w    *tabwriter.Writer
 	json io.Writer // nil for a table
+	err  error     // the first of writing
 }
 
 func newTable(out io.Writer, asJSON bool, heading ...any) *table {
@@ -168,24 +172,25 @@ func newTable(out io.Writer, asJSON bool, heading ...any) *table {
 }
 
 func (t *table) row(raw string, cells ...any) {
-	if t.json != nil {
-		fmt.Fprintln(t.json, raw)
+	if t.err != nil {
 		return
 	}
-	for i, c := range cells {
-		if i > 0 {
-			fmt.Fprint(t.w, "\t")
-		}
-		fmt.Fprint(t.w, c)
+	if t.json != nil {
+		_, t.err = fmt.Fprintln(t.json, raw)
+		return
 	}
-	fmt.Fprintln(t.w)
+	texts := make([]string, len(cells))
+	for i, c := range cells {
+		texts[i] = fmt.Sprint(c)
+	}
+	_, t.err = fmt.Fprintln(t.w, strings.Join(texts, "\t"))
 }
 
 func (t *table) flush() error {
 	if t.w == nil {
-		return nil
+		return t.err
 	}
-	return t.w.Flush()
+	return errors.Join(t.err, t.w.Flush())
 }
 
 // since is how long ago a time in Unix seconds is.

@@ -125,7 +125,7 @@ func running(ctx context.Context, data string) string {
 	if err != nil {
 		return ""
 	}
-	resp.Body.Close() //nolint:errcheck // nothing is read of it
+	resp.Body.Close() //nolint:errcheck,gosec // nothing is read of it
 	if resp.StatusCode != http.StatusOK {
 		return ""
 	}

@@ -50,9 +50,11 @@ type report struct {
 func (r *report) good(what, format string, args ...any) {
 	r.line(show.Good, "✓", what, format, args...)
 }
+
 func (r *report) note(what, format string, args ...any) {
 	r.line(show.Warn, "–", what, format, args...)
 }
+
 func (r *report) bad(what, format string, args ...any) {
 	r.failed = true
 	r.line(show.Bad, "✗", what, format, args...)
@@ -152,7 +154,7 @@ func checkRuntime(ctx context.Context, cfg app.Config, r *report) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rt.close()) }()
+	defer func() { err = errors.Join(err, rt.close()) }() //nolint:contextcheck // it is closed after the context has ended, too
 	r.good("store", "%s", where)
 	if err := try(ctx, rt, "js"); err != nil {
 		r.bad("sandbox js", "%s", client.Message(err))

@@ -112,8 +112,8 @@ The exit code is 5 where it does not verify.`,
 
 func verdict(out io.Writer, session string, v client.Verification) error {
 	if v.OK {
-		fmt.Fprintf(out, "%s verifies: %d records, last hash %s\n", session, v.Records, v.Hash)
-		return nil
+		_, err := fmt.Fprintf(out, "%s verifies: %d records, last hash %s\n", session, v.Records, v.Hash)
+		return err
 	}
 	return &coded{code: exitUnsound, err: fmt.Errorf("%s does not verify: record %d is not right: %s; the %d before it are", session, v.BadSeq, v.Reason, v.Records)}
 }
@@ -132,8 +132,8 @@ func verifyExport(in io.Reader) (v client.Verification, session string, err erro
 			if session == "" {
 				session = e.Session
 			}
-			if reason := checkLine(&e, session, v.Records+1, &prev); reason != nil {
-				v.BadSeq, v.Reason = v.Records+1, reason.Error()
+			if reason := checkLine(&e, session, v.Records+1, &prev); reason != "" {
+				v.BadSeq, v.Reason = v.Records+1, reason
 				return v, session, nil
 			}
 			v.Records++
@@ -152,19 +152,20 @@ func verifyExport(in io.Reader) (v client.Verification, session string, err erro
 	return v, session, nil
 }
 
-func checkLine(e *exported, session string, seq int64, prev *event.Hash) error {
+// checkLine says what is wrong with a line, or "".
+func checkLine(e *exported, session string, seq int64, prev *event.Hash) string {
 	if e.Seq != seq || e.Session != session {
-		return fmt.Errorf("record %d of %s stands where record %d of %s belongs", e.Seq, e.Session, seq, session)
+		return fmt.Sprintf("record %d of %s stands where record %d of %s belongs", e.Seq, e.Session, seq, session)
 	}
 	rec, err := e.Record.Record(session)
 	if err != nil {
-		return err
+		return err.Error()
 	}
 	if err := rec.Verify(*prev); err != nil {
-		return err
+		return err.Error()
 	}
 	*prev = rec.Hash
-	return nil
+	return ""
 }
 
 // styleOf tells the kinds of records apart.

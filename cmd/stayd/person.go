@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,7 +43,9 @@ func newPerson(in io.Reader, out io.Writer) *person {
 
 // ask returns what the person answers; io.EOF is no answer.
 func (p *person) ask(ctx context.Context, question string) (string, error) {
-	fmt.Fprint(p.out, question)
+	if _, err := fmt.Fprint(p.out, question); err != nil {
+		return "", err
+	}
 	select {
 	case line, ok := <-p.lines:
 		if !ok {
@@ -67,7 +70,7 @@ func (p *person) choose(ctx context.Context, question string, choices ...string)
 				return c, nil
 			}
 		}
-		fmt.Fprintf(p.out, "please answer with one of: %s\n", strings.Join(choices, ", "))
+		question = "please answer with one of: " + strings.Join(choices, ", ") + "? "
 	}
 }
 
@@ -142,7 +145,7 @@ func (f *follower) outcome(ctx context.Context, a *show.Action, what string) err
 }
 
 func (f *follower) leave(a *show.Action, err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return f.unanswered(a)
 	}
 	return err

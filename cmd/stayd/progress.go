@@ -71,10 +71,10 @@ func spin(to *os.File, what string, stop, stopped chan struct{}) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for i := 0; ; i++ {
-		fmt.Fprintf(to, "\r%c %s (%ds)\x1b[K", frames[i%len(frames)], what, int(time.Since(start).Seconds()))
+		fmt.Fprintf(to, "\r%c %s (%ds)\x1b[K", frames[i%len(frames)], what, int(time.Since(start).Seconds())) //nolint:errcheck // only decoration
 		select {
 		case <-stop:
-			fmt.Fprint(to, "\r\x1b[K")
+			fmt.Fprint(to, "\r\x1b[K") //nolint:errcheck // only decoration
 			return
 		case <-tick.C:
 		}

@@ -9,7 +9,7 @@ call tools, and survive crashes without doing anything twice.
 
   stayd demo                   see it work, and be killed half-way
   stayd run "task"             give an agent a task
-  stayd serve                  serve the HTTP API
+  stayd serve                  answer requests of the HTTP API
 
 A command asks the server that --server or STAYD_SERVER names, else the one that
 runs on the data folder, else a runtime that it opens in its own process.

@@ -51,7 +51,7 @@ func serve(ctx context.Context, cfg app.Config) error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", cfg.Listen)
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
 		err = fmt.Errorf("listen on %s: %w; choose another address with --listen", cfg.Listen, err)
 		return errors.Join(err, a.Close(ctx))

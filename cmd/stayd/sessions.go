@@ -70,14 +70,18 @@ func showSession(ctx context.Context, rt *runtime, id string, o output) error {
 		return err
 	}
 	if o.json {
-		fmt.Fprintln(o.out, s.RawJSON())
+		if _, err := fmt.Fprintln(o.out, s.RawJSON()); err != nil {
+			return err
+		}
 	}
 	p := show.NewPrinter(o.out, o.width, time.Now)
 	items := rt.SDK.Beta.Agents.Sessions.Items.ListAutoPaging(ctx, id, openai.BetaAgentSessionItemListParams{Order: openai.BetaAgentSessionItemListParamsOrderAsc})
 	for items.Next() {
 		raw := items.Current().RawJSON()
 		if o.json {
-			fmt.Fprintln(o.out, raw)
+			if _, err := fmt.Fprintln(o.out, raw); err != nil {
+				return err
+			}
 			continue
 		}
 		var it show.Item
@@ -161,7 +165,9 @@ func newSessionsDelete() *cobra.Command {
 					if _, err := rt.SDK.Beta.Agents.Sessions.Delete(ctx, id); err != nil {
 						return err
 					}
-					fmt.Fprintf(cmd.OutOrStdout(), "deleted %s\n", id)
+					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "deleted %s\n", id); err != nil {
+						return err
+					}
 				}
 				return nil
 			})
@@ -185,8 +191,8 @@ that it failed, or that it is to be tried again.`,
 				if err := resolve(ctx, rt, args[0], args[1], args[2], out, reason); err != nil {
 					return err
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s; see how it goes on with: stayd run --session %s\n", args[1], args[2], args[0])
-				return nil
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s; see how it goes on with: stayd run --session %s\n", args[1], args[2], args[0])
+				return err
 			})
 		},
 	}

@@ -64,7 +64,7 @@ func (f *follower) run(ctx context.Context, events *client.Events) error {
 		}
 		if events != nil {
 			done, err := f.read(ctx, events)
-			events.Close() //nolint:errcheck // the turn is over, or it is opened again
+			events.Close() //nolint:errcheck,gosec // the turn is over, or it is opened again
 			if done || err != nil {
 				return err
 			}
@@ -113,7 +113,9 @@ func (f *follower) read(ctx context.Context, events *client.Events) (done bool, 
 			return false, err
 		}
 		if f.json {
-			fmt.Fprintf(f.out, "%s\n", events.Raw())
+			if _, err := fmt.Fprintf(f.out, "%s\n", events.Raw()); err != nil {
+				return false, err
+			}
 		} else {
 			f.printer.Event(&e)
 		}

@@ -66,10 +66,10 @@ func TestErrors(t *testing.T) {
 	c := client.Embed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/refused":
-			w.WriteHeader(409)
+			w.WriteHeader(http.StatusConflict)
 			io.WriteString(w, `{"error":{"type":"invalid_request_error","code":"busy","message":"The session is busy.","param":null}}`)
 		case "/odd":
-			w.WriteHeader(502)
+			w.WriteHeader(http.StatusBadGateway)
 			io.WriteString(w, "<html>")
 		case "/panic":
 			panic("lost")

@@ -13,7 +13,7 @@ import (
 	"github.com/openai/openai-go/v3/packages/ssestream"
 )
 
-// From the beginning of a session, as a cursor.
+// FromStart is the cursor before the first event of a session.
 const FromStart = "0"
 
 // Events is a stream of a session's events that knows its place, so that it can

@@ -28,7 +28,7 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	r, w := io.Pipe()
 	rw := &responseWriter{header: http.Header{}, pipe: w, started: make(chan struct{})}
 	// A handler that writes to a reader who is gone is not held.
-	unwatch := context.AfterFunc(ctx, func() { r.CloseWithError(ctx.Err()) }) //nolint:errcheck // never fails
+	unwatch := context.AfterFunc(ctx, func() { r.CloseWithError(ctx.Err()) }) //nolint:gosec // it never fails
 	go func() {
 		defer cancel()
 		defer unwatch()
@@ -37,11 +37,11 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				err := fmt.Errorf("the runtime failed at %s %s: %v", req.Method, req.URL.Path, p)
 				rw.fail(err)
 			}
-			in.Body.Close() //nolint:errcheck // of a request, read or not
+			in.Body.Close() //nolint:errcheck,gosec // of a request, read or not
 		}()
 		t.handler.ServeHTTP(rw, in)
 		rw.WriteHeader(http.StatusOK)
-		w.Close() //nolint:errcheck // never fails
+		w.Close() //nolint:errcheck,gosec // it never fails
 	}()
 	select {
 	case <-rw.started:
@@ -112,5 +112,5 @@ func (w *responseWriter) fail(err error) {
 		w.err = err
 		close(w.started)
 	})
-	w.pipe.CloseWithError(err) //nolint:errcheck // never fails
+	w.pipe.CloseWithError(err)
 }

@@ -62,7 +62,7 @@ environment:
 func TestReadSaysWhatIsWrong(t *testing.T) {
 	for content, want := range map[string]string{
 		"":                                  "the file is empty",
-		"model: a\nmodle: b":                "field modle not found",
+		"model: a\nmodels: b":               "field models not found",
 		"model: a\n---\n{}":                 "more than one document",
 		"model: [":                          "line 1",
 		"environment: {files: [{path: x}]}": "has no source",

@@ -257,7 +257,7 @@ func (d *Demo) watch(ctx context.Context, events *client.Events) error {
 	go func() { failed <- read(ctx, events, to) }()
 	err := d.show(ctx, to)
 	cancel()
-	events.Close() //nolint:errcheck // the turn is over, or the server is gone
+	events.Close() //nolint:errcheck,gosec // the turn is over, or the server is gone
 	return errors.Join(err, <-failed)
 }
 

@@ -41,7 +41,7 @@ func (d *Demo) start() (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.Command(d.cfg.Executable, args...), log: log, started: time.Now()}
+	p := &process{cmd: exec.Command(d.cfg.Executable, args...), log: log, started: time.Now()} //nolint:gosec,noctx // it runs this very binary, and ends by a signal of its own
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
@@ -72,7 +72,7 @@ func readURL(from io.Reader, to io.Writer, ready chan<- string) {
 		if url, ok := strings.CutPrefix(lines.Text(), "listening on "); ok {
 			ready <- url
 		}
-		fmt.Fprintln(to, lines.Text())
+		fmt.Fprintln(to, lines.Text()) //nolint:errcheck // a log that cannot be written does not stop the demonstration
 	}
 }
 
@@ -84,7 +84,7 @@ const stopTimeout = 15 * time.Second
 
 // stop asks the process to end.
 func (p *process) stop() error {
-	timer := time.AfterFunc(stopTimeout, func() { p.cmd.Process.Kill() }) //nolint:errcheck // it may have ended
+	timer := time.AfterFunc(stopTimeout, func() { p.cmd.Process.Kill() }) //nolint:errcheck,gosec // it may have ended
 	defer timer.Stop()
 	return p.end(syscall.SIGTERM)
 }

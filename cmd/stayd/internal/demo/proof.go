@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/stayd/stayd/cmd/stayd/internal/show"
@@ -158,17 +159,17 @@ func (d *Demo) entry(payload event.Payload, names map[string]string, finished, s
 	switch p := payload.(type) {
 	case *event.ModelResponded:
 		steps[p.EffectID]++
-		asked := ""
+		var asked []string
 		for i := range p.Items {
 			if it := &p.Items[i]; it.IsCall() {
 				names[event.DeriveID("eff", d.session, it.ID)] = it.Name
-				asked += " → " + it.Name
+				asked = append(asked, it.Name)
 			}
 		}
-		if asked == "" {
+		if len(asked) == 0 {
 			return "model: the final answer"
 		}
-		return "model:" + asked
+		return "model: → " + strings.Join(asked, ", ")
 	case *event.EffectStarted:
 		if p.What != event.EffectTool {
 			return ""

@@ -56,7 +56,7 @@ func NewPrinter(w io.Writer, width int, now func() time.Time) *Printer {
 }
 
 func (p *Printer) print(s string) {
-	lipgloss.Fprint(p.w, s) //nolint:errcheck // a terminal that is gone is noticed by others
+	lipgloss.Fprint(p.w, s) //nolint:errcheck,gosec // a terminal that is gone is noticed by others
 }
 
 // Line prints a line of its own.
