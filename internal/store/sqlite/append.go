@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/stayd/stayd/internal/event"
@@ -73,7 +74,7 @@ func (s *Store) prepare(a *store.Append) (*addition, int, error) {
 // check finds appends that no correct caller makes.
 func check(a *store.Append) error {
 	if len(a.Records) == 0 {
-		return fmt.Errorf("no records")
+		return errors.New("no records")
 	}
 	first := a.Records[0].Seq
 	for i := range a.Records {
@@ -88,7 +89,7 @@ func check(a *store.Append) error {
 		}
 	}
 	if a.Index != nil && (a.Index.Project != a.Project || a.Index.Session != a.Session) {
-		return fmt.Errorf("the index row is of another session")
+		return errors.New("the index row is of another session")
 	}
 	return nil
 }

@@ -16,14 +16,14 @@ import (
 func TestFileIsBusy(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "stayd.db")
 	s := open(t, path)
-	defer s.Close() //nolint:errcheck // checked by what it holds
+	defer s.Close() // checked by what it holds
 	epochs := claim(t, s)
 
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // it only held a lock
+	defer db.Close() // it only held a lock
 	other, err := db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,9 @@ import (
 // below database/sql, whose locks and conversions cost as much as a row, and by
 // one goroutine only.
 type conn struct {
+	// ctx never ends: what one caller no longer waits for is part of a transaction
+	// that others wait for.
+	ctx   context.Context
 	raw   driver.Conn
 	stmts [stmtCount]*stmt
 }
@@ -32,7 +35,7 @@ func connect(ctx context.Context, path string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{raw: raw}
+	c := &conn{ctx: context.WithoutCancel(ctx), raw: raw}
 	for i, q := range statements {
 		if c.stmts[i], err = prepare(raw, q); err != nil {
 			return nil, errors.Join(fmt.Errorf("prepare %q: %w", q, err), c.close())
@@ -54,7 +57,7 @@ func (c *conn) close() error {
 // exec runs a statement and returns the id of the row that it inserted.
 func (c *conn) exec(id int, args ...driver.Value) (int64, error) {
 	s := c.stmts[id]
-	r, err := s.raw.ExecContext(context.Background(), s.bind(args))
+	r, err := s.raw.ExecContext(c.ctx, s.bind(args))
 	if err != nil {
 		return 0, err
 	}
@@ -64,7 +67,7 @@ func (c *conn) exec(id int, args ...driver.Value) (int64, error) {
 // changed runs a statement and returns how many rows it changed.
 func (c *conn) changed(id int, args ...driver.Value) (int64, error) {
 	s := c.stmts[id]
-	r, err := s.raw.ExecContext(context.Background(), s.bind(args))
+	r, err := s.raw.ExecContext(c.ctx, s.bind(args))
 	if err != nil {
 		return 0, err
 	}
@@ -74,7 +77,7 @@ func (c *conn) changed(id int, args ...driver.Value) (int64, error) {
 // each calls f with every row. The row is valid during the call.
 func (c *conn) each(id int, f func(row []driver.Value), args ...driver.Value) (err error) {
 	s := c.stmts[id]
-	rows, err := s.raw.QueryContext(context.Background(), s.bind(args))
+	rows, err := s.raw.QueryContext(c.ctx, s.bind(args))
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -25,7 +26,7 @@ func tamper(t *testing.T, path, query string, args ...any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // written already
+	defer db.Close() // written already
 	if _, err := db.Exec(query, args...); err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}
@@ -73,7 +74,7 @@ func TestOpenTogether(t *testing.T) {
 	}
 	c := newChain(claim(t, stores[0]), "s")
 	for i := range stores {
-		c.append(t, stores[i], fmt.Sprint(i))
+		c.append(t, stores[i], strconv.Itoa(i))
 	}
 	for _, s := range stores {
 		c.check(t, s)
@@ -126,7 +127,7 @@ func TestDamagedPages(t *testing.T) {
 	s2, err := sqlite.Open(t.Context(), path, sqlite.Options{})
 	if err == nil {
 		_, err = s2.Read(t.Context(), "project", "s", 0, 1000)
-		defer s2.Close() //nolint:errcheck // its file is damaged
+		defer s2.Close() // its file is damaged
 	}
 	if !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("read of a damaged file: %v, want ErrCorrupt", err)
@@ -157,12 +158,13 @@ func TestDamagedBlob(t *testing.T) {
 	}
 }
 
+const secret = "the name of the patient"
+
 // TestErasedIsGone looks for what was erased in the files themselves.
 func TestErasedIsGone(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, filepath.Join(dir, "stayd.db"))
 	epochs := claim(t, s)
-	const secret = "the name of the patient"
 	c := newChain(epochs, "s")
 	for range 20 {
 		c.append(t, s, `"`+secret+`"`)
@@ -170,7 +172,7 @@ func TestErasedIsGone(t *testing.T) {
 	big := `"` + secret + noise(8000)[1:]
 	c.append(t, s, big)
 	newChain(epochs, "t").append(t, s, noise(2000))
-	if !found(t, dir, secret) {
+	if !found(t, dir) {
 		t.Fatal("the secret cannot be found before it is erased: this test proves nothing")
 	}
 	a := c.next(`"tombstone"`)
@@ -182,19 +184,19 @@ func TestErasedIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The write-ahead log is cleared when nothing is written for a moment.
-	for deadline := time.Now().Add(time.Minute); found(t, dir, secret) && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); found(t, dir) && time.Now().Before(deadline); {
 		time.Sleep(50 * time.Millisecond)
 	}
-	if found(t, dir, secret) {
+	if found(t, dir) {
 		t.Error("the secret is still in the files of the open store")
 	}
 	mustClose(t, s)
-	if found(t, dir, secret) {
+	if found(t, dir) {
 		t.Error("the secret is still in the file of the closed store")
 	}
 }
 
-func found(t *testing.T, dir, secret string) bool {
+func found(t *testing.T, dir string) bool {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "stayd.db*"))
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -38,11 +39,12 @@ func smallDisk(t *testing.T, size int) string {
 // at once, and makes room again behind the store's back.
 func TestFullDisk(t *testing.T) {
 	for _, size := range []int{1000, 20_000, 300_000} {
-		t.Run(fmt.Sprint(size), func(t *testing.T) { testFullDisk(t, size) })
+		t.Run(strconv.Itoa(size), func(t *testing.T) { testFullDisk(t, size) })
 	}
 }
 
 func testFullDisk(t *testing.T, size int) {
+	t.Helper()
 	dir := smallDisk(t, 16<<20)
 	ballast := filepath.Join(dir, "ballast")
 	if err := os.WriteFile(ballast, make([]byte, 8<<20), 0o600); err != nil {
@@ -52,7 +54,7 @@ func testFullDisk(t *testing.T, size int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close() //nolint:errcheck // closed below
+	defer s.Close() // closed below
 	epochs := claim(t, s)
 
 	chains := make([]*chain, 8)
@@ -99,7 +101,7 @@ func testFullDisk(t *testing.T, size int) {
 		t.Fatalf("close: %v", err)
 	}
 	again := open(t, filepath.Join(dir, "stayd.db"))
-	defer again.Close() //nolint:errcheck // read only
+	defer again.Close() // read only
 	for _, c := range chains {
 		c.check(t, again)
 	}
@@ -116,7 +118,7 @@ func TestOpenOnFullDisk(t *testing.T) {
 		t.Fatalf("make room: %v", err)
 	}
 	s := open(t, path)
-	defer s.Close() //nolint:errcheck // checked by what it holds
+	defer s.Close() // checked by what it holds
 	c := newChain(claim(t, s), "s")
 	c.append(t, s, "1")
 	c.check(t, s)

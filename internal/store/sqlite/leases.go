@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,7 +18,7 @@ func (s *Store) Claim(ctx context.Context, owner string, shards []int, ttl time.
 		}
 	}
 	if owner == "" {
-		return nil, fmt.Errorf("claim: an owner needs a name")
+		return nil, errors.New("claim: an owner needs a name")
 	}
 	var leases []store.Lease
 	err := s.writer.do(ctx, func(t *tx) error {

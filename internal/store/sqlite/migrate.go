@@ -14,6 +14,9 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// migrateMillis is how long a process waits for another that migrates the file.
+const migrateMillis = 60_000
+
 // versions is the table in which goose notes what was applied.
 const versions = "schema_versions"
 
@@ -31,7 +34,7 @@ func migrate(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	busy := fmt.Sprintf("busy_timeout(%d)", busyMillis)
+	busy := fmt.Sprintf("busy_timeout(%d)", migrateMillis)
 	db, err := openPool(path, "rwc", 1, busy)
 	if err != nil {
 		return classify(err)

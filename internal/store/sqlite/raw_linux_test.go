@@ -29,11 +29,12 @@ type rawFile struct {
 }
 
 func benchmarkRaw(b *testing.B, writers int) {
+	b.Helper()
 	f, err := os.Create(filepath.Join(b.TempDir(), "raw"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // a file of a benchmark
+	defer f.Close() // a file of a benchmark
 	var (
 		raw   rawFile
 		wake  = make(chan struct{}, 1)

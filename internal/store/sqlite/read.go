@@ -45,7 +45,7 @@ func openReads(ctx context.Context, path string) (*reads, error) {
 		{&r.row, "SELECT " + indexColumns + " WHERE p.id = ? AND s.id = ? AND s.created_at IS NOT NULL"},
 		{&r.note, `SELECT (SELECT count(*) FROM sessions), (SELECT coalesce(max(id), 0) FROM records), (SELECT count(*) FROM blobs)`},
 	} {
-		if *p.stmt, err = db.PrepareContext(ctx, p.query); err != nil {
+		if *p.stmt, err = db.PrepareContext(ctx, p.query); err != nil { //nolint:sqlclosecheck // closed with the pool
 			return nil, errors.Join(fmt.Errorf("prepare %q: %w", p.query, err), db.Close())
 		}
 	}
@@ -197,7 +197,7 @@ func (s *Store) Due(ctx context.Context, shards []int, before time.Time, limit i
 }
 
 func (s *Store) indexes(ctx context.Context, where string, args ...any) (list []store.Index, err error) {
-	rows, err := s.reads.db.QueryContext(ctx, "SELECT "+indexColumns+where, args...)
+	rows, err := s.reads.db.QueryContext(ctx, "SELECT "+indexColumns+where, args...) //nolint:gosec // of constants; values are bound
 	if err != nil {
 		return nil, err
 	}

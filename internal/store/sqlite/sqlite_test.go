@@ -25,8 +25,14 @@ func open(tb testing.TB, path string) *file {
 }
 
 var factory = storetest.Factory{
-	Open:   func(tb testing.TB) store.Store { return open(tb, filepath.Join(tb.TempDir(), "a b?.db")) },
-	Reopen: func(tb testing.TB, s store.Store) store.Store { return open(tb, s.(*file).path) },
+	Open: func(tb testing.TB) store.Store {
+		tb.Helper()
+		return open(tb, filepath.Join(tb.TempDir(), "a b?.db"))
+	},
+	Reopen: func(tb testing.TB, s store.Store) store.Store {
+		tb.Helper()
+		return open(tb, s.(*file).path)
+	},
 }
 
 func TestStore(t *testing.T) { storetest.Run(t, factory) }

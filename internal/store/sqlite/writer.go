@@ -48,6 +48,7 @@ const (
 
 // writer owns the connection that writes and the goroutine that uses it.
 type writer struct {
+	ctx    context.Context // never ends
 	path   string
 	logger *slog.Logger
 	conn   *conn // nil after a failure, until it is opened again
@@ -69,7 +70,7 @@ func startWriter(ctx context.Context, path string, logger *slog.Logger) (*writer
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{path: path, logger: logger, conn: c, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	w := &writer{ctx: context.WithoutCancel(ctx), path: path, logger: logger, conn: c, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	w.cache.clear()
 	go w.run()
 	return w, nil
@@ -264,7 +265,7 @@ func (w *writer) commit(group []*request) {
 // written and that a part of the group may fare better.
 func (w *writer) transact(group []*request) (again bool, err error) {
 	if w.conn == nil {
-		if w.conn, err = connect(context.Background(), w.path); err != nil {
+		if w.conn, err = connect(w.ctx, w.path); err != nil {
 			return false, fmt.Errorf("open the store again: %w", classify(err))
 		}
 	}

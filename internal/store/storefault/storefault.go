@@ -130,8 +130,10 @@ func (s *Store) alive() error {
 // Close closes the store that is wrapped. A process that crashed closes
 // nothing: then who opened that store closes it.
 func (s *Store) Close() error {
-	if s.alive() != nil {
+	select {
+	case <-s.crashed:
 		return nil
+	default:
+		return s.inner.Close()
 	}
-	return s.inner.Close()
 }

@@ -38,11 +38,18 @@ type file struct {
 // TestWithoutRules shows that the wrapper changes nothing by itself.
 func TestWithoutRules(t *testing.T) {
 	at := func(tb testing.TB, path string) store.Store {
+		tb.Helper()
 		return file{storefault.New(open(tb, path)), path}
 	}
 	storetest.Run(t, storetest.Factory{
-		Open:   func(tb testing.TB) store.Store { return at(tb, filepath.Join(tb.TempDir(), "stayd.db")) },
-		Reopen: func(tb testing.TB, s store.Store) store.Store { return at(tb, s.(file).path) },
+		Open: func(tb testing.TB) store.Store {
+			tb.Helper()
+			return at(tb, filepath.Join(tb.TempDir(), "stayd.db"))
+		},
+		Reopen: func(tb testing.TB, s store.Store) store.Store {
+			tb.Helper()
+			return at(tb, s.(file).path)
+		},
 	})
 }
 

@@ -20,9 +20,10 @@ func Benchmark(b *testing.B, f Factory) {
 }
 
 func benchmarkAppend(b *testing.B, f Factory, sessions int) {
+	b.Helper()
 	s := f.Open(b)
-	defer s.Close() //nolint:errcheck // measured already
-	epochs := claimAll(b, b.Context(), s)
+	defer s.Close() // measured already
+	epochs := claimAll(b.Context(), b, s)
 	data := randomText(1024)
 
 	// Records are sealed before the clock starts: hashing is the caller's work.
@@ -60,6 +61,6 @@ func benchmarkAppend(b *testing.B, f Factory, sessions int) {
 // randomText returns a JSON string of n bytes that hardly compresses.
 func randomText(n int) string {
 	raw := make([]byte, n/2)
-	rand.Read(raw) //nolint:errcheck // never fails
+	rand.Read(raw) // never fails
 	return `"` + hex.EncodeToString(raw)[:n-2] + `"`
 }

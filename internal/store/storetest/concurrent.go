@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 
 	"github.com/stayd/stayd/internal/store"
@@ -37,7 +38,7 @@ func testManySessions(f *fixture) {
 		for j := range 10 {
 			data := []string{fmt.Sprintf(`"%d of %d"`, j, i)}
 			if j == i%10 {
-				data = append(data, text(5000, fmt.Sprintf("%d", i%7)), text(20_000, fmt.Sprintf("own %d", i)))
+				data = append(data, text(5000, strconv.Itoa(i%7)), text(20_000, fmt.Sprintf("own %d", i)))
 			}
 			a := l.next(data...)
 			if err := f.s.Append(f.ctx, a); err != nil {
@@ -150,7 +151,7 @@ func testReadersSeeWholeAppends(f *fixture) {
 		})
 	}
 	for i := range 60 {
-		a := l.next(fmt.Sprint(i), text(5000, fmt.Sprint(i)), `3`)
+		a := l.next(strconv.Itoa(i), text(5000, strconv.Itoa(i)), `3`)
 		if err := f.s.Append(f.ctx, a); err != nil {
 			f.Errorf("append: %v", err)
 			break

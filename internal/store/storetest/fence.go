@@ -50,7 +50,7 @@ func testReclaimed(f *fixture) {
 	l := f.log("p", "s")
 	f.append(l, `1`)
 	stale := l.next(`2`)
-	f.epochs = claimAll(f, f.ctx, f.s)
+	f.epochs = claimAll(f.ctx, f, f.s)
 	f.fenced("epoch before the owner's own second claim", f.s, stale)
 	l.epoch = f.epochs[store.ShardOf("s")]
 	f.append(l, `2`)
@@ -85,7 +85,7 @@ func testFencedByOtherNode(f *fixture) {
 	if err := other.Release(f.ctx, "node-2"); err != nil {
 		f.Fatalf("release: %v", err)
 	}
-	f.epochs = claimAll(f, f.ctx, f.s)
+	f.epochs = claimAll(f.ctx, f, f.s)
 	back := f.log("p", "s")
 	back.records = l.records[:1]
 	if err := f.s.Append(f.ctx, back.next(`"lost"`)); !errors.Is(err, store.ErrConflict) {

@@ -144,7 +144,7 @@ func testRelease(f *fixture) {
 func testClaimRace(f *fixture) {
 	one := f.open(f.f.Open)
 	two := f.f.Reopen(f.T, one)
-	defer two.Close() //nolint:errcheck // a second handle on the same data
+	defer two.Close() // a second handle on the same data
 	nodes := []store.Store{one, two}
 	owners := []string{"a", "b", "c", "d"}
 	claimed := make([][]store.Lease, len(owners))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/stayd/stayd/internal/store"
@@ -25,7 +26,7 @@ func testReopen(f *fixture) {
 		x := row("p", fmt.Sprintf("s%d", i), i)
 		x.WakeAt = wake(i)
 		l := f.put(x)
-		f.append(l, `2`, text(9000, fmt.Sprint(i)))
+		f.append(l, `2`, text(9000, strconv.Itoa(i)))
 		logs = append(logs, l)
 	}
 	f.erase(logs[0])
@@ -53,7 +54,7 @@ func testSecondNode(f *fixture) {
 	l := f.log("p", "s")
 	for i := range 10 {
 		s := []store.Store{f.s, other}[i%2]
-		a := l.next(fmt.Sprint(i), text(6000, "both"))
+		a := l.next(strconv.Itoa(i), text(6000, "both"))
 		if err := s.Append(f.ctx, a); err != nil {
 			f.Fatalf("append %d: %v", i, err)
 		}
@@ -127,7 +128,7 @@ func testCancelledOnTheWay(f *fixture) {
 		l := f.log("p", fmt.Sprintf("s%d", i))
 		for j := range 20 {
 			ctx, cancel := context.WithTimeout(f.ctx, time.Duration(j*i)*20*time.Microsecond)
-			a := l.next(fmt.Sprint(j))
+			a := l.next(strconv.Itoa(j))
 			err := f.s.Append(ctx, a)
 			cancel()
 			switch {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/stayd/stayd/internal/event"
@@ -68,7 +69,7 @@ func testEveryKind(f *fixture) {
 func testReadPages(f *fixture) {
 	l := f.log("p", "s")
 	for i := range 10 {
-		f.append(l, fmt.Sprint(i), text(5000, fmt.Sprint(i)))
+		f.append(l, strconv.Itoa(i), text(5000, strconv.Itoa(i)))
 	}
 	for _, c := range []struct {
 		after      int64

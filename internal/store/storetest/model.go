@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"pgregory.net/rapid"
 
@@ -57,9 +58,9 @@ func (m *model) drawAppend(t *rapid.T, l *log) *store.Append {
 	var data []string
 	for range rapid.IntRange(1, 4).Draw(t, "records") {
 		if rapid.Bool().Draw(t, "large") {
-			data = append(data, text(5000, fmt.Sprint(rapid.IntRange(0, 2).Draw(t, "content"))))
+			data = append(data, text(5000, strconv.Itoa(rapid.IntRange(0, 2).Draw(t, "content"))))
 		} else {
-			data = append(data, fmt.Sprint(rapid.Int().Draw(t, "content")))
+			data = append(data, strconv.Itoa(rapid.Int().Draw(t, "content")))
 		}
 	}
 	a := l.next(data...)

@@ -30,6 +30,7 @@ type Factory struct {
 
 // Run exercises the whole contract.
 func Run(t *testing.T, f Factory) {
+	t.Helper()
 	for _, group := range []struct {
 		name  string
 		cases []testCase
@@ -62,7 +63,7 @@ type fixture struct {
 	*testing.T
 	f      Factory
 	s      store.Store
-	ctx    context.Context //nolint:containedctx // the test's own, for as long as the fixture
+	ctx    context.Context // the test's own
 	epochs [store.Shards]int64
 }
 
@@ -73,9 +74,10 @@ const owner = "node-1"
 var start = time.Date(2026, 3, 1, 12, 0, 0, 123_456_000, time.UTC)
 
 func newFixture(t *testing.T, f Factory) *fixture {
+	t.Helper()
 	fx := &fixture{T: t, f: f, ctx: t.Context()}
 	fx.s = fx.open(f.Open)
-	fx.epochs = claimAll(fx, fx.ctx, fx.s)
+	fx.epochs = claimAll(fx.ctx, fx, fx.s)
 	return fx
 }
 
@@ -92,7 +94,10 @@ func (f *fixture) open(open func(testing.TB) store.Store) store.Store {
 
 func (f *fixture) reopen() store.Store {
 	f.Helper()
-	return f.open(func(tb testing.TB) store.Store { return f.f.Reopen(tb, f.s) })
+	return f.open(func(tb testing.TB) store.Store {
+		tb.Helper()
+		return f.f.Reopen(tb, f.s)
+	})
 }
 
 func allShards() []int {
@@ -103,7 +108,7 @@ func allShards() []int {
 	return shards
 }
 
-func claimAll(tb testing.TB, ctx context.Context, s store.Store) (epochs [store.Shards]int64) {
+func claimAll(ctx context.Context, tb testing.TB, s store.Store) (epochs [store.Shards]int64) {
 	tb.Helper()
 	leases, err := s.Claim(ctx, owner, allShards(), time.Hour)
 	if err != nil {
