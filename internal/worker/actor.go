@@ -89,6 +89,7 @@ func (a *actor) run(effects context.Context) {
 				if a.w.leave(a) {
 					return
 				}
+				continue // it was poked, and the poke is taken
 			}
 		}
 		a.wait(wake, stopping)
