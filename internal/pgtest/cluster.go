@@ -51,16 +51,16 @@ type Cluster struct {
 
 // NewCluster starts a cluster that is removed when the test ends. Where no
 // server can be had it does as Start does.
-func NewCluster(t testing.TB) *Cluster {
-	t.Helper()
-	requireServer(t)
+func NewCluster(tb testing.TB) *Cluster {
+	tb.Helper()
+	requireServer(tb)
 	c, err := newCluster()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := errors.Join(c.guard.Close(), c.gone()); err != nil {
-			t.Errorf("remove the test cluster: %v", err)
+			tb.Errorf("remove the test cluster: %v", err)
 		}
 	})
 	return c
@@ -72,45 +72,45 @@ func (c *Cluster) URL() string {
 }
 
 // Database returns the URL of a new, empty database. It goes with the cluster.
-func (c *Cluster) Database(t testing.TB, name string) string {
-	t.Helper()
+func (c *Cluster) Database(tb testing.TB, name string) string {
+	tb.Helper()
 	if err := execute(c.URL(), `CREATE DATABASE "`+name+`"`); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return "postgres:///" + name + "?host=" + c.dir + "&user=postgres&sslmode=disable"
 }
 
 // Stop ends the server in order: its clients are cut off, what is committed is
 // written out. It returns when the server has ended.
-func (c *Cluster) Stop(t testing.TB) {
-	t.Helper()
-	c.end(t, syscall.SIGINT)
+func (c *Cluster) Stop(tb testing.TB) {
+	tb.Helper()
+	c.end(tb, syscall.SIGINT)
 }
 
 // Crash ends the server at once, without a word to its clients or a write to
 // its files; the next start recovers from the write-ahead log.
-func (c *Cluster) Crash(t testing.TB) {
-	t.Helper()
-	c.end(t, syscall.SIGQUIT)
+func (c *Cluster) Crash(tb testing.TB) {
+	tb.Helper()
+	c.end(tb, syscall.SIGQUIT)
 }
 
-func (c *Cluster) end(t testing.TB, sig syscall.Signal) {
-	t.Helper()
+func (c *Cluster) end(tb testing.TB, sig syscall.Signal) {
+	tb.Helper()
 	if c.server == nil {
-		t.Fatal("the test cluster is not running")
+		tb.Fatal("the test cluster is not running")
 	}
 	if err := c.server.Process.Signal(sig); err != nil {
-		t.Fatalf("stop the test cluster: %v", err)
+		tb.Fatalf("stop the test cluster: %v", err)
 	}
 	<-c.exited
 	c.server = nil
 }
 
 // Start starts the server after Stop or Crash. It returns when it answers.
-func (c *Cluster) Start(t testing.TB) {
-	t.Helper()
+func (c *Cluster) Start(tb testing.TB) {
+	tb.Helper()
 	if err := c.start(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -164,7 +164,7 @@ func (c *Cluster) start() error {
 	if err != nil {
 		return fmt.Errorf("start the test cluster: %w", err)
 	}
-	defer log.Close() //nolint:errcheck // the server has its own handle
+	defer log.Close()
 	cmd := c.command(filepath.Join(c.bin, "postgres"), "-D", c.dir+"/data", "-k", c.dir,
 		"-c", "listen_addresses=", "-c", "max_connections=200")
 	cmd.Stdout, cmd.Stderr = log, log

@@ -31,48 +31,48 @@ const missing = "no PostgreSQL server was found in " + binaries + ": install one
 
 // shared is the cluster of the test binary. It is not stopped by any test: it
 // ends with the process, whichever way that ends.
-var shared = sync.OnceValues(func() (*Cluster, error) { return newCluster() })
+var shared = sync.OnceValues(newCluster)
 
 // Start returns the URL of a new, empty database that is dropped when the test
 // ends. Where no server can be had the test is skipped, or fails if CI or
 // STAYD_REQUIRE_POSTGRES is set.
-func Start(t testing.TB) string {
-	t.Helper()
+func Start(tb testing.TB) string {
+	tb.Helper()
 	if base := os.Getenv(EnvURL); base != "" {
-		return createDatabase(t, base)
+		return createDatabase(tb, base)
 	}
-	requireServer(t)
+	requireServer(tb)
 	c, err := shared()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return createDatabase(t, c.URL())
+	return createDatabase(tb, c.URL())
 }
 
-func requireServer(t testing.TB) {
-	t.Helper()
+func requireServer(tb testing.TB) {
+	tb.Helper()
 	if binDir() != "" {
 		return
 	}
 	if os.Getenv("CI") != "" || os.Getenv(EnvRequire) != "" {
-		t.Fatal(missing)
+		tb.Fatal(missing)
 	}
-	t.Skip(missing)
+	tb.Skip(missing)
 }
 
-func createDatabase(t testing.TB, base string) string {
-	t.Helper()
+func createDatabase(tb testing.TB, base string) string {
+	tb.Helper()
 	u, err := url.Parse(base)
 	if err != nil {
-		t.Fatalf("%s is not a URL: %v", EnvURL, err)
+		tb.Fatalf("%s is not a URL: %v", EnvURL, err)
 	}
 	name := "stayd_test_" + rand.Text()
 	if err := execute(base, `CREATE DATABASE "`+name+`"`); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := execute(base, `DROP DATABASE IF EXISTS "`+name+`" WITH (FORCE)`); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	u.Path = "/" + name
@@ -86,7 +86,7 @@ func execute(base, statement string) error {
 	if err != nil {
 		return fmt.Errorf("connect to the test server: %w", err)
 	}
-	defer conn.Close(ctx) //nolint:errcheck // the statement has been answered
+	defer conn.Close(ctx)
 	if _, err := conn.Exec(ctx, statement); err != nil {
 		return fmt.Errorf("%s: %w", statement, err)
 	}

@@ -24,12 +24,13 @@ func TestServerAwayAndBack(t *testing.T) {
 }
 
 func testAwayAndBack(t *testing.T, open func(context.Context, string) (*postgres.Store, error)) {
+	t.Helper()
 	cluster := pgtest.NewCluster(t)
 	s, err := open(t.Context(), cluster.Database(t, "away"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close() //nolint:errcheck // the logs are read before
+	defer s.Close()
 	answers := make(chan error)
 	done := make(chan struct{})
 	var appenders sync.WaitGroup
@@ -74,7 +75,7 @@ func await(t *testing.T, answers <-chan error, n int, want error) {
 	}
 }
 
-func claim(t testing.TB, s store.Store) map[int]int64 {
+func claim(t *testing.T, s store.Store) map[int]int64 {
 	t.Helper()
 	shards := make([]int, store.Shards)
 	for i := range shards {

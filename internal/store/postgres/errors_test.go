@@ -22,6 +22,7 @@ func (l *awayLog) append() *store.Append {
 
 // inModes runs the test on an open store of each mode.
 func inModes(t *testing.T, test func(t *testing.T, s *postgres.Store, url string)) {
+	t.Helper()
 	for name, open := range modes {
 		t.Run(name, func(t *testing.T) {
 			url := pgtest.Start(t)
@@ -29,7 +30,7 @@ func inModes(t *testing.T, test func(t *testing.T, s *postgres.Store, url string
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer s.Close() //nolint:errcheck // nothing is under way
+			defer s.Close()
 			test(t, s, url)
 		})
 	}
@@ -38,6 +39,7 @@ func inModes(t *testing.T, test func(t *testing.T, s *postgres.Store, url string
 // TestFullDisk has the server say what it says when a table cannot grow.
 func TestFullDisk(t *testing.T) {
 	inModes(t, func(t *testing.T, s *postgres.Store, url string) {
+		t.Helper()
 		exec(t, url, `CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 			RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
 			CREATE TRIGGER no_room BEFORE INSERT ON records FOR EACH ROW EXECUTE FUNCTION no_room()`)
@@ -56,6 +58,7 @@ func TestFullDisk(t *testing.T) {
 // it takes.
 func TestRefusedValue(t *testing.T) {
 	inModes(t, func(t *testing.T, s *postgres.Store, _ string) {
+		t.Helper()
 		epochs := claim(t, s)
 		var wg sync.WaitGroup
 		for i := range 40 {
@@ -122,6 +125,7 @@ func TestDamage(t *testing.T) {
 // was acknowledged.
 func TestClaimWaitsForAppends(t *testing.T) {
 	inModes(t, func(t *testing.T, s *postgres.Store, url string) {
+		t.Helper()
 		other := openStore(t, url)
 		l := &awayLog{s: s, session: "s"}
 		shard := store.ShardOf("s")

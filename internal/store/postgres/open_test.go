@@ -21,7 +21,7 @@ func exec(t *testing.T, url, statements string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(context.Background()) //nolint:errcheck // it was answered
+	defer conn.Close(context.Background())
 	if _, err := conn.PgConn().Exec(t.Context(), statements).ReadAll(); err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func first[T any](t *testing.T, url, query string) (v T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(context.Background()) //nolint:errcheck // it was answered
+	defer conn.Close(context.Background())
 	if err := conn.QueryRow(t.Context(), query).Scan(&v); err != nil {
 		t.Fatal(err)
 	}

@@ -36,6 +36,7 @@ func factory(open func(context.Context, string) (*postgres.Store, error)) storet
 	var mu sync.Mutex
 	urls := make(map[store.Store]string)
 	openURL := func(tb testing.TB, url string) store.Store {
+		tb.Helper()
 		s, err := open(tb.Context(), url)
 		if err != nil {
 			tb.Fatal(err)
@@ -46,8 +47,12 @@ func factory(open func(context.Context, string) (*postgres.Store, error)) storet
 		return s
 	}
 	return storetest.Factory{
-		Open: func(tb testing.TB) store.Store { return openURL(tb, pgtest.Start(tb)) },
+		Open: func(tb testing.TB) store.Store {
+			tb.Helper()
+			return openURL(tb, pgtest.Start(tb))
+		},
 		Reopen: func(tb testing.TB, s store.Store) store.Store {
+			tb.Helper()
 			mu.Lock()
 			url := urls[s]
 			mu.Unlock()
