@@ -118,7 +118,7 @@ func (l *literals) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !l.rules.allowsHost(hp) {
 		if err := l.rules.checkLiteral(hp); err != nil {
 			if r.Body != nil {
-				r.Body.Close() //nolint:errcheck // a RoundTripper must close it; the request was refused
+				r.Body.Close() //nolint:errcheck,gosec // a RoundTripper must close it; the request was refused
 			}
 			return nil, err
 		}

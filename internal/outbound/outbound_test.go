@@ -203,7 +203,7 @@ func TestRedirectToPrivate(t *testing.T) {
 	front := server(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, secret.URL, http.StatusFound) })
 	c := client(t, outbound.Policy{Allow: []string{front.Listener.Addr().String()}})
 	var refused *outbound.RefusedError
-	if _, err := get(t, c, front.URL); !errors.As(err, &refused) {
+	if _, err := get(t, c, front.URL); !errors.As(err, &refused) { //nolint:bodyclose // get closes it
 		t.Errorf("got %v, want a refusal", err)
 	}
 }
@@ -257,11 +257,11 @@ func TestRedirectLimit(t *testing.T) {
 		http.Redirect(w, r, "/again", http.StatusFound)
 	})
 	c := client(t, outbound.Policy{Allow: []string{"127.0.0.1"}, MaxRedirects: 3})
-	if _, err := get(t, c, s.URL); err == nil || hops != 4 {
+	if _, err := get(t, c, s.URL); err == nil || hops != 4 { //nolint:bodyclose // get closes it
 		t.Errorf("%d requests, error %v; want 4 and an error", hops, err)
 	}
 	none := client(t, outbound.Policy{Allow: []string{"127.0.0.1"}, MaxRedirects: -1})
-	if resp, err := get(t, none, s.URL); err != nil || resp.StatusCode != http.StatusFound {
+	if resp, err := get(t, none, s.URL); err != nil || resp.StatusCode != http.StatusFound { //nolint:bodyclose // get closes it
 		t.Errorf("with no redirects: %v, %v", resp, err)
 	}
 }

@@ -104,19 +104,19 @@ func (p *process) runLocked(ctx context.Context, bwrap string, c command, out io
 		return end{}, fmt.Errorf("start bwrap: %w", err)
 	}
 	for _, f := range p.inherit {
-		f.Close() //nolint:errcheck // the child has its own
+		f.Close() //nolint:errcheck,gosec // the child has its own
 	}
 	copied := make(chan error, 1)
 	go func() {
 		_, err := io.Copy(out, p.output)
 		copied <- err
 	}()
-	stop := context.AfterFunc(ctx, func() { p.cmd.Process.Kill() }) //nolint:errcheck // it fails where it has ended
+	stop := context.AfterFunc(ctx, func() { p.cmd.Process.Kill() }) //nolint:errcheck,gosec // it fails where it has ended
 	defer stop()
 
 	setUp := p.confine()
 	if setUp != nil {
-		p.cmd.Process.Kill() //nolint:errcheck // it fails where it has ended
+		p.cmd.Process.Kill() //nolint:errcheck,gosec // it fails where it has ended
 	}
 	waited := p.cmd.Wait()
 	gone := p.endNamespace()
@@ -237,10 +237,10 @@ func (p *process) data(l *layout, option string, content []byte, more ...string)
 
 func (p *process) closeFiles() {
 	for _, f := range p.files {
-		f.Close() //nolint:errcheck // pipes, and files in memory
+		f.Close() //nolint:errcheck,gosec // pipes, and files in memory
 	}
 	if p.init >= 0 {
-		unix.Close(p.init) //nolint:errcheck // a handle of a process that has ended
+		unix.Close(p.init) //nolint:errcheck,gosec // a handle of a process that has ended
 	}
 }
 

@@ -215,7 +215,7 @@ func (w *Workspace) syncDirs(dirs map[string]bool) error {
 			return fmt.Errorf("make %s durable: %w", Shown(rel), err)
 		}
 		err = d.Sync()
-		d.Close() //nolint:errcheck // a folder that was only opened
+		d.Close() //nolint:errcheck,gosec // a folder that was only opened
 		if err != nil {
 			return fmt.Errorf("make %s durable: %w", Shown(rel), err)
 		}

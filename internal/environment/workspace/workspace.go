@@ -213,7 +213,7 @@ func (w *Workspace) open(rel string) (*os.File, fs.FileInfo, error) {
 		err = pathErrorf("%s is not a regular file", Shown(rel))
 	}
 	if err != nil {
-		f.Close() //nolint:errcheck // it was only read
+		f.Close() //nolint:errcheck,gosec // it was only read
 		return nil, nil, err
 	}
 	return f, info, nil

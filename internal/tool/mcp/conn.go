@@ -62,7 +62,7 @@ func (s *server) dial(ctx context.Context) (*conn, error) {
 	c.session = session
 	go func() {
 		defer close(c.ended)
-		session.Wait() //nolint:errcheck // that it ended is what is wanted
+		session.Wait() //nolint:errcheck,gosec // that it ended is what is wanted
 	}()
 	return c, nil
 }
@@ -71,7 +71,7 @@ func (s *server) dial(ctx context.Context) (*conn, error) {
 // a server over HTTP is a courtesy: it is no error if it does not hear it. How a
 // process ended is one.
 func (c *conn) close() error {
-	c.session.Close() //nolint:errcheck // see above
+	c.session.Close() //nolint:errcheck,gosec // see above
 	var err error
 	if c.process != nil {
 		err = c.process.stop()

@@ -72,7 +72,7 @@ func (e *endpoint) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
 		if resp.ContentLength > maxAnswer {
-			resp.Body.Close() //nolint:errcheck // it is not read
+			resp.Body.Close() //nolint:errcheck,gosec // it is not read
 			return nil, fmt.Errorf("%w: %d bytes", outbound.ErrTooLarge, resp.ContentLength)
 		}
 		outbound.LimitBody(resp, maxAnswer)

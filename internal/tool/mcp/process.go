@@ -88,8 +88,8 @@ func startProcess(tr *event.Transport, log func(string), grace time.Duration) (*
 		defer close(p.ended)
 		defer stderr.Close() //nolint:errcheck // it was only read
 		err := p.cmd.Start()
-		stdoutW.Close() //nolint:errcheck // the process has its own
-		stderrW.Close() //nolint:errcheck // the process has its own
+		stdoutW.Close() //nolint:errcheck,gosec // the process has its own
+		stderrW.Close() //nolint:errcheck,gosec // the process has its own
 		started <- err
 		if err != nil {
 			return
@@ -99,7 +99,7 @@ func startProcess(tr *event.Transport, log func(string), grace time.Duration) (*
 			defer close(read)
 			logLines(stderr, log)
 		}()
-		p.cmd.Wait() //nolint:errcheck // a server's exit code says nothing about a call
+		p.cmd.Wait() //nolint:errcheck,gosec // a server's exit code says nothing about a call
 		// Whoever it started and left behind would keep the pipes open.
 		p.signal(syscall.SIGKILL)
 		<-read
@@ -150,7 +150,7 @@ func (p *process) Close() error {
 
 func (p *process) signal(sig syscall.Signal) {
 	// The group may be gone; then there is nobody to be told.
-	syscall.Kill(-p.cmd.Process.Pid, sig) //nolint:errcheck // see above
+	syscall.Kill(-p.cmd.Process.Pid, sig) //nolint:errcheck,gosec // see above
 }
 
 // stop ends the process: its input is closed, then it is told to end, then it is
