@@ -184,6 +184,10 @@ func (s *State) modelResponded(p *event.ModelResponded, at time.Time) error {
 	}
 	s.finish(p.EffectID, EffectFinished, at)
 	s.spend(t, p.Usage, p.CostNanoUSD)
+	// What an answer counted is of the context as it was when it was asked for,
+	// which a compaction in the background may have shortened since.
+	counted := !s.compactedSince || p.RequestHash == s.RequestHash()
+	s.compactedSince = false
 	t.Steps++
 	t.NeedsModel = false
 	step := s.step() + 1
@@ -200,7 +204,9 @@ func (s *State) modelResponded(p *event.ModelResponded, at time.Time) error {
 			}
 		}
 	}
-	s.contextTokens, s.contextItems = p.Usage.Total(), len(s.Items)
+	if counted {
+		s.contextTokens, s.contextItems = p.Usage.Total(), len(s.Items)
+	}
 	return nil
 }
 
@@ -226,7 +232,7 @@ func (s *State) compacted(p *event.ContextCompacted, at time.Time) error {
 	s.Summary, s.ContextFrom = &it, last+1
 	s.Compactions++
 	t.Overflow = false
-	s.contextTokens, s.contextItems = 0, 0
+	s.contextTokens, s.contextItems, s.compactedSince = 0, 0, true
 	return nil
 }
 

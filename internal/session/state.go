@@ -70,6 +70,8 @@ type State struct {
 	// output, contextItems how many items it stood for.
 	contextTokens int64
 	contextItems  int
+	// compactedSince is set from a compaction until the next answer.
+	compactedSince bool
 
 	keys    map[string]string // idempotency key -> request hash
 	items   map[string]int    // item id -> index in Items, -1 while its turn is queued
