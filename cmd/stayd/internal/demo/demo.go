@@ -107,6 +107,7 @@ func (d *Demo) prepare() error {
 	}
 	return errors.Join(
 		os.WriteFile(filepath.Join(d.cfg.Dir, marker), nil, 0o600),
+		os.WriteFile(filepath.Join(d.cfg.Dir, ".gitignore"), []byte("*\n"), 0o600), // where it is run in a repository
 		os.WriteFile(filepath.Join(d.cfg.Dir, "scripts", "demo.yaml"), script, 0o600),
 	)
 }
