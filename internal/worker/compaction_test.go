@@ -117,7 +117,7 @@ func TestBackgroundCompaction(t *testing.T) {
 					cancelled++
 					return nil, ctx.Err()
 				}
-			case calls < 12:
+			case calls < 18:
 				calls++
 				return counted(req, call("srv__act")), nil
 			}
@@ -133,7 +133,7 @@ func TestBackgroundCompaction(t *testing.T) {
 			return ok(context.Background(), tool.Call{})
 		}
 		e := start(t, openStore(t), w)
-		e.create(compacting(event.Compaction{Async: true, Threshold: 2000}))
+		e.create(compacting(event.Compaction{Async: true, Threshold: 3000}))
 		e.input("t1", "one")
 		<-summaryBegan
 		e.untilTurn("t1", session.TurnCompleted)
