@@ -175,7 +175,7 @@ func TestLostAnswerOfReservation(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := &world{answer: script()}
 		price(w, 10)
-		st := storefault.New(openStore(t), storefault.Rule{Append: 4, After: true, Err: store.ErrUnavailable})
+		st := storefault.New(openStore(t), storefault.Rule{Append: 3, After: true, Err: store.ErrUnavailable})
 		e := start(t, st, w)
 		e.create(agent(nil), limit(1))
 		e.input("t1", "one")
@@ -243,6 +243,11 @@ func TestBudgetOfTwo(t *testing.T) {
 			t.Errorf("%d nano-USD were spent or reserved at once, of %d", most, 4*cent)
 		}
 		e.view(func(s *session.State) {
+			for _, x := range s.Turns {
+				if x.Status != session.TurnCompleted {
+					t.Errorf("turn %s is %s for want of a summary that there was no budget for: %+v", x.ID, x.Status, x.Error)
+				}
+			}
 			if s.CostNanoUSD != spent {
 				t.Errorf("the session cost %d, the log says %d", s.CostNanoUSD, spent)
 			}

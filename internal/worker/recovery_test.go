@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/journal"
@@ -103,6 +104,7 @@ func TestLeaseClaimedAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 				e.input("t2", "two") // has the session looked at
+				synctest.Wait()
 				close(goOn)
 				e.untilTurn("t2", session.TurnCompleted)
 				if n := len(w.began("act")); n != 1 {

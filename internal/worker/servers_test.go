@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/event"
@@ -50,6 +51,7 @@ func TestPokedWhileLeaving(t *testing.T) {
 			return &box{close: func() {
 				if closed++; closed == 1 {
 					e.input("t2", "two")
+					time.Sleep(time.Millisecond) // by the test's clock: until the hint was taken
 				}
 			}}, nil
 		}
