@@ -2,6 +2,7 @@ package anthropic_test
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -280,7 +281,8 @@ func TestRefusalWithExplanation(t *testing.T) {
 func TestStrayDelta(t *testing.T) {
 	s := modeltest.NewServer(t, stream(t, "stray_delta"))
 	_, err := provider(t, s.URL, s.Client).Generate(t.Context(), hello(opus), nil)
-	e, ok := err.(*model.Error)
+	var e *model.Error
+	ok := errors.As(err, &e)
 	if !ok || e.Code != "server_error" || !e.Retry {
 		t.Errorf("error is %v, want a server_error that may be retried", err)
 	}
@@ -307,7 +309,8 @@ func TestBadRequests(t *testing.T) {
 		req := hello(opus)
 		change(req)
 		_, err := provider(t, s.URL, s.Client).Generate(t.Context(), req, nil)
-		e, ok := err.(*model.Error)
+		var e *model.Error
+		ok := errors.As(err, &e)
 		if !ok || e.Code != "invalid_request" || e.Retry {
 			t.Errorf("%s: error is %v, want an invalid_request", name, err)
 		}

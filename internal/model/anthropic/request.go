@@ -118,6 +118,7 @@ func setThinking(params *sdk.MessageNewParams, req *model.Request, turns []trans
 	summary := req.Reasoning.Summary != ""
 	t := claude.ForEffort(req.Model, effort, summary, params.MaxTokens)
 	switch t.Mode {
+	case claude.Default:
 	case claude.Off:
 		params.Thinking.OfDisabled = &sdk.ThinkingConfigDisabledParam{}
 	case claude.Budget:

@@ -62,11 +62,11 @@ func transcript(t *testing.T, scenario string) []byte {
 	return b
 }
 
-func read(t testing.TB, scenario string) []byte {
-	t.Helper()
+func read(tb testing.TB, scenario string) []byte {
+	tb.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", scenario+".events"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return text
 }
@@ -269,7 +269,8 @@ func TestNoCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = p.Generate(t.Context(), hello(opus), nil)
-	e, ok := err.(*model.Error)
+	var e *model.Error
+	ok := errors.As(err, &e)
 	if !ok || e.Code != "authentication_error" || !e.Retry || !strings.Contains(e.Message, "metadata service") {
 		t.Errorf("error is %v, want an authentication_error that may be retried", err)
 	}
@@ -307,7 +308,8 @@ func TestErrorsWithinStream(t *testing.T) {
 		"stray_input":        {Code: "server_error", Retry: true},
 	} {
 		_, err := play(t, scenario, hello(opus))
-		e, ok := err.(*model.Error)
+		var e *model.Error
+		ok := errors.As(err, &e)
 		if !ok || e.Code != want.Code || e.Retry != want.Retry {
 			t.Errorf("%s: error is %v, want %s (retry %t)", scenario, err, want.Code, want.Retry)
 		}
@@ -320,7 +322,8 @@ func TestCorruptStream(t *testing.T) {
 	b[len(b)-1] ^= 0xff
 	s := modeltest.NewServer(t, modeltest.Stream(mediaType, b))
 	_, err := provider(t, s.URL, s.Client).Generate(t.Context(), hello(opus), nil)
-	e, ok := err.(*model.Error)
+	var e *model.Error
+	ok := errors.As(err, &e)
 	if !ok || e.Code != "server_error" || !e.Retry {
 		t.Errorf("error is %v, want a server_error that may be retried", err)
 	}
@@ -463,7 +466,8 @@ func TestBadRequests(t *testing.T) {
 		req := hello(opus)
 		change(req)
 		_, err := provider(t, s.URL, s.Client).Generate(t.Context(), req, nil)
-		e, ok := err.(*model.Error)
+		var e *model.Error
+		ok := errors.As(err, &e)
 		if !ok || e.Code != "invalid_request" || e.Retry {
 			t.Errorf("%s: error is %v, want an invalid_request", name, err)
 		}

@@ -39,12 +39,12 @@ func (c streamClient) Do(r *http.Request) (*http.Response, error) {
 		r.ContentLength = int64(len(body))
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	}
-	res, err := c.Client.Do(r)
+	res, err := c.Client.Do(r) //nolint:gosec // where requests may go is the client's policy
 	if err != nil || res.StatusCode >= 300 {
 		return res, err
 	}
 	if t, _, err := mime.ParseMediaType(res.Header.Get("Content-Type")); err != nil || t != eventStream {
-		res.Body.Close() //nolint:errcheck // nothing of it is used
+		res.Body.Close() //nolint:errcheck,gosec // nothing of it is used
 		return nil, failure.Malformed("it is not an event stream", err)
 	}
 	res.Body = streamBody{res.Body}

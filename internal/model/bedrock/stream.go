@@ -124,6 +124,7 @@ func (a *answer) response() (*model.Response, error) {
 			items = append(items, event.Item{Type: event.ItemMessage, Role: event.RoleAssistant})
 		}
 		items[len(items)-1].Status = event.StatusIncomplete
+	case types.StopReasonEndTurn, types.StopReasonToolUse, types.StopReasonStopSequence:
 	case types.StopReasonGuardrailIntervened:
 		if len(items) == 0 {
 			items = append(items, message("A guardrail blocked the answer."))

@@ -108,9 +108,9 @@ func MaxTokens(model string) int64 {
 }
 
 var (
-	// claude-3-7-sonnet-20250219, claude-3-opus-20240229
+	// As in claude-3-7-sonnet-20250219 and claude-3-opus-20240229.
 	numberFirst = regexp.MustCompile(`claude-(\d)(?:-(\d)(?:\D|$))?`)
-	// claude-opus-4-6, claude-sonnet-4-20250514, claude-haiku-5-5
+	// As in claude-opus-4-6, claude-sonnet-4-20250514 and claude-haiku-5-5.
 	nameFirst = regexp.MustCompile(`claude-[a-z]+-(\d{1,2})(?:-(\d{1,2})(?:\D|$))?`)
 	oldest    = regexp.MustCompile(`claude-(?:v\d|instant)`)
 )
@@ -129,7 +129,7 @@ func generation(model string) int {
 	if m == nil {
 		return 9900
 	}
-	major, _ := strconv.Atoi(m[1]) //nolint:errcheck // digits
-	minor, _ := strconv.Atoi(m[2]) //nolint:errcheck // digits or nothing
+	major, _ := strconv.Atoi(m[1]) // one or two digits
+	minor, _ := strconv.Atoi(m[2]) // so too, or nothing, which is 0
 	return major*100 + minor
 }

@@ -72,7 +72,7 @@ func (s *Server) Only(t *testing.T) Received {
 func Stream(contentType string, stream []byte) Answer {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)
-		w.Write(stream) //nolint:errcheck // a client that went away is the test's matter
+		w.Write(stream) // a client that went away is the test's matter
 	}
 }
 
@@ -80,7 +80,7 @@ func Stream(contentType string, stream []byte) Answer {
 func CutStream(contentType string, stream []byte) Answer {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)
-		w.Write(stream) //nolint:errcheck // see Stream
+		w.Write(stream)
 		if f, ok := w.(http.Flusher); ok {
 			f.Flush()
 		}
@@ -93,7 +93,7 @@ func CutStream(contentType string, stream []byte) Answer {
 func HeldStream(contentType string, stream []byte) Answer {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", contentType)
-		w.Write(stream) //nolint:errcheck // see Stream
+		w.Write(stream)
 		if f, ok := w.(http.Flusher); ok {
 			f.Flush()
 		}
@@ -112,7 +112,7 @@ func Status(status int, header map[string]string, body string) Answer {
 			w.Header().Set(k, v)
 		}
 		w.WriteHeader(status)
-		io.WriteString(w, body) //nolint:errcheck // see Stream
+		io.WriteString(w, body)
 	}
 }
 

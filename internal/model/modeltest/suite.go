@@ -65,6 +65,7 @@ type ErrorCase struct {
 
 // Run runs the suite.
 func Run(t *testing.T, w *Wire) {
+	t.Helper()
 	t.Run("Text", w.text)
 	t.Run("ToolsAndReasoning", w.tools)
 	t.Run("Incomplete", w.incomplete)
@@ -83,6 +84,7 @@ func Run(t *testing.T, w *Wire) {
 }
 
 func (w *Wire) stream(t *testing.T, scenario string) Answer {
+	t.Helper()
 	return Stream(w.ContentType, w.Transcript(t, scenario))
 }
 
@@ -378,7 +380,7 @@ func (w *Wire) notAStream(t *testing.T) {
 	for name, answer := range map[string]Answer{
 		"page": func(rw http.ResponseWriter, _ *http.Request) {
 			rw.Header().Set("Content-Type", "text/html; charset=utf-8")
-			rw.Write([]byte("<html><body>Welcome</body></html>")) //nolint:errcheck // see Stream
+			rw.Write([]byte("<html><body>Welcome</body></html>"))
 		},
 		"object": Status(http.StatusOK, nil, `{"hello":"world"}`),
 	} {
@@ -413,12 +415,13 @@ func (w *Wire) manyAtOnce(t *testing.T) {
 					t.Errorf("Generate: %v", err)
 					return
 				}
-				var got string
+				var got strings.Builder
 				for i := range res.Items {
-					got += res.Items[i].Text() + string(res.Items[i].Arguments)
+					got.WriteString(res.Items[i].Text())
+					got.Write(res.Items[i].Arguments)
 				}
-				if got != want {
-					t.Errorf("%s: got %s, want %s", scenario, got, want)
+				if got.String() != want {
+					t.Errorf("%s: got %s, want %s", scenario, got.String(), want)
 				}
 			})
 		}

@@ -16,6 +16,7 @@ func FuzzResponsesStream(f *testing.F) { fuzz(f, openai.APIResponses) }
 func FuzzChatStream(f *testing.F) { fuzz(f, openai.APIChat) }
 
 func fuzz(f *testing.F, api string) {
+	f.Helper()
 	files, err := filepath.Glob(filepath.Join("testdata", api, "*.sse"))
 	if err != nil || len(files) == 0 {
 		f.Fatalf("no transcripts: %v", err)

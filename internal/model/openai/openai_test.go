@@ -1,6 +1,7 @@
 package openai_test
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -371,7 +372,8 @@ func TestBadRequests(t *testing.T) {
 			req := hello("m")
 			change(req)
 			_, err := constructor(api)(t, s.URL, s.Client).Generate(t.Context(), req, nil)
-			e, ok := err.(*model.Error)
+			var e *model.Error
+			ok := errors.As(err, &e)
 			if !ok || e.Code != "invalid_request" || e.Retry {
 				t.Errorf("%s, %s: error is %v, want an invalid_request", api, name, err)
 			}

@@ -2,6 +2,7 @@ package transcript
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"mime"
 	"strings"
@@ -22,19 +23,19 @@ func IsDataURL(u string) bool {
 // take PNG, JPEG, GIF and WebP.
 func ParseDataURL(u string) (Image, error) {
 	if !IsDataURL(u) {
-		return Image{}, fmt.Errorf("an image is not a data URL")
+		return Image{}, errors.New("an image is not a data URL")
 	}
 	head, data, ok := strings.Cut(u[len("data:"):], ",")
 	if !ok {
-		return Image{}, fmt.Errorf("an image's data URL has no comma")
+		return Image{}, errors.New("an image's data URL has no comma")
 	}
 	head, isBase64 := cutSuffixFold(head, ";base64")
 	if !isBase64 {
-		return Image{}, fmt.Errorf("an image's data URL is not in base64")
+		return Image{}, errors.New("an image's data URL is not in base64")
 	}
 	media, _, err := mime.ParseMediaType(head)
 	if err != nil {
-		return Image{}, fmt.Errorf("an image's data URL has no media type")
+		return Image{}, errors.New("an image's data URL has no media type")
 	}
 	switch media {
 	case "image/jpg":
@@ -45,10 +46,10 @@ func ParseDataURL(u string) (Image, error) {
 	}
 	b, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(data, "="))
 	if err != nil {
-		return Image{}, fmt.Errorf("an image's data URL is not valid base64")
+		return Image{}, errors.New("an image's data URL is not valid base64")
 	}
 	if len(b) == 0 {
-		return Image{}, fmt.Errorf("an image is empty")
+		return Image{}, errors.New("an image is empty")
 	}
 	return Image{MediaType: media, Data: b}, nil
 }
