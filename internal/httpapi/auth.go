@@ -40,8 +40,10 @@ func (s *Server) local(r *http.Request) error {
 	host = strings.Trim(host, "[]")
 	addr, err := netip.ParseAddr(host)
 	if !strings.EqualFold(host, "localhost") && (err != nil || !addr.IsLoopback()) {
-		return &Error{Status: http.StatusForbidden, Code: "host_not_allowed",
-			Message: "A server without API keys answers only to loopback names. Use http://127.0.0.1, or configure API keys."}
+		return &Error{
+			Status: http.StatusForbidden, Code: "host_not_allowed",
+			Message: "A server without API keys answers only to loopback names. Use http://127.0.0.1, or configure API keys.",
+		}
 	}
 	if err := s.origin.Check(r); err != nil {
 		return &Error{Status: http.StatusForbidden, Code: "cross_origin", Message: "A server without API keys takes no writes from pages of another origin."}
@@ -79,8 +81,10 @@ func (s *Server) authenticate(c *Call) error {
 	scheme, key, _ := strings.Cut(c.Header.Get("Authorization"), " ")
 	key = strings.TrimSpace(key)
 	if !strings.EqualFold(scheme, "Bearer") || key == "" {
-		return &Error{Status: http.StatusUnauthorized,
-			Message: "You didn't provide an API key. Provide it in an Authorization header using Bearer auth (Authorization: Bearer YOUR_KEY)."}
+		return &Error{
+			Status:  http.StatusUnauthorized,
+			Message: "You didn't provide an API key. Provide it in an Authorization header using Bearer auth (Authorization: Bearer YOUR_KEY).",
+		}
 	}
 	sum := sha256.Sum256([]byte(key))
 	found := false

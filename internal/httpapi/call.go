@@ -190,7 +190,7 @@ func (c *Call) write(status int, v any) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(data)))
 	c.w.WriteHeader(status)
-	c.w.Write(data) //nolint:errcheck // the client is gone; there is nobody to tell
+	_, _ = c.w.Write(data) // if it fails, the client is gone
 }
 
 // Marshal encodes as JSON without escaping what HTML would need escaped, so that

@@ -70,22 +70,32 @@ func errorOf(err error) *Error {
 	case errors.As(err, &refusal):
 		return refused(refusal)
 	case errors.As(err, &tooLarge):
-		return &Error{Status: http.StatusRequestEntityTooLarge, Code: CodeTooLarge,
-			Message: "The request body is larger than the limit of " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes."}
+		return &Error{
+			Status: http.StatusRequestEntityTooLarge, Code: CodeTooLarge,
+			Message: "The request body is larger than the limit of " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes.",
+		}
 	case errors.Is(err, store.ErrCorrupt):
-		return &Error{Status: http.StatusInternalServerError, Code: CodeCorrupt, Err: err,
-			Message: "What is stored is not what was written: it was changed or damaged. Nothing was done."}
+		return &Error{
+			Status: http.StatusInternalServerError, Code: CodeCorrupt, Err: err,
+			Message: "What is stored is not what was written: it was changed or damaged. Nothing was done.",
+		}
 	case errors.Is(err, store.ErrFull):
-		return &Error{Status: http.StatusInsufficientStorage, Code: CodeFull, Err: err,
-			Message: "The disk of the store is full. Nothing was written. Make room and try again."}
+		return &Error{
+			Status: http.StatusInsufficientStorage, Code: CodeFull, Err: err,
+			Message: "The disk of the store is full. Nothing was written. Make room and try again.",
+		}
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrConflict):
-		return &Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, RetryAfter: retrySoon, Err: err,
-			Message: "The store cannot take this now. Try again, with the same Idempotency-Key if there was one."}
+		return &Error{
+			Status: http.StatusServiceUnavailable, Code: CodeUnavailable, RetryAfter: retrySoon, Err: err,
+			Message: "The store cannot take this now. Try again, with the same Idempotency-Key if there was one.",
+		}
 	case errors.Is(err, store.ErrNotFound):
 		return &Error{Status: http.StatusNotFound, Code: "not_found", Message: "There is no such resource."}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return &Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, RetryAfter: retrySoon, Err: err,
-			Message: "The request was ended before it was answered."}
+		return &Error{
+			Status: http.StatusServiceUnavailable, Code: CodeUnavailable, RetryAfter: retrySoon, Err: err,
+			Message: "The request was ended before it was answered.",
+		}
 	}
 	return &Error{Status: http.StatusInternalServerError, Err: err, Message: "The server could not do this. Its log says why."}
 }

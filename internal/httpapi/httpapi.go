@@ -89,7 +89,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	done := s.metrics.begin(c, out)
 	defer done()
 	defer s.recovered(c)
-	s.serve(c)
+	s.serve(c) //nolint:contextcheck // the call has the request, and the request its context
 }
 
 func (s *Server) serve(c *Call) {
@@ -103,18 +103,18 @@ func (s *Server) serve(c *Call) {
 		return
 	}
 	c.route = pattern
-	s.mux.ServeHTTP(c.w, c.Request.WithContext(withCall(c.Request.Context(), c)))
+	s.mux.ServeHTTP(c.w, c.WithContext(withCall(c.Context(), c)))
 }
 
 // noRoute says why there is nothing at the path.
 func (s *Server) noRoute(c *Call, handler http.Handler) error {
 	probe := &response{ResponseWriter: discard{header: http.Header{}}}
 	handler.ServeHTTP(probe, c.Request)
-	e := &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("Invalid URL (%s %s)", c.Request.Method, c.Request.URL.Path)}
+	e := &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("Invalid URL (%s %s)", c.Method, c.URL.Path)}
 	if allow := probe.Header().Get("Allow"); probe.status == http.StatusMethodNotAllowed {
 		c.w.Header().Set("Allow", allow)
 		e.Status = http.StatusMethodNotAllowed
-		e.Message = fmt.Sprintf("Not allowed to %s on %s. Allowed: %s.", c.Request.Method, c.Request.URL.Path, allow)
+		e.Message = fmt.Sprintf("Not allowed to %s on %s. Allowed: %s.", c.Method, c.URL.Path, allow)
 	}
 	return e
 }
@@ -141,7 +141,7 @@ func (s *Server) recovered(c *Call) {
 
 func newRequestID() string {
 	var b [16]byte
-	rand.Read(b[:]) //nolint:errcheck // crypto/rand.Read never fails
+	rand.Read(b[:])
 	return "req_" + hex.EncodeToString(b[:])
 }
 
@@ -163,7 +163,7 @@ func (w *response) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	return w.ResponseWriter.Write(b)
+	return w.ResponseWriter.Write(b) //nolint:gosec // what is written is JSON or events, and says so
 }
 
 // Unwrap is how http.ResponseController finds what it needs.

@@ -37,8 +37,10 @@ func (s *Server) decode(data []byte, v any) (any, error) {
 	if err := json.Unmarshal(data, v); err != nil {
 		var wrong *json.UnmarshalTypeError
 		if errors.As(err, &wrong) {
-			return nil, &Error{Status: http.StatusBadRequest, Code: CodeType, Param: wrong.Field,
-				Message: fmt.Sprintf("Invalid type for '%s': %s does not fit here.", wrong.Field, wrong.Value)}
+			return nil, &Error{
+				Status: http.StatusBadRequest, Code: CodeType, Param: wrong.Field,
+				Message: fmt.Sprintf("Invalid type for '%s': %s does not fit here.", wrong.Field, wrong.Value),
+			}
 		}
 		return nil, badJSON(err.Error())
 	}

@@ -92,14 +92,14 @@ func (s *Server) own() {
 			return
 		}
 		c.w.Header().Set("Content-Type", "application/json")
-		c.w.Write(spec) //nolint:errcheck // the client is gone
+		_, _ = c.w.Write(spec) // if it fails, the client is gone
 	})
 	s.Register(Operation{
-		Method: "GET", Path: "/healthz", ID: "health", Summary: "Whether the process answers", Result: Health{},
+		Method: http.MethodGet, Path: "/healthz", ID: "health", Summary: "Whether the process answers", Result: Health{},
 		Do: func(*Call) (any, error) { return Health{Status: "ok"}, nil },
 	})
 	s.Register(Operation{
-		Method: "GET", Path: "/readyz", ID: "ready", Summary: "Whether requests can be served", Result: Health{},
+		Method: http.MethodGet, Path: "/readyz", ID: "ready", Summary: "Whether requests can be served", Result: Health{},
 		Do: func(c *Call) (any, error) {
 			if s.cfg.Ready != nil {
 				if err := s.cfg.Ready(c.Context()); err != nil {

@@ -275,8 +275,10 @@ func notOneOf(param, got string, names []string) error {
 }
 
 func wrongType(param, want string, v any) error {
-	e := &Error{Status: http.StatusBadRequest, Code: CodeType, Param: param,
-		Message: fmt.Sprintf("Invalid type for '%s': expected %s, but got %s instead.", param, want, kindOf(v))}
+	e := &Error{
+		Status: http.StatusBadRequest, Code: CodeType, Param: param,
+		Message: fmt.Sprintf("Invalid type for '%s': expected %s, but got %s instead.", param, want, kindOf(v)),
+	}
 	if param == "" {
 		e.Message = fmt.Sprintf("Invalid request body: expected %s, but got %s instead.", want, kindOf(v))
 	}

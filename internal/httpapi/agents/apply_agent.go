@@ -158,17 +158,17 @@ func (a *api) applyTools(agent *event.Agent, o opt[[]toolBody], path string) err
 }
 
 // metadata checks and copies; null is none.
-func metadata(o opt[map[string]string], path string) (map[string]string, error) {
+func metadata(o opt[map[string]string]) (map[string]string, error) {
 	if len(o.V) > maxMetadata {
-		return nil, httpapi.Invalid(path, fmt.Sprintf("Metadata has at most %d pairs, but got %d.", maxMetadata, len(o.V)))
+		return nil, httpapi.Invalid("metadata", fmt.Sprintf("Metadata has at most %d pairs, but got %d.", maxMetadata, len(o.V)))
 	}
 	for _, k := range slices.Sorted(maps.Keys(o.V)) {
 		v := o.V[k]
 		if n := utf8.RuneCountInString(k); n == 0 || n > maxMetadataKey {
-			return nil, httpapi.Invalid(path, fmt.Sprintf("A key of metadata has 1 to %d characters, but one has %d.", maxMetadataKey, n))
+			return nil, httpapi.Invalid("metadata", fmt.Sprintf("A key of metadata has 1 to %d characters, but one has %d.", maxMetadataKey, n))
 		}
 		if n := utf8.RuneCountInString(v); n > maxMetadataValue {
-			return nil, httpapi.Invalid(path+"."+k, fmt.Sprintf("A value of metadata has at most %d characters, but this one has %d.", maxMetadataValue, n))
+			return nil, httpapi.Invalid("metadata."+k, fmt.Sprintf("A value of metadata has at most %d characters, but this one has %d.", maxMetadataValue, n))
 		}
 	}
 	return maps.Clone(o.V), nil

@@ -43,6 +43,7 @@ func (f *follower) delta(d *feed.Delta) error {
 		return f.textDelta(item, d, contentPart, event.Item{Type: event.ItemMessage, Role: event.RoleAssistant})
 	case feed.ReasoningDelta:
 		return f.textDelta(item, d, summaryPart, event.Item{Type: event.ItemReasoning})
+	case feed.CommandDelta:
 	}
 	e := pieceEvent{
 		EventID: deltaID(d), Type: "agent.output.command_execution_output.delta",

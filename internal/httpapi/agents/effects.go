@@ -1,6 +1,8 @@
 package agents
 
 import (
+	"net/http"
+
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/journal"
@@ -9,8 +11,8 @@ import (
 
 func (a *api) effectOperations() []httpapi.Operation {
 	return []httpapi.Operation{
-		{Method: "GET", Path: sessionPath + "/effects", ID: "listEffects", Summary: "List what a session did to the outside", Query: httpapi.PageParams(), Result: list[effectObject]{}, Do: a.listEffects},
-		{Method: "POST", Path: sessionPath + "/effects/{effect_id}/resolve", ID: "resolveEffect", Summary: "Decide about an effect that waits for a person", Body: resolveBody{}, Result: effectObject{}, Do: a.resolveEffect},
+		{Method: http.MethodGet, Path: sessionPath + "/effects", ID: "listEffects", Summary: "List what a session did to the outside", Query: httpapi.PageParams(), Result: list[effectObject]{}, Do: a.listEffects},
+		{Method: http.MethodPost, Path: sessionPath + "/effects/{effect_id}/resolve", ID: "resolveEffect", Summary: "Decide about an effect that waits for a person", Body: resolveBody{}, Result: effectObject{}, Do: a.resolveEffect},
 	}
 }
 

@@ -76,26 +76,22 @@ var errAny = errors.New("disk on fire")
 
 var start = time.Date(2026, 5, 3, 9, 0, 0, 0, time.UTC)
 
-func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
-	t.Helper()
-	st, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "stayd.db"), sqlite.Options{})
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
+	st, err := sqlite.Open(tb.Context(), filepath.Join(tb.TempDir(), "stayd.db"), sqlite.Options{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { st.Close() }) //nolint:errcheck // the folder goes anyway
+	tb.Cleanup(func() { st.Close() })
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	holder := cluster.New(st, "test", time.Hour, log)
-	if err := holder.Acquire(t.Context(), 0, nil); err != nil {
-		t.Fatal(err)
+	if err := holder.Acquire(tb.Context(), 0, nil); err != nil {
+		tb.Fatal(err)
 	}
-	w := &world{t: t, store: &faulty{Store: st}, feed: feed.New(), stopping: make(chan struct{})}
+	w := &world{t: tb, store: &faulty{Store: st}, feed: feed.New(), stopping: make(chan struct{})}
 	now := func() time.Time { return start }
 	w.journal = journal.New(w.store, holder, now, func(c journal.Commit) { w.feed.Committed(c.Session, c.Records) })
-	cfg := httpapi.Config{Log: log, Version: "test", Stopping: w.stopping}
-	for _, f := range change {
-		f(&cfg)
-	}
-	server := httpapi.New(cfg)
+	server := httpapi.New(httpapi.Config{Log: log, Version: "test", Stopping: w.stopping})
 	agents.Mount(server, agents.Config{
 		Journal: w.journal, Store: w.store, Feed: w.feed, Now: now,
 		CheckModel: func(name string) error {
@@ -114,7 +110,7 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 		CompactionThreshold: func(string) int64 { return 100_000 },
 	})
 	hs := httptest.NewServer(server)
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		hs.CloseClientConnections() // streams would keep it from closing
 		hs.Close()
 	})
@@ -130,14 +126,13 @@ type answer struct {
 	body   string
 }
 
-func (a answer) field(t testing.TB, name string) string {
-	t.Helper()
-	var m map[string]any
-	if err := json.Unmarshal([]byte(a.body), &m); err != nil {
-		t.Fatalf("status %d: %q: %v", a.status, a.body, err)
+func idOf(tb testing.TB, a answer) string {
+	tb.Helper()
+	var o struct{ ID string }
+	if err := json.Unmarshal([]byte(a.body), &o); err != nil || o.ID == "" {
+		tb.Fatalf("status %d: %s: %v", a.status, a.body, err)
 	}
-	s, _ := m[name].(string)
-	return s
+	return o.ID
 }
 
 // do sends a request; headers are given as name, value pairs.
@@ -157,7 +152,7 @@ func (w *world) do(method, path, body string, headers ...string) answer {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
 		w.t.Fatal(err)
@@ -200,7 +195,7 @@ func (w *world) create() string {
 	if a.status != http.StatusOK {
 		w.t.Fatalf("create: %d %s", a.status, a.body)
 	}
-	return a.field(w.t, "id")
+	return idOf(w.t, a)
 }
 
 func message(id, text string) event.Item {
@@ -221,7 +216,7 @@ func turnEnded(id string) event.Payload {
 }
 
 // digestOf is the SHA-256 of a record's salt and data.
-func digestOf(t testing.TB, salt string, data []byte) string {
+func digestOf(t *testing.T, salt string, data []byte) string {
 	t.Helper()
 	b, err := hex.DecodeString(salt)
 	if err != nil {

@@ -11,12 +11,12 @@ func (a *api) historyOperations() []httpapi.Operation {
 	const events, turn = sessionPath + "/events", sessionPath + "/turns/{turn_id}"
 	after := []httpapi.Param{{Name: "after", Doc: "The id of the last event that the client has; 0 is the start. Last-Event-ID is the same as a header. Without either, the stream begins with what happens next."}}
 	return []httpapi.Operation{
-		{Method: "POST", Path: events, ID: "postEvents", Summary: "Tell a session something", Body: postEvents{}, Status: http.StatusAccepted, Do: a.postEvents},
-		{Method: "GET", Path: events, ID: "streamEvents", Summary: "Follow a session", Query: after, Stream: true, Do: a.streamEvents},
-		{Method: "GET", Path: sessionPath + "/turns", ID: "listTurns", Summary: "List a session's turns", Query: httpapi.PageParams(), Result: list[turnObject]{}, Do: a.listTurns},
-		{Method: "GET", Path: turn, ID: "getTurn", Summary: "Get a turn", Result: turnObject{}, Do: a.getTurn},
-		{Method: "GET", Path: turn + "/items", ID: "listTurnItems", Summary: "List a turn's items", Query: httpapi.PageParams(), Result: list[itemObject]{}, Do: a.listItems},
-		{Method: "GET", Path: sessionPath + "/items", ID: "listItems", Summary: "List a session's items", Query: httpapi.PageParams(), Result: list[itemObject]{}, Do: a.listItems},
+		{Method: http.MethodPost, Path: events, ID: "postEvents", Summary: "Tell a session something", Body: postEvents{}, Status: http.StatusAccepted, Do: a.postEvents},
+		{Method: http.MethodGet, Path: events, ID: "streamEvents", Summary: "Follow a session", Query: after, Stream: true, Do: a.streamEvents},
+		{Method: http.MethodGet, Path: sessionPath + "/turns", ID: "listTurns", Summary: "List a session's turns", Query: httpapi.PageParams(), Result: list[turnObject]{}, Do: a.listTurns},
+		{Method: http.MethodGet, Path: turn, ID: "getTurn", Summary: "Get a turn", Result: turnObject{}, Do: a.getTurn},
+		{Method: http.MethodGet, Path: turn + "/items", ID: "listTurnItems", Summary: "List a turn's items", Query: httpapi.PageParams(), Result: list[itemObject]{}, Do: a.listItems},
+		{Method: http.MethodGet, Path: sessionPath + "/items", ID: "listItems", Summary: "List a session's items", Query: httpapi.PageParams(), Result: list[itemObject]{}, Do: a.listItems},
 	}
 }
 

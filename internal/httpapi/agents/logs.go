@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -21,8 +22,8 @@ func (a *api) logOperations() []httpapi.Operation {
 		{Name: "limit", Doc: "How many to return, from 1 to 1000. Defaults to 100.", Type: "integer"},
 	}
 	return []httpapi.Operation{
-		{Method: "GET", Path: sessionPath + "/log", ID: "readLog", Summary: "Read a session's log", Query: query, Result: logPage{}, Do: a.readLog},
-		{Method: "POST", Path: sessionPath + "/verify", ID: "verifyLog", Summary: "Verify a session's log", Body: struct{}{}, Result: verification{}, Do: a.verifyLog},
+		{Method: http.MethodGet, Path: sessionPath + "/log", ID: "readLog", Summary: "Read a session's log", Query: query, Result: logPage{}, Do: a.readLog},
+		{Method: http.MethodPost, Path: sessionPath + "/verify", ID: "verifyLog", Summary: "Verify a session's log", Body: struct{}{}, Result: verification{}, Do: a.verifyLog},
 	}
 }
 

@@ -10,14 +10,14 @@ import (
 )
 
 // envelope is an error as it is on the wire.
-func envelope(message, kind, param, code string) string {
+func envelope(message, param, code string) string {
 	quote := func(s string) string {
 		if s == "" {
 			return "null"
 		}
 		return `"` + s + `"`
 	}
-	return fmt.Sprintf(`{"error":{"message":"%s","type":"%s","param":%s,"code":%s}}`, message, kind, quote(param), quote(code))
+	return fmt.Sprintf(`{"error":{"message":"%s","type":"%s","param":%s,"code":%s}}`, message, invalid, quote(param), quote(code))
 }
 
 const invalid = "invalid_request_error"
@@ -119,7 +119,7 @@ func TestRefusedBodies(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := w.do("POST", tt.path, tt.body)
-			if want := envelope(tt.message, invalid, tt.param, tt.code); got.status != http.StatusBadRequest || got.body != want {
+			if want := envelope(tt.message, tt.param, tt.code); got.status != http.StatusBadRequest || got.body != want {
 				t.Errorf("got  %d %s\nwant 400 %s", got.status, got.body, want)
 			}
 		})
@@ -146,7 +146,7 @@ func TestRefusedInputs(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := w.do("POST", path, tt.body)
-			if want := envelope(tt.message, invalid, tt.param, tt.code); got.status != tt.status || got.body != want {
+			if want := envelope(tt.message, tt.param, tt.code); got.status != tt.status || got.body != want {
 				t.Errorf("got  %d %s\nwant %d %s", got.status, got.body, tt.status, want)
 			}
 		})
@@ -159,7 +159,7 @@ func TestRefusedInputs(t *testing.T) {
 	}
 	w.append(id, turnEnded(w.turn(id)))
 	got := w.do("POST", path, `{"events":[{"type":"agent.session.input.cancel"}]}`)
-	if want := envelope("The session has no active turn to cancel.", invalid, "", "no_active_turn"); got.status != http.StatusConflict || got.body != want {
+	if want := envelope("The session has no active turn to cancel.", "", "no_active_turn"); got.status != http.StatusConflict || got.body != want {
 		t.Errorf("cancel: %d %s, want 409 %s", got.status, got.body, want)
 	}
 }
@@ -169,9 +169,9 @@ func TestRefusedInputs(t *testing.T) {
 func TestUnknownIDs(t *testing.T) {
 	w := newWorld(t)
 	mine := w.create()
-	agent := w.do("POST", "/v1/agents", `{"model":"test/m"}`).field(t, "id")
+	agent := idOf(t, w.do("POST", "/v1/agents", `{"model":"test/m"}`))
 	for _, id := range []string{mine, "sess_nowhere"} {
-		want := envelope("No agent session found with id '"+id+"'.", invalid, "", "not_found")
+		want := envelope("No agent session found with id '"+id+"'.", "", "not_found")
 		for _, request := range []string{
 			"GET ", "POST ", "DELETE ", "GET /events", "GET /turns", "GET /turns/t", "GET /turns/t/items", "GET /items", "GET /log", "GET /effects", "POST /verify",
 		} {
@@ -188,7 +188,7 @@ func TestUnknownIDs(t *testing.T) {
 	}
 	for _, method := range []string{"GET", "POST", "DELETE"} {
 		got := w.do(method, "/v1/agents/"+agent, "", "OpenAI-Project", "other")
-		if want := envelope("No agent found with id '"+agent+"'.", invalid, "", "not_found"); got.status != http.StatusNotFound || got.body != want {
+		if want := envelope("No agent found with id '"+agent+"'.", "", "not_found"); got.status != http.StatusNotFound || got.body != want {
 			t.Errorf("%s agent: %d %s", method, got.status, got.body)
 		}
 	}

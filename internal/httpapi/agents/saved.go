@@ -30,11 +30,11 @@ const rememberedUpdates = 16
 func (a *api) savedOperations() []httpapi.Operation {
 	const path = "/v1/agents/{agent_id}"
 	return []httpapi.Operation{
-		{Method: "POST", Path: "/v1/agents", ID: "createAgent", Summary: "Create an agent", Body: createAgent{}, Result: agentObject{}, Do: a.createAgent},
-		{Method: "GET", Path: "/v1/agents", ID: "listAgents", Summary: "List agents", Query: httpapi.PageParams(), Result: list[agentObject]{}, Do: a.listAgents},
-		{Method: "GET", Path: path, ID: "getAgent", Summary: "Get an agent", Result: agentObject{}, Do: a.getAgent},
-		{Method: "POST", Path: path, ID: "updateAgent", Summary: "Change an agent", Body: updateAgent{}, Result: agentObject{}, Do: a.updateAgent},
-		{Method: "DELETE", Path: path, ID: "deleteAgent", Summary: "Delete an agent", Result: deletedObject{}, Do: a.deleteAgent},
+		{Method: http.MethodPost, Path: "/v1/agents", ID: "createAgent", Summary: "Create an agent", Body: createAgent{}, Result: agentObject{}, Do: a.createAgent},
+		{Method: http.MethodGet, Path: "/v1/agents", ID: "listAgents", Summary: "List agents", Query: httpapi.PageParams(), Result: list[agentObject]{}, Do: a.listAgents},
+		{Method: http.MethodGet, Path: path, ID: "getAgent", Summary: "Get an agent", Result: agentObject{}, Do: a.getAgent},
+		{Method: http.MethodPost, Path: path, ID: "updateAgent", Summary: "Change an agent", Body: updateAgent{}, Result: agentObject{}, Do: a.updateAgent},
+		{Method: http.MethodDelete, Path: path, ID: "deleteAgent", Summary: "Delete an agent", Result: deletedObject{}, Do: a.deleteAgent},
 	}
 }
 
@@ -57,7 +57,7 @@ func (a *api) createAgent(c *httpapi.Call) (any, error) {
 	if body.Name.Given() {
 		saved.Agent.Name = &body.Name.V
 	}
-	if saved.Metadata, err = metadata(body.Metadata, "metadata"); err != nil {
+	if saved.Metadata, err = metadata(body.Metadata); err != nil {
 		return nil, err
 	}
 	saved.Agent.ID = idFor("agent", in, c.Project)
@@ -198,7 +198,7 @@ func (a *api) tryUpdateAgent(c *httpapi.Call, body *updateAgent, in event.Input)
 		}
 	}
 	if body.Metadata.Set {
-		if saved.Metadata, err = metadata(body.Metadata, "metadata"); err != nil {
+		if saved.Metadata, err = metadata(body.Metadata); err != nil {
 			return nil, err
 		}
 	}

@@ -25,11 +25,11 @@ func (a *api) sessionOperations() []httpapi.Operation {
 		httpapi.Param{Name: "agent_id", Doc: "Only sessions of this agent."},
 		httpapi.Param{Name: "metadata[]", Doc: "Only sessions with all of these pairs, as metadata[key]=value."})
 	return []httpapi.Operation{
-		{Method: "POST", Path: sessionsPath, ID: "createSession", Summary: "Create a session", Body: createSession{}, Result: sessionObject{}, Stream: true, Do: a.createSession},
-		{Method: "GET", Path: sessionsPath, ID: "listSessions", Summary: "List sessions", Query: filters, Result: list[sessionObject]{}, Do: a.listSessions},
-		{Method: "GET", Path: sessionPath, ID: "getSession", Summary: "Get a session", Result: sessionObject{}, Do: a.getSession},
-		{Method: "POST", Path: sessionPath, ID: "updateSession", Summary: "Change a session", Body: updateSession{}, Result: sessionObject{}, Do: a.updateSession},
-		{Method: "DELETE", Path: sessionPath, ID: "deleteSession", Summary: "Delete a session and erase what it held", Result: deletedObject{}, Do: a.deleteSession},
+		{Method: http.MethodPost, Path: sessionsPath, ID: "createSession", Summary: "Create a session", Body: createSession{}, Result: sessionObject{}, Stream: true, Do: a.createSession},
+		{Method: http.MethodGet, Path: sessionsPath, ID: "listSessions", Summary: "List sessions", Query: filters, Result: list[sessionObject]{}, Do: a.listSessions},
+		{Method: http.MethodGet, Path: sessionPath, ID: "getSession", Summary: "Get a session", Result: sessionObject{}, Do: a.getSession},
+		{Method: http.MethodPost, Path: sessionPath, ID: "updateSession", Summary: "Change a session", Body: updateSession{}, Result: sessionObject{}, Do: a.updateSession},
+		{Method: http.MethodDelete, Path: sessionPath, ID: "deleteSession", Summary: "Delete a session and erase what it held", Result: deletedObject{}, Do: a.deleteSession},
 	}
 }
 
@@ -112,7 +112,7 @@ func (a *api) newSession(c *httpapi.Call, body *createSession, in event.Input) (
 	if err != nil {
 		return nil, err
 	}
-	pairs, err := metadata(body.Metadata, "metadata")
+	pairs, err := metadata(body.Metadata)
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +280,7 @@ func (a *api) updateSession(c *httpapi.Call) (any, error) {
 	if err := unservedSession(nil, body.Review); err != nil {
 		return nil, err
 	}
-	pairs, err := metadata(body.Metadata, "metadata")
+	pairs, err := metadata(body.Metadata)
 	if err != nil {
 		return nil, err
 	}

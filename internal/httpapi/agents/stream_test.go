@@ -22,7 +22,7 @@ type got struct {
 	id, kind, data string
 }
 
-func (g got) eventID(t testing.TB) string {
+func (g got) eventID(t *testing.T) string {
 	t.Helper()
 	var e struct {
 		EventID string `json:"event_id"`
@@ -46,14 +46,14 @@ type reader struct {
 func (w *world) follow(path string, headers ...string) *reader {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
-	req, err := http.NewRequestWithContext(ctx, "GET", w.url+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+path, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // by close
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func (w *world) follow(path string, headers ...string) *reader {
 	r := &reader{t: w.t, lines: bufio.NewScanner(resp.Body)}
 	r.close = func() {
 		cancel()
-		resp.Body.Close() //nolint:errcheck // the stream is given up
+		resp.Body.Close()
 	}
 	w.t.Cleanup(r.close)
 	return r
@@ -93,17 +93,17 @@ func (r *reader) next() (got, bool) {
 	return g, false
 }
 
-// until reads up to the first event of the type.
-func (r *reader) until(kind string) []got {
+// untilIdle reads up to where the session is idle.
+func (r *reader) untilIdle() []got {
 	r.t.Helper()
 	var all []got
 	for {
 		g, ok := r.next()
 		if !ok {
-			r.t.Fatalf("the stream ended before %s, after %v", kind, kinds(all))
+			r.t.Fatalf("the stream ended after %v", kinds(all))
 		}
 		all = append(all, g)
-		if g.kind == kind {
+		if g.kind == "agent.session.idle" {
 			return all
 		}
 	}
@@ -179,7 +179,7 @@ func (w *world) replay(id string) []got {
 	w.t.Helper()
 	r := w.follow("/v1/agents/sessions/" + id + "/events?after=0")
 	defer r.close()
-	return r.until("agent.session.idle")
+	return r.untilIdle()
 }
 
 // TestReplay reads a whole session from its log.
@@ -210,7 +210,7 @@ func TestResume(t *testing.T) {
 	all := w.replay(id)
 	for i := range all[:len(all)-1] {
 		r := w.follow("/v1/agents/sessions/"+id+"/events?after=0", "Last-Event-ID", all[i].id)
-		rest := r.until("agent.session.idle")
+		rest := r.untilIdle()
 		r.close()
 		if diff := cmp.Diff(all[i+1:], rest, cmp.AllowUnexported(got{})); diff != "" {
 			t.Fatalf("after %s (-want +got):\n%s", all[i].id, diff)
@@ -226,7 +226,7 @@ func TestLive(t *testing.T) {
 	turn := w.turn(id)
 	w.append(id, &event.ModelResponded{EffectID: "eff_1", TurnID: turn, Model: "test/m", Items: []event.Item{message("item_1", "Hello.")}})
 	w.append(id, turnEnded(turn))
-	live := r.until("agent.session.idle")
+	live := r.untilIdle()
 	if r.at != "2" {
 		t.Errorf("the stream began at %q", r.at)
 	}
@@ -254,7 +254,7 @@ func TestDeltas(t *testing.T) {
 	w.feed.Delta(id, feed.Delta{Kind: feed.TextDelta, TurnID: turn, ItemID: "item_2", N: 3, Text: "half"})
 	w.append(id, &event.ModelResponded{EffectID: "eff_1", TurnID: turn, Model: "test/m", Items: []event.Item{message("item_1", "Hello."), message("item_2", "half")}})
 	w.append(id, turnEnded(turn))
-	live := r.until("agent.session.idle")
+	live := r.untilIdle()
 	want := []string{
 		"turn.item.added", "turn.content_part.added", "turn.output_text.delta", "turn.output_text.delta",
 		"turn.output_text.done", "turn.content_part.done", "turn.item.done",
@@ -307,7 +307,7 @@ func TestLostMessages(t *testing.T) {
 		t.Fatal("the feed kept everything")
 	}
 	done := 0
-	for _, g := range r.until("agent.session.idle") {
+	for _, g := range r.untilIdle() {
 		if g.kind == "agent.session.turn.item.done" {
 			done++
 		}
@@ -323,7 +323,7 @@ func TestBadCursors(t *testing.T) {
 	id := w.create() // 2 records; the second has 4 events
 	for _, after := range []string{"x", "-1", "3", "2.4", "1.1", "0.0", "2.", ".1", "2.x", "99999999999999999999"} {
 		a := w.do("GET", "/v1/agents/sessions/"+id+"/events?after="+after, "")
-		want := envelope("'"+after+"' is not a place in this session's events. Give the id of an event of its stream, or 0 for all events.", invalid, "after", "invalid_value")
+		want := envelope("'"+after+"' is not a place in this session's events. Give the id of an event of its stream, or 0 for all events.", "after", "invalid_value")
 		if a.status != http.StatusBadRequest || a.body != want {
 			t.Errorf("after %s: %d %s", after, a.status, a.body)
 		}
@@ -337,7 +337,7 @@ func TestStreamsEnd(t *testing.T) {
 		id := w.create()
 		w.append(id, turnEnded(w.turn(id)))
 		r := w.follow("/v1/agents/sessions/" + id + "/events?after=0")
-		r.until("agent.session.idle")
+		r.untilIdle()
 		if a := w.do("DELETE", "/v1/agents/sessions/"+id, ""); a.body != `{"id":"`+id+`","object":"agent.session.deleted","deleted":true}` {
 			t.Errorf("deleted: %d %s", a.status, a.body)
 		}

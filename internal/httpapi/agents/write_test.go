@@ -16,8 +16,8 @@ import (
 // and another body.
 func TestRepeatedWrites(t *testing.T) {
 	w := newWorld(t)
-	reused := envelope("This Idempotency-Key was used for another request. Use a new key for a new request.", invalid, "Idempotency-Key", "idempotency_key_reused")
-	agent := w.do("POST", "/v1/agents", `{"model":"test/m"}`).field(t, "id")
+	reused := envelope("This Idempotency-Key was used for another request. Use a new key for a new request.", "Idempotency-Key", "idempotency_key_reused")
+	agent := idOf(t, w.do("POST", "/v1/agents", `{"model":"test/m"}`))
 	id := w.create()
 	message := func(text string) string {
 		return `{"events":[{"type":"agent.session.input.message","input":[{"role":"user","content":[{"type":"input_text","text":"` + text + `"}]}]}]}`
@@ -107,7 +107,7 @@ func TestNulls(t *testing.T) {
 	w := newWorld(t)
 	for _, tt := range tests {
 		t.Run(tt.body+" "+tt.field, func(t *testing.T) {
-			id := w.do("POST", "/v1/agents", `{"model":"test/m",`+full+`}`).field(t, "id")
+			id := idOf(t, w.do("POST", "/v1/agents", `{"model":"test/m",`+full+`}`))
 			a := w.do("POST", "/v1/agents/"+id, tt.body)
 			var fields map[string]json.RawMessage
 			if err := json.Unmarshal([]byte(a.body), &fields); err != nil {
@@ -147,7 +147,7 @@ func TestSessionUpdate(t *testing.T) {
 // TestOverrides makes a session of a saved agent.
 func TestOverrides(t *testing.T) {
 	w := newWorld(t)
-	id := w.do("POST", "/v1/agents", `{"model":"test/m","name":"clerk","instructions":"i","tools":[{"type":"timer"}]}`).field(t, "id")
+	id := idOf(t, w.do("POST", "/v1/agents", `{"model":"test/m","name":"clerk","instructions":"i","tools":[{"type":"timer"}]}`))
 	a := w.do("POST", "/v1/agents/sessions", `{"agent_id":"`+id+`","agent":{"model":"test/big","tools":null},"environment":{"type":"none"},"input":"Hi"}`)
 	want := `"agent":{"id":"` + id + `","name":"clerk","model":"test/big","instructions":"i","multi_agent":{"enabled":false,"max_concurrent_subagents":null},` +
 		`"reasoning":{"effort":null,"summary":null},"service_tier":"auto","text":{"format":{"type":"text"},"verbosity":"medium"},"tools":[],` +
@@ -156,7 +156,7 @@ func TestOverrides(t *testing.T) {
 		t.Errorf("got %d %s\nwant %s", a.status, a.body, want)
 	}
 	a = w.do("POST", "/v1/agents/sessions", `{"agent_id":"agent_nowhere","environment":{"type":"none"},"input":"Hi"}`)
-	if want := envelope("No agent found with id 'agent_nowhere'.", invalid, "", "not_found"); a.status != http.StatusNotFound || a.body != want {
+	if want := envelope("No agent found with id 'agent_nowhere'.", "", "not_found"); a.status != http.StatusNotFound || a.body != want {
 		t.Errorf("got %d %s", a.status, a.body)
 	}
 }
@@ -168,7 +168,7 @@ func TestListSessions(t *testing.T) {
 	var made []string
 	for i := range 5 {
 		a := w.do("POST", path, fmt.Sprintf(`{"environment":{"type":"none"},"input":"Hi","agent":{"model":"test/m"},"metadata":{"n":"%d","odd key":"%d"}}`, i, i%2))
-		made = append(made, a.field(t, "id"))
+		made = append(made, idOf(t, a))
 	}
 	list := func(query string) (ids []string, more bool) {
 		t.Helper()
@@ -200,13 +200,13 @@ func TestListSessions(t *testing.T) {
 		t.Errorf("none %v", none)
 	}
 	for query, want := range map[string]string{
-		"?limit=0":         envelope("Invalid 'limit': expected an integer from 1 to 100, but got '0'.", invalid, "limit", "invalid_value"),
-		"?limit=101":       envelope("Invalid 'limit': expected an integer from 1 to 100, but got '101'.", invalid, "limit", "invalid_value"),
-		"?limit=x":         envelope("Invalid 'limit': expected an integer from 1 to 100, but got 'x'.", invalid, "limit", "invalid_value"),
-		"?order=up":        envelope("Invalid value: 'up'. Supported values are: 'asc' and 'desc'.", invalid, "order", "invalid_value"),
-		"?after=x":         envelope("No agent session found with id 'x'.", invalid, "after", "invalid_value"),
-		"?foo=1":           envelope("Unknown parameter: 'foo'.", invalid, "foo", "unknown_parameter"),
-		"?limit=1&limit=2": envelope("The parameter 'limit' is given more than once.", invalid, "limit", "invalid_value"),
+		"?limit=0":         envelope("Invalid 'limit': expected an integer from 1 to 100, but got '0'.", "limit", "invalid_value"),
+		"?limit=101":       envelope("Invalid 'limit': expected an integer from 1 to 100, but got '101'.", "limit", "invalid_value"),
+		"?limit=x":         envelope("Invalid 'limit': expected an integer from 1 to 100, but got 'x'.", "limit", "invalid_value"),
+		"?order=up":        envelope("Invalid value: 'up'. Supported values are: 'asc' and 'desc'.", "order", "invalid_value"),
+		"?after=x":         envelope("No agent session found with id 'x'.", "after", "invalid_value"),
+		"?foo=1":           envelope("Unknown parameter: 'foo'.", "foo", "unknown_parameter"),
+		"?limit=1&limit=2": envelope("The parameter 'limit' is given more than once.", "limit", "invalid_value"),
 	} {
 		if a := w.do("GET", path+query, ""); a.status != http.StatusBadRequest || a.body != want {
 			t.Errorf("%s: %d %s", query, a.status, a.body)
