@@ -238,3 +238,33 @@ func TestFailedCompaction(t *testing.T) {
 		})
 	}
 }
+
+// TestLimitsDuringCompaction shows that a summary that is being made beside the
+// turn hides none of its limits.
+func TestLimitsDuringCompaction(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := &world{list: tools("act:pure"), call: ok}
+		w.answer = func(ctx context.Context, req *model.Request) (*model.Response, error) {
+			if compacts(req) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			r := call("srv__act")
+			r.Usage = event.Usage{InputTokens: 1100, OutputTokens: 10}
+			return r, nil
+		}
+		price(w, 1)
+		e := start(t, openStore(t), w)
+		a := compacting(event.Compaction{Async: true, Threshold: 1000})
+		a.Limits = &event.Limits{MaxSteps: 15}
+		e.create(a, limit(1000))
+		e.input("t1", "one")
+		e.untilTurn("t1", session.TurnFailed)
+		e.view(func(s *session.State) {
+			if turn := s.Turn("t1"); turn.Steps != 15 || turn.Error.Code != "usage_limit_exceeded" {
+				t.Errorf("after %d steps the turn failed with %+v", turn.Steps, turn.Error)
+			}
+		})
+		e.asleep()
+	})
+}
