@@ -191,7 +191,7 @@ func checkModels(ctx context.Context, a *app.App, r *report) {
 		if p.Unavailable != "" {
 			r.note("provider "+p.Name, "%s", p.Unavailable)
 		} else {
-			r.good("provider "+p.Name, "configured")
+			r.good("provider "+p.Name, "configured; it was not called")
 		}
 	}
 	if name, ok := a.Models().FirstAvailable(ctx); ok {

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,17 +12,11 @@ import (
 	"charm.land/lipgloss/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/stayd/stayd/cmd/stayd/internal/exportfile"
 	"github.com/stayd/stayd/cmd/stayd/internal/show"
 	"github.com/stayd/stayd/internal/client"
 	"github.com/stayd/stayd/internal/event"
 )
-
-// exported is a line of an export: the session that the record is of, and the
-// record with all that its hashes cover.
-type exported struct {
-	Session string `json:"session"`
-	client.Record
-}
 
 func newSessionsExport() *cobra.Command {
 	var file string
@@ -57,18 +50,11 @@ func export(ctx context.Context, rt *runtime, id string, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		if err := writeJSON(w, exported{Session: id, Record: r}); err != nil {
+		if err := exportfile.Write(w, id, r); err != nil {
 			return err
 		}
 	}
 	return w.Flush()
-}
-
-// writeJSON writes a line, with raw JSON in it byte for byte.
-func writeJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
 }
 
 func newSessionsVerify() *cobra.Command {
@@ -90,7 +76,7 @@ The exit code is 5 where it does not verify.`,
 					return err
 				}
 				defer f.Close() //nolint:errcheck // only read
-				v, session, err := verifyExport(f)
+				v, session, err := exportfile.Verify(f)
 				if err != nil {
 					return fmt.Errorf("%s: %w", file, err)
 				}
@@ -116,56 +102,6 @@ func verdict(out io.Writer, session string, v client.Verification) error {
 		return err
 	}
 	return &coded{code: exitUnsound, err: fmt.Errorf("%s does not verify: record %d is not right: %s; the %d before it are", session, v.BadSeq, v.Reason, v.Records)}
-}
-
-// verifyExport checks the chain of an export.
-func verifyExport(in io.Reader) (v client.Verification, session string, err error) {
-	r := bufio.NewReader(in)
-	var prev event.Hash
-	for {
-		line, err := r.ReadBytes('\n')
-		if len(line) > 0 {
-			var e exported
-			if err := json.Unmarshal(line, &e); err != nil {
-				return v, session, fmt.Errorf("line %d is not a record: %w", v.Records+1, err)
-			}
-			if session == "" {
-				session = e.Session
-			}
-			if reason := checkLine(&e, session, v.Records+1, &prev); reason != "" {
-				v.BadSeq, v.Reason = v.Records+1, reason
-				return v, session, nil
-			}
-			v.Records++
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return v, session, err
-		}
-	}
-	if v.Records == 0 {
-		return v, session, errors.New("it holds no record")
-	}
-	v.OK, v.Hash = true, prev.String()
-	return v, session, nil
-}
-
-// checkLine says what is wrong with a line, or "".
-func checkLine(e *exported, session string, seq int64, prev *event.Hash) string {
-	if e.Seq != seq || e.Session != session {
-		return fmt.Sprintf("record %d of %s stands where record %d of %s belongs", e.Seq, e.Session, seq, session)
-	}
-	rec, err := e.Record.Record(session)
-	if err != nil {
-		return err.Error()
-	}
-	if err := rec.Verify(*prev); err != nil {
-		return err.Error()
-	}
-	*prev = rec.Hash
-	return ""
 }
 
 // styleOf tells the kinds of records apart.

@@ -10,6 +10,7 @@ import (
 	"github.com/openai/openai-go/v3"
 	"github.com/spf13/cobra"
 
+	"github.com/stayd/stayd/cmd/stayd/internal/exportfile"
 	"github.com/stayd/stayd/cmd/stayd/internal/show"
 	"github.com/stayd/stayd/internal/event"
 )
@@ -130,7 +131,7 @@ func printLog(ctx context.Context, rt *runtime, id string, o output) error {
 			return err
 		}
 		if o.json {
-			if err := writeJSON(o.out, &r); err != nil {
+			if err := exportfile.WriteJSON(o.out, &r); err != nil {
 				return err
 			}
 			continue

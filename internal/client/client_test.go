@@ -149,3 +149,24 @@ func TestFollowKnowsItsPlace(t *testing.T) {
 		t.Errorf("cursor %q at the end", events.Cursor())
 	}
 }
+
+// FuzzFollow checks that any stream is read to its end.
+func FuzzFollow(f *testing.F) {
+	f.Add("id: 1\nevent: a\ndata: {}\n\n")
+	f.Add(": x\r\ndata:\r\n\r\nid")
+	f.Fuzz(func(t *testing.T, stream string) {
+		c := client.Embed(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, stream) }), "")
+		events, err := c.Follow(t.Context(), "s", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for events.Next() {
+			n++
+		}
+		if n > strings.Count(stream, "data") {
+			t.Errorf("%d events in %q", n, stream)
+		}
+		events.Close()
+	})
+}

@@ -139,6 +139,9 @@ func parse(b []byte) (*Agent, error) {
 	if err := dec.Decode(new(any)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("the file holds more than one document; write one agent a file")
 	}
+	if _, err := json.Marshal(&a); err != nil {
+		return nil, fmt.Errorf("parameters hold what JSON has no word for: %w", err)
+	}
 	return &a, nil
 }
 

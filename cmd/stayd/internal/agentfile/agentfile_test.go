@@ -87,3 +87,25 @@ func TestEnvironmentSaysWhatIsWrong(t *testing.T) {
 		}
 	}
 }
+
+// FuzzRead checks that a file is read, or refused with its name.
+func FuzzRead(f *testing.F) {
+	f.Add("name: a\nmodel: b\nenvironment: {files: [{source: x}]}")
+	f.Add("a: &a [*a]")
+	f.Fuzz(func(t *testing.T, content string) {
+		name := filepath.Join(t.TempDir(), "agent.yaml")
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a, err := agentfile.Read(name)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), name) {
+				t.Errorf("error %q does not name the file", err)
+			}
+			return
+		}
+		if _, err := json.Marshal(a); err != nil {
+			t.Errorf("what was read cannot be encoded: %v", err)
+		}
+	})
+}

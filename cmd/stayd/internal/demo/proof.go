@@ -76,12 +76,14 @@ func (d *Demo) prove(finished, steps map[string]int) bool {
 		}
 	}
 	for id, n := range arrived {
-		d.check(&sound, drawn[id] == 1, "render_chart (idempotent, effect %s): %s, drawn %s", show.Short(id), calls(n), times(drawn[id]))
+		d.check(&sound, drawn[id] <= 1, "render_chart (idempotent, effect %s): %s, drawn %s", show.Short(id), calls(n), times(drawn[id]))
 	}
 	for id, n := range posted {
 		d.check(&sound, n == 1, "publish_report (once, effect %s): published %s", show.Short(id), times(n))
 	}
-	d.check(&sound, len(posted) == 1, "the ledger has %d published report", len(posted))
+	if d.cfg.Model == Script {
+		d.check(&sound, len(drawn) == 1 && len(posted) == 1, "the ledger has one chart and one published report")
+	}
 	d.check(&sound, once(finished), "the log has one outcome for each of %d calls", len(finished))
 	d.check(&sound, once(steps), "the log has one answer for each of %d model requests", len(steps))
 	return sound
