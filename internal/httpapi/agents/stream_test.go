@@ -287,6 +287,39 @@ func TestDeltas(t *testing.T) {
 	}
 }
 
+// TestOtherDeltas has the pieces of a reasoning's summary and of what a command
+// prints.
+func TestOtherDeltas(t *testing.T) {
+	w := newWorld(t)
+	id := w.create()
+	r := w.follow("/v1/agents/sessions/" + id + "/events")
+	r.lines.Scan() // it has subscribed
+	turn := w.turn(id)
+	for n, part := range []int{0, 0, 1} {
+		w.feed.Delta(id, feed.Delta{Kind: feed.ReasoningDelta, TurnID: turn, ItemID: "item_r", Part: part, N: n, Text: "x"})
+	}
+	run := call(event.ItemCommandExecution, "item_x", "run", event.EnvironmentLabel)
+	summary := event.Content{Type: event.PartSummaryText, Text: "xx"}
+	w.append(id, &event.ModelResponded{EffectID: "eff_1", TurnID: turn, Model: "test/m", Items: []event.Item{
+		{Type: event.ItemReasoning, ID: "item_r", Status: event.StatusCompleted, Summary: []event.Content{summary, summary}}, run,
+	}})
+	w.feed.Delta(id, feed.Delta{Kind: feed.CommandDelta, TurnID: turn, ItemID: "item_x", OutputIndex: 1, Text: "out"})
+	w.append(id, &event.EffectFinished{EffectID: session.CallEffectID(id, "item_x"), TurnID: turn, Status: event.StatusCompleted, Output: event.TextOutput("out")})
+	w.feed.Delta(id, feed.Delta{Kind: feed.CommandDelta, TurnID: turn, ItemID: "item_x", OutputIndex: 1, N: 1, Text: "too late"})
+	w.append(id, turnEnded(turn))
+	live := r.untilIdle()
+	want := []string{
+		"turn.item.added", "turn.reasoning_summary_part.added", "turn.reasoning_summary_text.delta", "turn.reasoning_summary_text.delta",
+		"turn.reasoning_summary_part.added", "turn.reasoning_summary_text.delta",
+		"turn.reasoning_summary_text.done", "turn.reasoning_summary_part.done", "turn.reasoning_summary_text.done", "turn.reasoning_summary_part.done", "turn.item.done",
+		"turn.item.added", "agent.output.command_execution_output.delta", "turn.item.done",
+		"turn.completed", "idle",
+	}
+	if diff := cmp.Diff(want, kinds(live)); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
 // TestLostMessages has more happen than the feed keeps for a reader.
 func TestLostMessages(t *testing.T) {
 	w := newWorld(t)

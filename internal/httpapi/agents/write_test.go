@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/store"
 )
 
 // TestRepeatedWrites makes every write twice with one key, and once with the key
@@ -295,5 +297,30 @@ func TestLogAndVerify(t *testing.T) {
 	broken := w.do("POST", path+"/verify", "")
 	if !strings.Contains(broken.body, `"ok":false,"records":2,`) || !strings.Contains(broken.body, `"bad_seq":3,"reason":"record 3 of `+id+`: data does not match its digest`) {
 		t.Errorf("verify what was changed: %d %s", broken.status, broken.body)
+	}
+}
+
+// TestListWithCorruptSession lists the others beside a session whose log cannot
+// be read.
+func TestListWithCorruptSession(t *testing.T) {
+	w := newWorld(t)
+	broken, whole := w.create(), w.create()
+	// A failed append drops what is cached of the session.
+	w.store.onAppend = store.ErrUnavailable
+	w.do("POST", "/v1/agents/sessions/"+broken, `{"metadata":{"a":"b"}}`)
+	w.store.onAppend = nil
+	w.store.change = func(r *event.Record) {
+		if r.Session == broken {
+			r.Data = []byte("{}")
+		}
+	}
+	if a := w.do("GET", "/v1/agents/sessions/"+broken, ""); a.status != http.StatusInternalServerError || !strings.Contains(a.body, `"code":"log_corrupt"`) {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+	a := w.do("GET", "/v1/agents/sessions", "")
+	ids := pageIDs(t, a)
+	if !slices.Contains(ids, whole) || !slices.Contains(ids, broken) ||
+		!strings.Contains(a.body, `"error":"The log of this session is corrupt. Verify it to see where."`) {
+		t.Errorf("list %s", a.body)
 	}
 }
