@@ -148,6 +148,9 @@ func (d *Demo) open() error {
 	return err
 }
 
+// chart is the tool whose first call is held.
+const chart = "render_chart"
+
 // hold is how long the first chart takes, unless the server is killed before.
 const hold = 30 * time.Second
 
@@ -321,7 +324,7 @@ func (d *Demo) halfWay() (bool, error) {
 	if !d.killed.IsZero() || d.calls < 2 || d.flying == "" {
 		return false, nil
 	}
-	if d.cfg.Model != Script && d.flying != "render_chart" && d.calls >= 4 {
+	if d.cfg.Model != Script && d.flying != chart && d.calls >= 4 {
 		return true, nil
 	}
 	entries, err := station.Ledger(d.out())
@@ -335,9 +338,14 @@ func (d *Demo) halfWay() (bool, error) {
 
 // strike kills the server.
 func (d *Demo) strike(ctx context.Context) error {
-	d.pause(ctx) // so that one can see that it is under way
+	if d.flying == chart {
+		d.pause(ctx) // so that one can see that it is under way; any other call may be over by then
+	}
 	d.killID, d.killed = d.server.pid(), time.Now().UTC()
 	if err := d.server.kill(); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(d.out(), station.ReleaseFile), nil, 0o600); err != nil {
 		return err
 	}
 	d.printer.Line(show.Bad, "\n■ kill -9 %d, while %s is under way and %d calls are done", d.killID, d.flying, d.calls)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -39,7 +40,10 @@ func (d *Demo) conclude(ctx context.Context) error {
 	}
 	d.printer.Line(show.Bold, "\nWhat the agent made:")
 	for _, name := range []string{station.ReportFile, "chart.svg", "chart.png"} {
-		d.printer.Line(show.Bold, "  %s", filepath.Join(d.out(), name))
+		path := filepath.Join(d.out(), name)
+		if _, err := os.Stat(path); err == nil {
+			d.printer.Line(show.Bold, "  %s", path)
+		}
 	}
 	d.say("\nLook closer: stayd sessions log %s --data %s", d.session, filepath.Join(d.cfg.Dir, "data"))
 	return nil

@@ -26,6 +26,10 @@ type Config struct {
 	Hold time.Duration
 }
 
+// ReleaseFile is the name of the file in Config.Dir that, once it is there, has no
+// rendering held any more.
+const ReleaseFile = ".release"
+
 // LedgerFile is the name of the ledger in Config.Dir.
 const LedgerFile = "ledger.jsonl"
 
@@ -116,7 +120,8 @@ func (s *station) render(ctx context.Context, req *mcp.CallToolRequest, in Chart
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, err
 	}
-	if before == 0 {
+	_, err = os.Stat(filepath.Join(s.cfg.Dir, ReleaseFile))
+	if before == 0 && errors.Is(err, fs.ErrNotExist) {
 		select {
 		case <-time.After(s.cfg.Hold):
 		case <-ctx.Done():
