@@ -16,8 +16,11 @@ import (
 type unreachable struct{ sent bool }
 
 func (u unreachable) Server(context.Context, string, *event.Tool) (tool.Server, error) { return u, nil }
-func (u unreachable) List(context.Context) ([]event.ToolSpec, error)                   { return nil, nil }
-func (u unreachable) Close() error                                                     { return nil }
+
+func (u unreachable) List(context.Context) ([]event.ToolSpec, error) { return nil, nil }
+
+func (u unreachable) Close() error { return nil }
+
 func (u unreachable) Call(context.Context, tool.Call) (tool.Result, error) {
 	return tool.Result{}, &tool.Error{Message: "no answer", Sent: u.sent}
 }

@@ -93,6 +93,7 @@ func (p *Performer) Prepare(s *session.State, start loop.Start) Job {
 		job.Tool = serverConfig(s, start.Server)
 	case event.EffectToolsList:
 		job.Tool = serverConfig(s, start.Server)
+	default: // the environment is the session's, and the rest is not performed
 	}
 	if job.Request != nil && e != nil && e.Status == session.EffectStarted && !start.Reserve {
 		p.keepToReserved(s, &job, e.Reserved)
@@ -128,6 +129,7 @@ func (p *Performer) Perform(ctx context.Context, job Job) (out Outcome) {
 		return p.listTools(ctx, job)
 	case event.EffectEnvironment:
 		return p.setUp(ctx, job)
+	default: // a call
 	}
 	if job.Mode == loop.Lookup {
 		return p.lookUp(ctx, job)
@@ -169,7 +171,7 @@ func (p *Performer) failed(ctx context.Context, job Job, err error, sent bool) O
 		EffectID: job.ID, What: job.What, TurnID: job.TurnID, Attempt: job.Attempt,
 		Code: "connection_failed", Message: err.Error(),
 	}
-	stopped, shutdown := ctx.Err() != nil, context.Cause(ctx) == ErrShutdown
+	stopped, shutdown := ctx.Err() != nil, errors.Is(context.Cause(ctx), ErrShutdown)
 	sent = sent || job.Doubt
 	switch {
 	case shutdown && !sent && job.What == event.EffectTool && job.Class != event.Pure:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/feed"
@@ -42,13 +43,13 @@ func (p *Performer) compact(ctx context.Context, job Job) Outcome {
 	if out != nil || resp == nil {
 		return out
 	}
-	var text string
+	var text strings.Builder
 	for i := range resp.Items {
 		if resp.Items[i].Type == event.ItemMessage {
-			text += resp.Items[i].Text()
+			text.WriteString(resp.Items[i].Text())
 		}
 	}
-	if text == "" {
+	if text.Len() == 0 {
 		return record(&event.EffectFailed{
 			EffectID: job.ID, What: job.What, TurnID: job.TurnID, Attempt: job.Attempt, Code: "server_error",
 			Message: "The model was asked for a summary of the conversation and gave none.",
@@ -58,7 +59,7 @@ func (p *Performer) compact(ctx context.Context, job Job) Outcome {
 		EffectID: job.ID, TurnID: job.TurnID, Model: cand.Name, Usage: resp.Usage, CostNanoUSD: cost(cand, resp.Usage),
 		Item: event.Item{
 			Type: event.ItemCompaction, ID: event.DeriveID("item", job.ID), Status: event.StatusCompleted, Covers: job.Covers,
-			Content: []event.Content{{Type: event.PartSummaryText, Text: text}},
+			Content: []event.Content{{Type: event.PartSummaryText, Text: text.String()}},
 		},
 	})
 }
@@ -155,8 +156,8 @@ func (p *Performer) Reserve(s *session.State, job *Job, epoch int64) event.Paylo
 		left -= e.Reserved
 	}
 	input := inputCost(s, job, cand.Price)
-	output, least := reservedOutput(cand.Price, left-input)
-	if left <= 0 || output < least {
+	output := reservedOutput(cand.Price, left-input)
+	if left <= 0 || output < minOutput {
 		return fail("session_budget_exceeded", fmt.Sprintf("The session has spent %d of %d cents, and the next model call could go beyond that.", s.SpentCents(), *s.SpendLimit))
 	}
 	job.Request.MaxOutputTokens = output
@@ -179,7 +180,7 @@ func (p *Performer) keepToReserved(s *session.State, job *Job, reserved int64) {
 		return // the call will say so; or nothing was to be reserved
 	}
 	if cand, _ := candidate(cands, job.Attempt); cand.Price != nil {
-		job.Request.MaxOutputTokens, _ = reservedOutput(cand.Price, reserved-inputCost(s, job, cand.Price))
+		job.Request.MaxOutputTokens = reservedOutput(cand.Price, reserved-inputCost(s, job, cand.Price))
 	}
 }
 
@@ -191,20 +192,16 @@ const (
 	minOutput = 64
 )
 
-// reservedOutput is how many tokens of output the rest of a budget pays for, and
-// how many there have to be.
-func reservedOutput(price *model.Price, nano int64) (tokens, least int64) {
+// reservedOutput is how many tokens of output the rest of a budget pays for.
+func reservedOutput(price *model.Price, nano int64) int64 {
+	if nano < 0 {
+		return 0
+	}
 	one := price.Cost(event.Usage{OutputTokens: 1_000_000})
 	if one == 0 {
-		if nano < 0 {
-			return 0, minOutput
-		}
-		return maxOutput, minOutput
+		return maxOutput
 	}
-	if nano < 0 {
-		return 0, minOutput
-	}
-	return min(maxOutput, int64(float64(nano)/float64(one)*1e6)), minOutput
+	return min(maxOutput, int64(float64(nano)/float64(one)*1e6))
 }
 
 func toolTokens(req *model.Request) int64 {

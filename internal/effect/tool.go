@@ -41,12 +41,14 @@ func (p *Performer) callFailed(ctx context.Context, job Job, err error) Outcome 
 	if errors.As(err, &te) {
 		sent = te.Sent
 	}
-	if context.Cause(ctx) == errTimeout {
+	if errors.Is(context.Cause(ctx), errTimeout) {
 		// The limit was set by the user: the call is over, as far as its class
 		// allows to say so.
 		if job.Class == event.Pure || (!sent && !job.Doubt) {
-			return record(&event.EffectFailed{EffectID: job.ID, What: job.What, TurnID: job.TurnID, Attempt: job.Attempt,
-				Code: "request_timeout", Message: fmt.Sprintf("The call took longer than its timeout of %d seconds.", job.Policy.TimeoutSeconds)})
+			return record(&event.EffectFailed{
+				EffectID: job.ID, What: job.What, TurnID: job.TurnID, Attempt: job.Attempt,
+				Code: "request_timeout", Message: fmt.Sprintf("The call took longer than its timeout of %d seconds.", job.Policy.TimeoutSeconds),
+			})
 		}
 		return p.failed(context.WithoutCancel(ctx), job, errTimeout, sent)
 	}

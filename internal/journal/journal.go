@@ -283,7 +283,7 @@ func (tx *Tx) append(p event.Payload) error {
 		Session: tx.State.ID, Seq: tx.State.Seq + 1, Time: tx.Now,
 		Kind: p.Kind(), Version: event.Version, Data: data, Salt: make([]byte, event.SaltSize),
 	}
-	rand.Read(r.Salt) //nolint:errcheck // crypto/rand.Read never fails
+	rand.Read(r.Salt)
 	r.Seal(tx.State.Hash)
 	// The payload is decoded from its own data, so that the state is what it
 	// will be when the log is loaded.

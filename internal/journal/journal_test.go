@@ -28,21 +28,24 @@ const (
 	sess    = "sess"
 )
 
-func open(t testing.TB, path string) *sqlite.Store {
-	t.Helper()
-	st, err := sqlite.Open(t.Context(), path, sqlite.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+func open(tb testing.TB, path string) *sqlite.Store {
+	tb.Helper()
+	st, err := sqlite.Open(tb.Context(), path, sqlite.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := st.Close(); err != nil {
-			t.Errorf("close the store: %v", err)
+			tb.Errorf("close the store: %v", err)
 		}
 	})
 	return st
 }
 
-func temp(t testing.TB) string { return filepath.Join(t.TempDir(), "stayd.db") }
+func temp(tb testing.TB) string {
+	tb.Helper()
+	return filepath.Join(tb.TempDir(), "stayd.db")
+}
 
 // book is a journal with what it told of its commits.
 type book struct {
@@ -55,11 +58,11 @@ type book struct {
 	commits []journal.Commit
 }
 
-func over(t testing.TB, st store.Store) *book {
-	t.Helper()
-	b := &book{t: t, id: sess, st: st, holder: cluster.New(st, "owner", time.Hour, slog.New(slog.NewTextHandler(io.Discard, nil)))}
-	if err := b.holder.Acquire(t.Context(), 0, nil); err != nil {
-		t.Fatal(err)
+func over(tb testing.TB, st store.Store) *book {
+	tb.Helper()
+	b := &book{t: tb, id: sess, st: st, holder: cluster.New(st, "owner", time.Hour, slog.New(slog.NewTextHandler(io.Discard, nil)))}
+	if err := b.holder.Acquire(tb.Context(), 0, nil); err != nil {
+		tb.Fatal(err)
 	}
 	b.Journal = journal.New(st, b.holder, time.Now, func(c journal.Commit) {
 		b.mu.Lock()
@@ -131,7 +134,7 @@ func TestRefusedAppendLeavesNothing(t *testing.T) {
 				t.Errorf("got %v, want ErrImpossible", err)
 			}
 			err := b.Update(t.Context(), project, sess, func(tx *journal.Tx) error {
-				tx.Append(bad) //nolint:errcheck // what happens then is what is tested
+				tx.Append(bad)
 				return tx.Append(turn(3))
 			})
 			if !errors.Is(err, session.ErrImpossible) {
@@ -363,7 +366,7 @@ func TestPanic(t *testing.T) {
 				t.Error("the panic was swallowed")
 			}
 		}()
-		b.Update(t.Context(), project, sess, func(tx *journal.Tx) error { //nolint:errcheck // it panics
+		b.Update(t.Context(), project, sess, func(tx *journal.Tx) error {
 			if err := tx.Append(turn(1)); err != nil {
 				return err
 			}

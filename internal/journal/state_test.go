@@ -1,7 +1,9 @@
 package journal_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -60,12 +62,13 @@ func TestEviction(t *testing.T) {
 
 // long makes a session with a turn of n tool calls, so of 2n+3 records, as they
 // are written.
-func long(t testing.TB, b *book, n int) {
+func long(tb testing.TB, b *book, n int) {
+	tb.Helper()
 	b.create()
 	const batch = 250
 	done := 0
 	for done < n {
-		err := b.Update(t.Context(), project, sess, func(tx *journal.Tx) error {
+		err := b.Update(tb.Context(), project, sess, func(tx *journal.Tx) error {
 			if done == 0 {
 				if err := tx.Append(turn(1)); err != nil {
 					return err
@@ -79,7 +82,7 @@ func long(t testing.TB, b *book, n int) {
 			return nil
 		})
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		done += min(batch, n-done)
 	}
@@ -221,19 +224,19 @@ func TestStateIsFolded(t *testing.T) {
 				}
 				return errGivenUp
 			})
-			if err != nil && err != errGivenUp {
+			if err != nil && !errors.Is(err, errGivenUp) {
 				rt.Fatal(err)
 			}
-			same(rt, t, b)
+			same(t.Context(), rt, b)
 		}
 	})
 }
 
-var errGivenUp = fmt.Errorf("given up")
+var errGivenUp = errors.New("given up")
 
-func same(rt *rapid.T, t *testing.T, b *book) {
+func same(ctx context.Context, rt *rapid.T, b *book) {
 	stored := session.New(b.id)
-	records, err := b.st.Read(t.Context(), project, b.id, 0, 10_000)
+	records, err := b.st.Read(ctx, project, b.id, 0, 10_000)
 	if err != nil {
 		rt.Fatal(err)
 	}

@@ -94,6 +94,7 @@ func (d *decision) decide() {
 		case event.EffectTool, event.EffectTimer, event.EffectClient:
 			waiting = true
 			d.call(e)
+		default: // the engine's own come below
 		}
 	}
 	if len(d.step.Append) > 0 || waiting {
@@ -223,6 +224,7 @@ func (d *decision) call(e *session.Effect) {
 		default:
 			d.begin(e, e.Attempt+1)
 		}
+	default: // it waits for a person
 	}
 }
 

@@ -130,12 +130,15 @@ func (st *story) outcome(verb, rest string) {
 				st.t.Fatal(err)
 			}
 		}
-		st.append(&event.ModelResponded{EffectID: start.ID, TurnID: start.TurnID, RequestHash: st.s.RequestHash(), Model: "script/story",
-			Items: st.s.Bind(st.s.Current(), items), Usage: event.Usage{InputTokens: 100, OutputTokens: 10}})
+		st.append(&event.ModelResponded{
+			EffectID: start.ID, TurnID: start.TurnID, RequestHash: st.s.RequestHash(), Model: "script/story",
+			Items: st.s.Bind(st.s.Current(), items), Usage: event.Usage{InputTokens: 100, OutputTokens: 10},
+		})
 	case "summary":
 		_, covers := st.s.CompactionRequest(start.Covers)
 		st.append(&event.ContextCompacted{EffectID: start.ID, TurnID: start.TurnID, Model: "script/story", Item: event.Item{
-			Type: event.ItemCompaction, ID: "summary", Covers: covers, Content: []event.Content{{Type: event.PartSummaryText, Text: rest}}}})
+			Type: event.ItemCompaction, ID: "summary", Covers: covers, Content: []event.Content{{Type: event.PartSummaryText, Text: rest}},
+		}})
 	case "listed":
 		var tools []event.ToolSpec
 		if err := json.Unmarshal([]byte(rest), &tools); err != nil {
@@ -144,15 +147,18 @@ func (st *story) outcome(verb, rest string) {
 		st.append(&event.ToolsListed{EffectID: start.ID, TurnID: start.TurnID, ServerLabel: start.Server, Tools: tools})
 	case "ready":
 		st.append(&event.EnvironmentChanged{EffectID: start.ID, TurnID: start.TurnID, Status: "ready", Tools: []event.ToolSpec{
-			{Name: "read_file", Class: event.Pure}, {Name: "run_command", ItemType: event.ItemCommandExecution}}})
+			{Name: "read_file", Class: event.Pure}, {Name: "run_command", ItemType: event.ItemCommandExecution},
+		}})
 	case "result":
 		st.append(&event.EffectFinished{EffectID: start.ID, TurnID: start.TurnID, Status: event.StatusCompleted, Output: event.TextOutput(rest)})
 	case "unknown":
 		st.append(&event.EffectUnknown{EffectID: start.ID, TurnID: start.TurnID, Reason: rest})
 	case "fail", "uncertain": // fail CODE [retry after a second]
 		code, retry, _ := strings.Cut(rest, " ")
-		p := &event.EffectFailed{EffectID: start.ID, What: start.What, TurnID: start.TurnID, Attempt: start.Attempt, Code: code,
-			Message: "it failed", Uncertain: verb == "uncertain"}
+		p := &event.EffectFailed{
+			EffectID: start.ID, What: start.What, TurnID: start.TurnID, Attempt: start.Attempt, Code: code,
+			Message: "it failed", Uncertain: verb == "uncertain",
+		}
 		if retry != "" {
 			at := st.now.Add(time.Second)
 			p.RetryAt = &at

@@ -115,8 +115,10 @@ func (s *State) callItems(it *event.Item) (call, output *event.Item) {
 	if it.Type == event.ItemFunctionCall && it.Status == event.StatusCompleted {
 		return &c, nil
 	}
-	o := &event.Item{Type: event.ItemFunctionCallOutput, ID: it.ID + "_output", TurnID: it.TurnID, CallID: it.CallID,
-		Status: it.Status, Output: it.Output, Error: it.Error}
+	o := &event.Item{
+		Type: event.ItemFunctionCallOutput, ID: it.ID + "_output", TurnID: it.TurnID, CallID: it.CallID,
+		Status: it.Status, Output: it.Output, Error: it.Error,
+	}
 	switch {
 	case it.Status == event.StatusFailed && it.Error == "":
 		o.Error = "The call failed and gave no reason."

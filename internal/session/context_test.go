@@ -12,12 +12,12 @@ import (
 )
 
 // fold makes a state of payloads, each in a record of its own.
-func fold(t testing.TB, s *session.State, payloads ...event.Payload) *session.State {
-	t.Helper()
+func fold(tb testing.TB, s *session.State, payloads ...event.Payload) *session.State {
+	tb.Helper()
 	for _, p := range payloads {
 		data, err := event.Encode(p)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		r := &event.Record{
 			Session: s.ID, Seq: s.Seq + 1, Time: time.Date(2026, 5, 3, 9, 0, int(s.Seq), 0, time.UTC), Kind: p.Kind(),
@@ -25,15 +25,15 @@ func fold(t testing.TB, s *session.State, payloads ...event.Payload) *session.St
 		}
 		r.Seal(s.Hash)
 		if err := session.Fold(s, r); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	return s
 }
 
-func newSession(t testing.TB, a event.Agent) *session.State {
-	t.Helper()
-	return fold(t, session.New("sess"), &event.SessionCreated{Project: "proj", Agent: a, Environment: event.Environment{Type: event.EnvironmentNone}})
+func newSession(tb testing.TB, a event.Agent) *session.State {
+	tb.Helper()
+	return fold(tb, session.New("sess"), &event.SessionCreated{Project: "proj", Agent: a, Environment: event.Environment{Type: event.EnvironmentNone}})
 }
 
 func input(id, text string) *event.TurnCreated {
@@ -44,8 +44,10 @@ func input(id, text string) *event.TurnCreated {
 
 func answered(s *session.State, items ...event.Item) *event.ModelResponded {
 	t := s.Current()
-	return &event.ModelResponded{EffectID: session.ModelEffectID(s.ID, t), TurnID: t.ID, Model: "m", Items: s.Bind(t, items), RequestHash: s.RequestHash(),
-		Usage: event.Usage{InputTokens: 1000}}
+	return &event.ModelResponded{
+		EffectID: session.ModelEffectID(s.ID, t), TurnID: t.ID, Model: "m", Items: s.Bind(t, items), RequestHash: s.RequestHash(),
+		Usage: event.Usage{InputTokens: 1000},
+	}
 }
 
 func fn(name string) event.Item {
@@ -138,13 +140,13 @@ func TestContextFollowsTools(t *testing.T) {
 
 // TestRequestHash shows what of a request its hash covers.
 func TestRequestHash(t *testing.T) {
-	make := func(change func(*event.Agent), text string) string {
+	hash := func(change func(*event.Agent), text string) string {
 		a := event.Agent{ID: "a", Model: "m", Tools: []event.Tool{{Type: event.ToolFunction, Name: "ask", Parameters: json.RawMessage(`{}`)}}}
 		change(&a)
 		return fold(t, newSession(t, a), input("t1", text)).RequestHash()
 	}
-	same := make(func(*event.Agent) {}, "hello")
-	if again := make(func(*event.Agent) {}, "hello"); again != same {
+	same := hash(func(*event.Agent) {}, "hello")
+	if again := hash(func(*event.Agent) {}, "hello"); again != same {
 		t.Errorf("one request has the hashes %s and %s", same, again)
 	}
 	text := "be short"
@@ -156,11 +158,11 @@ func TestRequestHash(t *testing.T) {
 		"tool":         func(a *event.Agent) { a.Tools[0].Parameters = json.RawMessage(`{"type":"object"}`) },
 		"description":  func(a *event.Agent) { a.Tools[0].Description = "x" },
 	} {
-		if make(change, "hello") == same {
+		if hash(change, "hello") == same {
 			t.Errorf("the hash does not cover the %s", what)
 		}
 	}
-	if make(func(*event.Agent) {}, "hallo") == same {
+	if hash(func(*event.Agent) {}, "hallo") == same {
 		t.Error("the hash does not cover the items")
 	}
 }
@@ -184,7 +186,8 @@ func TestCompactable(t *testing.T) {
 	}
 	before := s.ContextTokens()
 	fold(t, s, &event.ContextCompacted{EffectID: session.CompactionEffectID(s), TurnID: "t7", Item: event.Item{
-		Type: event.ItemCompaction, ID: "sum", Covers: covers, Content: []event.Content{{Type: event.PartSummaryText, Text: "short"}}}})
+		Type: event.ItemCompaction, ID: "sum", Covers: covers, Content: []event.Content{{Type: event.PartSummaryText, Text: "short"}},
+	}})
 	if after := s.ContextTokens(); before < 1000 || after >= 100 {
 		t.Errorf("the context has %d tokens after and %d before the compaction", after, before)
 	}

@@ -42,6 +42,7 @@ func (s *State) openEffect(id, turnID string, kind event.EffectKind) (*Effect, e
 		s.addEffect(e)
 		c := *e
 		return &c, nil
+	default: // a call's comes into being with its item
 	}
 	return nil, fmt.Errorf("effect %q does not exist: %w", id, ErrImpossible)
 }

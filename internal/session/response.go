@@ -86,7 +86,7 @@ func (s *State) bindCall(it *event.Item) {
 	case tool.ItemType == event.ItemCommandExecution:
 		it.Command, it.Cwd = commandText(args), "/workspace"
 		if raw, ok := args["cwd"]; ok {
-			json.Unmarshal(raw, &it.Cwd) //nolint:errcheck // shown only; the tool itself refuses a bad value
+			json.Unmarshal(raw, &it.Cwd) //nolint:errcheck,gosec // shown only; the tool itself refuses a bad value
 		}
 	}
 }

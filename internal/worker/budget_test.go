@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stayd/stayd/internal/event"
@@ -35,7 +36,7 @@ const cent = 10_000_000 // nano-USD
 // TestBudget reserves what a call may cost before it is made, and limits its
 // output to that.
 func TestBudget(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		w := &world{answer: script()}
 		price(w, 10) // a token is 0.001 cents
 		e := start(t, openStore(t), w)
@@ -59,7 +60,7 @@ func TestBudget(t *testing.T) {
 }
 
 func TestNoPrice(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		w := &world{answer: script()}
 		e := start(t, openStore(t), w)
 		e.create(agent(nil), limit(100))
@@ -74,7 +75,7 @@ func TestNoPrice(t *testing.T) {
 // TestExhausted spends a budget over turns; the input that it is no longer enough
 // for fails, and so does the one that waits behind it, until there is more.
 func TestExhausted(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		w := &world{answer: func(_ context.Context, req *model.Request) (*model.Response, error) {
 			r := say("ok")
 			r.Usage.OutputTokens = req.MaxOutputTokens // all that it may
@@ -110,10 +111,10 @@ func TestExhausted(t *testing.T) {
 // TestLostReservation crashes while the model answers: what was reserved counts as
 // spent, and the call is made again with what is left.
 func TestLostReservation(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		begun, goOn := make(chan struct{}, 1), make(chan struct{})
 		w := &world{}
-		w.answer = func(ctx context.Context, _ *model.Request) (*model.Response, error) {
+		w.answer = func(context.Context, *model.Request) (*model.Response, error) {
 			if len(w.requests()) > 1 {
 				return say("ok"), nil
 			}
@@ -147,7 +148,7 @@ func TestLostReservation(t *testing.T) {
 // TestCancelledReservation cancels while the model answers: nobody will know what
 // that has cost.
 func TestCancelledReservation(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		begun := make(chan struct{}, 1)
 		w := &world{answer: func(ctx context.Context, _ *model.Request) (*model.Response, error) {
 			begun <- struct{}{}
@@ -172,7 +173,7 @@ func TestCancelledReservation(t *testing.T) {
 // TestLostAnswerOfReservation has the answer be lost of the append that reserves:
 // the call is made once, and with its limit.
 func TestLostAnswerOfReservation(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		w := &world{answer: script()}
 		price(w, 10)
 		st := storefault.New(openStore(t), storefault.Rule{Append: 3, After: true, Err: store.ErrUnavailable})
@@ -192,7 +193,7 @@ func TestLostAnswerOfReservation(t *testing.T) {
 
 // TestBudgetOfTwo has a compaction in the background share a budget with the turn.
 func TestBudgetOfTwo(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		w := &world{}
 		w.answer = func(_ context.Context, req *model.Request) (*model.Response, error) {
 			if req.Instructions == session.CompactionInstructions {

@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stayd/stayd/internal/event"
@@ -13,7 +14,7 @@ import (
 
 // TestCancelModel cancels while the model answers; the input behind it runs then.
 func TestCancelModel(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		begun, stopped := make(chan struct{}, 1), make(chan struct{})
 		w := &world{}
 		w.answer = func(ctx context.Context, _ *model.Request) (*model.Response, error) {
@@ -42,13 +43,17 @@ func TestCancelModel(t *testing.T) {
 func TestCancelTool(t *testing.T) {
 	for class, want := range map[event.Class][]string{
 		event.Pure: {"turn.created t2", "turn.cancel_requested", "turn.ended t1 cancelled"},
-		event.Idempotent: {"effect.started tool idempotent #1", "turn.created t2", "turn.cancel_requested",
-			"effect.unknown", "turn.ended t1 cancelled"},
-		event.Once: {"effect.started tool once #1", "turn.created t2", "turn.cancel_requested",
-			"effect.unknown", "turn.ended t1 cancelled"},
+		event.Idempotent: {
+			"effect.started tool idempotent #1", "turn.created t2", "turn.cancel_requested",
+			"effect.unknown", "turn.ended t1 cancelled",
+		},
+		event.Once: {
+			"effect.started tool once #1", "turn.created t2", "turn.cancel_requested",
+			"effect.unknown", "turn.ended t1 cancelled",
+		},
 	} {
 		t.Run(string(class), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				begun := make(chan struct{}, 1)
 				w := &world{
 					answer: script(call("srv__act")), list: tools("act:" + string(class)),
@@ -76,7 +81,7 @@ func TestCancelTool(t *testing.T) {
 
 // TestCancelEndedTool cancels a call that ends all the same: its result is kept.
 func TestCancelEndedTool(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		begun := make(chan struct{}, 1)
 		w := &world{
 			answer: script(call("srv__act")), list: tools("act"),
@@ -112,7 +117,7 @@ func TestCancelWaits(t *testing.T) {
 		"for both of many": {call("ask", "srv__act", "ask"), nil, (*engine).untilAction},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				w := &world{list: tools("act"), call: ok}
 				w.answer = func(context.Context, *model.Request) (*model.Response, error) {
 					if len(w.requests()) == 1 {

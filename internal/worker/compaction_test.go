@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stayd/stayd/internal/event"
@@ -48,7 +49,7 @@ func shape(req *model.Request) string {
 // TestBlockingCompaction compacts a turn of many calls, again and again, before
 // the model is asked.
 func TestBlockingCompaction(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		w := &world{list: tools("act:pure"), call: ok}
 		calls, summaries := 0, 0
 		w.answer = func(_ context.Context, req *model.Request) (*model.Response, error) {
@@ -98,7 +99,7 @@ func TestBlockingCompaction(t *testing.T) {
 // TestBackgroundCompaction goes on with calls while a summary is being made, and
 // uses it when it is there: from the request after the one that it came in on.
 func TestBackgroundCompaction(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		begun, finish, made := make(chan struct{}), make(chan struct{}), make(chan struct{})
 		w := &world{list: tools("act:pure"), call: ok}
 		var summaries, cancelled atomic.Int64
@@ -155,13 +156,17 @@ func TestOverflow(t *testing.T) {
 		text    string
 	}{
 		"compacted": {func() (*model.Response, error) { return say("summary"), nil }, session.TurnCompleted, ""},
-		"no summary": {func() (*model.Response, error) { return say(""), nil }, session.TurnFailed,
-			"The conversation is too long for the model and could not be compacted: The model was asked for a summary of the conversation and gave none."},
-		"refused": {func() (*model.Response, error) { return nil, tooLong }, session.TurnFailed,
-			"The conversation is too long for the model and could not be compacted: m/main: too long"},
+		"no summary": {
+			func() (*model.Response, error) { return say(""), nil }, session.TurnFailed,
+			"The conversation is too long for the model and could not be compacted: The model was asked for a summary of the conversation and gave none.",
+		},
+		"refused": {
+			func() (*model.Response, error) { return nil, tooLong }, session.TurnFailed,
+			"The conversation is too long for the model and could not be compacted: m/main: too long",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				summary := c.summary
 				w := &world{list: tools("act:pure"), call: ok}
 				w.answer = func(_ context.Context, req *model.Request) (*model.Response, error) {
@@ -203,7 +208,7 @@ func TestOverflow(t *testing.T) {
 func TestFailedCompaction(t *testing.T) {
 	for _, async := range []bool{false, true} {
 		t.Run(fmt.Sprint("async=", async), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				summaries := 0
 				w := &world{list: tools("act:pure"), call: ok}
 				w.answer = func(_ context.Context, req *model.Request) (*model.Response, error) {
@@ -242,7 +247,7 @@ func TestFailedCompaction(t *testing.T) {
 // TestLimitsDuringCompaction shows that a summary that is being made beside the
 // turn hides none of its limits.
 func TestLimitsDuringCompaction(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		w := &world{list: tools("act:pure"), call: ok}
 		w.answer = func(ctx context.Context, req *model.Request) (*model.Response, error) {
 			if compacts(req) {

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stayd/stayd/internal/cluster"
@@ -307,11 +306,6 @@ func (e *engine) until(what string, ok func(*session.State) bool) {
 	}
 }
 
-func (e *engine) untilIdle() {
-	e.t.Helper()
-	e.until("idle", func(s *session.State) bool { return s.Status() == session.Idle })
-}
-
 func (e *engine) untilTurn(id, status string) {
 	e.t.Helper()
 	e.until("turn "+id+" "+status, func(s *session.State) bool { return s.Turn(id) != nil && s.Turn(id).Status == status })
@@ -370,9 +364,11 @@ func tell(t *testing.T, r *event.Record) string {
 		return fmt.Sprintf("%s %s %s%s", r.Kind, p.TurnID, p.Status, code)
 	case *event.ModelResponded:
 		s := fmt.Sprintf("%s %s", r.Kind, p.Model)
+		var sSb367 strings.Builder
 		for i := range p.Items {
-			s += fmt.Sprintf(" [%s %s %s]", p.Items[i].Type, p.Items[i].Name, p.Items[i].Status)
+			sSb367.WriteString(fmt.Sprintf(" [%s %s %s]", p.Items[i].Type, p.Items[i].Name, p.Items[i].Status))
 		}
+		s += sSb367.String()
 		return s
 	case *event.EffectStarted:
 		return fmt.Sprintf("%s %s %s #%d", r.Kind, p.What, p.Class, p.Attempt)
@@ -466,10 +462,4 @@ func ok(context.Context, tool.Call) (tool.Result, error) { return tool.Text("ok"
 func hang(ctx context.Context) (tool.Result, error) {
 	<-ctx.Done()
 	return tool.Result{}, &tool.Error{Message: ctx.Err().Error(), Sent: true, Err: ctx.Err()}
-}
-
-// bubble runs the test under a clock of its own.
-func bubble(t *testing.T, fn func(t *testing.T)) {
-	t.Helper()
-	synctest.Test(t, fn)
 }

@@ -19,7 +19,7 @@ import (
 // TestPanicUnderLock has the operator's part panic where it is asked while the
 // session is locked: the turn fails, and the process goes on.
 func TestPanicUnderLock(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		w := &world{answer: script()}
 		w.resolve = func(string) ([]model.Candidate, error) { panic("nil map") }
 		e := start(t, openStore(t), w)
@@ -54,7 +54,7 @@ func (s *spoiled) Read(ctx context.Context, p, id string, after int64, limit int
 
 // TestCorruptSession is left alone, though it is due; others go on.
 func TestCorruptSession(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		w := &world{answer: func(ctx context.Context, _ *model.Request) (*model.Response, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
@@ -98,7 +98,7 @@ func (g *gate) Due(ctx context.Context, shards []int, before time.Time, limit in
 
 // TestDroppedHint cancels a turn while the worker has more hints than it takes.
 func TestDroppedHint(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		begun := make(chan struct{}, 1)
 		w := &world{answer: func(ctx context.Context, _ *model.Request) (*model.Response, error) {
 			begun <- struct{}{}
@@ -130,7 +130,7 @@ func TestDroppedHint(t *testing.T) {
 
 // TestDeletedWhileWaiting deletes a session that waits for its client.
 func TestDeletedWhileWaiting(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		w := &world{answer: script(call("ask", `wait {"seconds":60}`))}
 		e := start(t, openStore(t), w)
 		e.create(agent(nil))

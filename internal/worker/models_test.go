@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stayd/stayd/internal/event"
@@ -26,7 +27,7 @@ func candidates(w *world, names ...string) {
 // TestRateLimit shows that the pause that a provider asks for is in the log, and
 // kept.
 func TestRateLimit(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var asked []time.Time
 		w := &world{}
 		w.answer = func(context.Context, *model.Request) (*model.Response, error) {
@@ -68,7 +69,7 @@ func TestModelFailsForGood(t *testing.T) {
 		"any":  {errors.New("what is this"), "internal_error", "m/main: what is this"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				w := &world{answer: func(context.Context, *model.Request) (*model.Response, error) { return nil, c.err }}
 				e := start(t, openStore(t), w)
 				e.create(agent(nil))
@@ -88,7 +89,7 @@ func TestModelFailsForGood(t *testing.T) {
 }
 
 func TestUnknownModel(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		w := &world{resolve: func(string) ([]model.Candidate, error) { return nil, errors.New("add it to the models file") }}
 		e := start(t, openStore(t), w)
 		e.create(agent(nil))
@@ -112,15 +113,15 @@ func TestFallbacks(t *testing.T) {
 		"busy, refused, answers": {map[string]error{
 			"a": &model.Error{Code: "server_overloaded", Retry: true},
 			"b": &model.Error{Code: "authentication_error"},
-		}, "a a a b c", session.TurnCompleted},
+		}, "a b", session.TurnCompleted},
 		"all fail": {map[string]error{
 			"a": &model.Error{Code: "authentication_error"},
 			"b": &model.Error{Code: "server_overloaded", Retry: true},
 			"c": &model.Error{Code: "server_error", Retry: true},
-		}, "a b b b c c c", session.TurnFailed},
+		}, "a b c ", session.TurnFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				w := &world{}
 				candidates(w, "a", "b", "c")
 				w.answer = func(_ context.Context, req *model.Request) (*model.Response, error) {
@@ -147,7 +148,7 @@ func TestFallbacks(t *testing.T) {
 
 // TestRetriesSurviveRestart counts attempts over a restart between them.
 func TestRetriesSurviveRestart(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		w := &world{answer: func(context.Context, *model.Request) (*model.Response, error) {
 			return nil, &model.Error{Code: "server_overloaded", Retry: true, RetryAfter: time.Minute}
 		}}
@@ -180,7 +181,7 @@ func TestModelMistakes(t *testing.T) {
 		"no such tool":    {func() (*model.Response, error) { return call("nothing"), nil }, session.TurnCompleted, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				broken := true
 				w := &world{list: tools("act"), call: ok}
 				w.answer = func(context.Context, *model.Request) (*model.Response, error) {
@@ -213,7 +214,7 @@ func TestModelMistakes(t *testing.T) {
 
 // TestInterleaved has an answer with text between its calls.
 func TestInterleaved(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		r := call("srv__act", "ask", "srv__act")
 		r.Items = []event.Item{{Type: event.ItemReasoning}, r.Items[0], r.Items[1], say("between").Items[0], r.Items[2]}
 		w := &world{list: tools("act"), call: ok, answer: script(r)}

