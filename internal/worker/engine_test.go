@@ -363,13 +363,12 @@ func tell(t *testing.T, r *event.Record) string {
 		}
 		return fmt.Sprintf("%s %s %s%s", r.Kind, p.TurnID, p.Status, code)
 	case *event.ModelResponded:
-		s := fmt.Sprintf("%s %s", r.Kind, p.Model)
-		var sSb367 strings.Builder
+		var b strings.Builder
+		fmt.Fprintf(&b, "%s %s", r.Kind, p.Model)
 		for i := range p.Items {
-			sSb367.WriteString(fmt.Sprintf(" [%s %s %s]", p.Items[i].Type, p.Items[i].Name, p.Items[i].Status))
+			fmt.Fprintf(&b, " [%s %s %s]", p.Items[i].Type, p.Items[i].Name, p.Items[i].Status)
 		}
-		s += sSb367.String()
-		return s
+		return b.String()
 	case *event.EffectStarted:
 		return fmt.Sprintf("%s %s %s #%d", r.Kind, p.What, p.Class, p.Attempt)
 	case *event.EffectFailed:

@@ -113,12 +113,12 @@ func TestFallbacks(t *testing.T) {
 		"busy, refused, answers": {map[string]error{
 			"a": &model.Error{Code: "server_overloaded", Retry: true},
 			"b": &model.Error{Code: "authentication_error"},
-		}, "a b", session.TurnCompleted},
+		}, "aaabc", session.TurnCompleted},
 		"all fail": {map[string]error{
 			"a": &model.Error{Code: "authentication_error"},
 			"b": &model.Error{Code: "server_overloaded", Retry: true},
 			"c": &model.Error{Code: "server_error", Retry: true},
-		}, "a b c ", session.TurnFailed},
+		}, "abbbccc", session.TurnFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -138,7 +138,7 @@ func TestFallbacks(t *testing.T) {
 				for _, r := range w.requests() {
 					got = append(got, r.Model)
 				}
-				if g := strings.Join(got, " "); g != c.want {
+				if g := strings.Join(got, ""); g != c.want {
 					t.Errorf("asked %s, want %s", g, c.want)
 				}
 			})

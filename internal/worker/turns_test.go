@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -71,13 +72,11 @@ func TestInputsAreQueued(t *testing.T) {
 		close(goOn)
 		e.untilTurn("t3", session.TurnCompleted)
 		e.view(func(s *session.State) {
-			got := ""
-			var gotSb75 strings.Builder
+			var all strings.Builder
 			for _, it := range s.Items {
-				gotSb75.WriteString(it.Text() + ", ")
+				all.WriteString(it.Text() + ", ")
 			}
-			got += gotSb75.String()
-			if want := "one, re: one, two, re: two, three, re: three, "; got != want {
+			if got, want := all.String(), "one, re: one, two, re: two, three, re: three, "; got != want {
 				t.Errorf("the conversation is %q, want %q", got, want)
 			}
 		})
