@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"charm.land/lipgloss/v2"
@@ -129,7 +130,7 @@ func measureSync(name string) (time.Duration, error) {
 // The scripts that the sandboxes are tried out with.
 const (
 	tryJS      = `steps: [{when: {count: 0}, reply: {calls: [{name: run_code, args: {code: "6 * 7"}}]}}, {when: {output: {equals: "42"}}, reply: works}]`
-	tryCommand = `steps: [{when: {count: 0}, reply: {calls: [{name: run_command, args: {command: "expr 6 '*' 7"}}]}}, {when: {output: {contains: "42"}}, reply: works}]`
+	tryCommand = `steps: [{when: {count: 0}, reply: {calls: [{name: run_command, args: {command: "echo $(ulimit -v) $(ulimit -t)"}}]}}, {when: {output: {}}, reply: "limits {{last_output}}"}]`
 )
 
 // checkRuntime opens a runtime in a temporary folder and has it work.
@@ -156,15 +157,19 @@ func checkRuntime(ctx context.Context, cfg app.Config, r *report) (err error) {
 	}
 	defer func() { err = errors.Join(err, rt.close()) }() //nolint:contextcheck // it is closed after the context has ended, too
 	r.good("store", "%s", where)
-	if err := try(ctx, rt, "js"); err != nil {
+	if _, err := try(ctx, rt, "js"); err != nil {
 		r.bad("sandbox js", "%s", client.Message(err))
 	} else {
 		r.good("sandbox js", "runs JavaScript")
 	}
-	if err := try(ctx, rt, "bubblewrap"); err != nil {
+	said, err := try(ctx, rt, "bubblewrap")
+	switch found := limits(said); {
+	case err != nil:
 		r.note("sandbox bubblewrap", "%s", client.Message(err))
-	} else {
-		r.good("sandbox bubblewrap", "runs commands")
+	case found == "":
+		r.note("sandbox bubblewrap", "a command did not run as it should: %s", show.Shorten(said, 200))
+	default:
+		r.good("sandbox bubblewrap", "runs commands; %s", found)
 	}
 	checkModels(ctx, rt.app, r)
 	return nil
@@ -173,17 +178,37 @@ func checkRuntime(ctx context.Context, cfg app.Config, r *report) (err error) {
 // tryTimeout bounds one trial of a sandbox.
 const tryTimeout = 30 * time.Second
 
-// try runs a scripted session in the sandbox.
-func try(ctx context.Context, rt *runtime, sandbox string) error {
+// try runs a scripted session in the sandbox, and returns what was shown of it.
+func try(ctx context.Context, rt *runtime, sandbox string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	s, err := rt.SDK.Beta.Agents.Sessions.New(ctx, openai.BetaAgentSessionNewParams{}, option.WithRequestBody("application/json", []byte(
 		`{"environment":{"type":"openai_hosted","sandbox":"`+sandbox+`"},"agent":{"model":"script/`+sandbox+`"},"input":"Multiply."}`,
 	)))
 	if err != nil {
-		return err
+		return "", err
 	}
-	return newFollower(rt, s.ID, client.FromStart, output{out: io.Discard}).run(ctx, nil)
+	var out strings.Builder
+	err = newFollower(rt, s.ID, client.FromStart, output{out: &out}).run(ctx, nil)
+	return out.String(), err
+}
+
+// limitsLine is how the trial tells the limits that a command has: of address
+// space in KiB, and of CPU seconds.
+var limitsLine = regexp.MustCompile(`limits (\S+) (\S+)`)
+
+// limits says how a command is limited, as it was seen from inside; "" where it
+// was not seen.
+func limits(said string) string {
+	m := limitsLine.FindStringSubmatch(said)
+	if m == nil {
+		return ""
+	}
+	memory := "memory of all its processes by a cgroup"
+	if m[1] != "unlimited" {
+		memory = fmt.Sprintf("%s KiB of memory for each process, since no cgroup can be used", m[1])
+	}
+	return fmt.Sprintf("limited: %s, %s CPU seconds", memory, m[2])
 }
 
 func checkModels(ctx context.Context, a *app.App, r *report) {
