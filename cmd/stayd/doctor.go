@@ -206,7 +206,7 @@ func limits(said string) string {
 	}
 	memory := "memory of all its processes by a cgroup"
 	if m[1] != "unlimited" {
-		memory = fmt.Sprintf("%s KiB of memory for each process, since no cgroup can be used", m[1])
+		memory = m[1] + " KiB of memory for each process, since no cgroup can be used"
 	}
 	return fmt.Sprintf("limited: %s, %s CPU seconds", memory, m[2])
 }
