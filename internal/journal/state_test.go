@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,6 +57,53 @@ func TestEviction(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
+	}
+	runtime.KeepAlive(b)
+}
+
+// TestEvictionOfSmall does the same for sessions of a few records, of which most
+// of the memory is not their text.
+func TestEvictionOfSmall(t *testing.T) {
+	b := over(t, open(t, temp(t)))
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	const sessions = 4000
+	before := heap()
+	var made sync.WaitGroup
+	for w := range 16 {
+		made.Go(func() {
+			for n := w; n < sessions; n += 16 {
+				err := b.Create(t.Context(), project, fmt.Sprintf("sess_%d", n), func(tx *journal.Tx) error {
+					if err := tx.Append(created(), turn(1)); err != nil {
+						return err
+					}
+					for range 3 {
+						if err := step(tx); err != nil {
+							return err
+						}
+						tx.State.Context()
+						tx.State.RequestHash()
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+				b.mu.Lock()
+				b.commits = nil
+				b.mu.Unlock()
+			}
+		})
+	}
+	made.Wait()
+	grown := heap() - before
+	t.Logf("%d MiB are kept of %d sessions", grown>>20, sessions)
+	if grown > 40<<20 {
+		t.Errorf("%d MiB are kept of %d sessions, want at most 40", grown>>20, sessions)
 	}
 	runtime.KeepAlive(b)
 }

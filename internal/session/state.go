@@ -209,6 +209,9 @@ func (s *State) Clone() *State {
 		c.Turns[i] = &t
 	}
 	c.Items, c.Effects, c.Servers = slices.Clone(s.Items), slices.Clone(s.Effects), maps.Clone(s.Servers)
+	for i := range c.Items {
+		c.Items[i].call, c.Items[i].output = nil, nil
+	}
 	c.keys, c.items, c.effects, c.turns = maps.Clone(s.keys), maps.Clone(s.items), maps.Clone(s.effects), maps.Clone(s.turns)
 	return &c
 }
