@@ -13,14 +13,14 @@ import (
 )
 
 func (p *Performer) callTool(ctx context.Context, job Job) Outcome {
-	srv, err := p.server(ctx, job)
-	if err != nil {
-		return p.failed(ctx, job, err, false)
-	}
 	if job.Policy.TimeoutSeconds > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(job.Policy.TimeoutSeconds)*time.Second, errTimeout)
 		defer cancel()
+	}
+	srv, err := p.server(ctx, job)
+	if err != nil {
+		return p.callFailed(ctx, job, &tool.Error{Message: err.Error(), Err: err})
 	}
 	started := p.Now()
 	res, err := srv.Call(ctx, tool.Call{
@@ -95,6 +95,9 @@ func (p *Performer) server(ctx context.Context, job Job) (tool.Server, error) {
 	return p.Servers.Server(ctx, job.Session, job.Tool)
 }
 
+// lookupTimeout bounds one lookup, which may be tried again.
+const lookupTimeout = 60 * time.Second
+
 // lookUp asks the effect's lookup what became of it. The lookup is a tool of
 // the same server that takes {"effect_id": ...} and answers with a JSON object:
 // {"status": "completed", "output": ...}, {"status": "failed", "error": ...},
@@ -106,7 +109,9 @@ func (p *Performer) lookUp(ctx context.Context, job Job) Outcome {
 	if job.Policy.Lookup == "" {
 		return unknown("the tool is declared reconcilable and no lookup is declared with it")
 	}
-	srv, err := p.server(ctx, job)
+	limited, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	srv, err := p.server(limited, job)
 	if err != nil {
 		return p.failed(ctx, job, err, true)
 	}
@@ -114,7 +119,7 @@ func (p *Performer) lookUp(ctx context.Context, job Job) Outcome {
 	if err != nil {
 		return unknown("the lookup's arguments could not be encoded: %v", err)
 	}
-	res, err := srv.Call(ctx, tool.Call{EffectID: job.ID + "_lookup", Session: job.Session, TurnID: job.TurnID, Name: job.Policy.Lookup, Arguments: args})
+	res, err := srv.Call(limited, tool.Call{EffectID: job.ID + "_lookup", Session: job.Session, TurnID: job.TurnID, Name: job.Policy.Lookup, Arguments: args})
 	if err != nil {
 		return p.failed(ctx, job, err, true)
 	}

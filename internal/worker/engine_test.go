@@ -39,6 +39,7 @@ type world struct {
 	resolve func(name string) ([]model.Candidate, error) // nil is the one model "m/main"
 	answer  func(ctx context.Context, req *model.Request) (*model.Response, error)
 	list    func(ctx context.Context, t *event.Tool) ([]event.ToolSpec, error) // nil lists nothing
+	connect func(ctx context.Context) error                                    // nil connects at once
 	call    func(ctx context.Context, c tool.Call) (tool.Result, error)
 	open    func(ctx context.Context, spec environment.Spec) (tool.Server, error)
 
@@ -61,7 +62,12 @@ func (w *world) Generate(ctx context.Context, req *model.Request, _ func(model.D
 	return w.answer(ctx, req)
 }
 
-func (w *world) Server(_ context.Context, _ string, t *event.Tool) (tool.Server, error) {
+func (w *world) Server(ctx context.Context, _ string, t *event.Tool) (tool.Server, error) {
+	if w.connect != nil {
+		if err := w.connect(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return &server{w, t}, nil
 }
 

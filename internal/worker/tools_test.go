@@ -101,7 +101,7 @@ func TestToolErrors(t *testing.T) {
 func TestLookup(t *testing.T) {
 	const notFound, found = `{"status":"not_found"}`, `{"status":"completed","output":"paid"}`
 	for name, c := range map[string]struct {
-		lookups []any // a string is an answer, an error none
+		lookups []any // a string is an answer, an error or a time none, and nil hangs
 		calls   int
 		status  string
 		text    string
@@ -115,6 +115,7 @@ func TestLookup(t *testing.T) {
 		"garbage":                  {[]any{"what?"}, 1, event.StatusIncomplete, "unknown"},
 		"an array":                 {[]any{"[]"}, 1, event.StatusIncomplete, "unknown"},
 		"unreachable, then found":  {[]any{&tool.Error{Message: "refused"}, &tool.Error{Message: "reset", Sent: true}, found}, 1, event.StatusCompleted, "paid"},
+		"hangs, then found":        {[]any{nil, found}, 1, event.StatusCompleted, "paid"},
 		"unreachable for an hour":  {[]any{time.Hour, found}, 1, event.StatusCompleted, "paid"},
 		"unreachable, never there": {[]any{time.Hour, notFound}, 2, event.StatusCompleted, "ok"},
 	} {
@@ -133,6 +134,9 @@ func TestLookup(t *testing.T) {
 					}
 					looked++
 					switch a := c.lookups[n].(type) {
+					case nil:
+						n++
+						return hang(ctx)
 					case string:
 						return tool.Text(a), nil
 					case error:
@@ -272,4 +276,29 @@ func TestOnUnknownAsk(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestConnectTimeout has the timeout of a call's policy bound the connecting too.
+func TestConnectTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{answer: script(call("srv__act")), list: tools("act"), call: ok}
+		hung := false
+		w.connect = func(ctx context.Context) error {
+			if len(w.requests()) == 0 {
+				return nil // to list
+			}
+			hung = true
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		e := start(t, openStore(t), w)
+		e.create(agent(map[string]event.EffectPolicy{"act": {TimeoutSeconds: 5}}))
+		e.input("t1", "one")
+		e.untilTurn("t1", session.TurnCompleted)
+		if !hung {
+			t.Error("nothing was connected")
+		}
+		e.wantLog("tools.listed srv 1 error=false", "model.responded m/main [mcp_call act in_progress]", "effect.started tool once #1",
+			"effect.failed tool request_timeout #1 again=false uncertain=false", "model.responded m/main [message  completed]", "turn.ended t1 completed")
+	})
 }
