@@ -45,16 +45,25 @@ const keepItems = 8
 
 // Compactable returns how many items of the context a compaction would cover: up
 // to the last boundary between steps that leaves some recent items, and the
-// whole input of the current turn where that is the last one, as they are.
+// whole input of the current turn where that is the last one, as they are. Where
+// the conversation is too long for the model and that covers nothing, fewer are
+// left.
 func (s *State) Compactable() int {
-	end := len(s.Items) - keepItems
+	n := s.compactable(keepItems)
+	if t := s.Current(); t != nil && t.Overflow {
+		for keep := keepItems / 2; n == 0 && keep > 0; keep /= 2 {
+			n = s.compactable(keep)
+		}
+	}
+	return n
+}
+
+func (s *State) compactable(keep int) int {
+	end := len(s.Items) - keep
 	for end > s.ContextFrom && s.Items[end].Step == s.Items[end-1].Step {
 		end--
 	}
-	if end <= s.ContextFrom {
-		return 0
-	}
-	return end - s.ContextFrom
+	return max(end-s.ContextFrom, 0)
 }
 
 // CompactionInstructions is what a model is asked to do when a conversation is

@@ -196,3 +196,23 @@ func TestCompactable(t *testing.T) {
 		t.Errorf("%d items, the first %s", len(items), items[0].ID)
 	}
 }
+
+// TestCompactableOverflow has a few items be too long for the model.
+func TestCompactableOverflow(t *testing.T) {
+	s := newSession(t, event.Agent{Tools: []event.Tool{{Type: event.ToolMCP, ServerLabel: "srv"}}})
+	fold(t, s, input("t1", "go"), &event.ToolsListed{TurnID: "t1", ServerLabel: "srv", Tools: []event.ToolSpec{{Name: "act", Class: event.Pure}}})
+	for range 3 {
+		fold(t, s, answered(s, fn("srv__act")))
+		e := s.OpenEffects()[0]
+		fold(t, s, &event.EffectFinished{EffectID: e.ID, TurnID: e.TurnID, Status: event.StatusCompleted, Output: event.TextOutput("much")})
+	}
+	if n := s.Compactable(); n != 0 {
+		t.Errorf("a compaction covers %d of 4 items, want none", n)
+	}
+	fold(t, s, &event.EffectFailed{
+		EffectID: session.ModelEffectID(s.ID, s.Current()), What: event.EffectModel, TurnID: "t1", Attempt: 1, Code: session.CodeContextLength,
+	})
+	if n := s.Compactable(); n != 2 { // all but the last two steps
+		t.Errorf("where it is too long a compaction covers %d items, want 2", n)
+	}
+}
