@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -73,6 +72,9 @@ func (c *Client) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("client %s: the session %s has not ended: %d of %d turns did, the last event was %s", c.plan.Name, c.Session, len(c.ended), len(c.plan.Texts), c.last)
 		}
+		if errors.Is(err, errRefused) {
+			return err
+		}
 		if err != nil && !errors.Is(err, errOver) {
 			pause(ctx)
 		}
@@ -82,7 +84,10 @@ func (c *Client) Run(ctx context.Context) error {
 
 func (c *Client) over() bool { return len(c.ended) == len(c.plan.Texts) }
 
-var errOver = errors.New("the session has ended")
+var (
+	errOver    = errors.New("the session has ended")
+	errRefused = errors.New("the server refuses what it must take")
+)
 
 // retryPause is how long a client waits for a server that does not answer.
 const retryPause = 5 * time.Millisecond
@@ -216,7 +221,11 @@ func (c *Client) open(ctx context.Context, after string) (io.ReadCloser, error) 
 	if resp.StatusCode != http.StatusOK {
 		defer resp.Body.Close() // only read
 		answer, _ := io.ReadAll(resp.Body)
-		return nil, fmt.Errorf("the stream after %s was answered with status %d: %s", after, resp.StatusCode, answer)
+		err = fmt.Errorf("client %s: the stream of %s after %s was answered with status %d: %s", c.plan.Name, c.Session, after, resp.StatusCode, answer)
+		if resp.StatusCode < 500 {
+			err = fmt.Errorf("%w: %w", errRefused, err)
+		}
+		return nil, err
 	}
 	return resp.Body, nil
 }
@@ -229,9 +238,6 @@ func (c *Client) follow(ctx context.Context) error {
 	}
 	body, err := c.open(ctx, after)
 	if err != nil {
-		if strings.Contains(err.Error(), "status 4") {
-			c.fault("%v", err)
-		}
 		return err
 	}
 	defer body.Close() // only read
