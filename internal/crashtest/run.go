@@ -67,7 +67,7 @@ type run struct {
 
 	target atomic.Int64  // the record at which to kill
 	hit    chan struct{} // signalled when a client has seen it
-	full   atomic.Bool   // no new session is begun
+	full   atomic.Bool   // no new session is begun, and nothing killed any more
 
 	mu      sync.Mutex
 	clients []*Client
@@ -131,7 +131,7 @@ const recordsOfASession = 60
 // the times at once when a client has seen a certain record of its session, each
 // in turn, else after some time, and now and then while it still starts.
 func (r *run) kill(ctx context.Context, report *Report) error {
-	for report.Kills < r.cfg.Kills {
+	for report.Kills < r.cfg.Kills && !r.full.Load() {
 		if report.Kills%10 == 8 {
 			if err := r.server.KillEarly(time.Duration(r.rng.IntN(150)) * time.Millisecond); err != nil {
 				return err
@@ -190,6 +190,7 @@ func (r *run) client(ctx context.Context, n int) {
 	r.clients = append(r.clients, c)
 	if err != nil {
 		r.errs = append(r.errs, err)
+		r.full.Store(true) // what is there is enough to find out why
 	}
 }
 
