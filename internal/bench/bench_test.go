@@ -15,7 +15,7 @@ import (
 func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	r, err := Run(t.Context(), Options{
-		Dir: dir, Duration: 200 * time.Millisecond, Progress: func(s string) { t.Log(s) },
+		Run: "test", Dir: dir, Duration: 200 * time.Millisecond, Progress: func(s string) { t.Log(s) },
 		Open: func(ctx context.Context, name string) (store.Store, error) {
 			return sqlite.Open(ctx, filepath.Join(dir, name+".db"), sqlite.Options{})
 		},

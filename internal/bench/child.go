@@ -28,10 +28,10 @@ const (
 
 // Child runs a mode on the store, and prints "ready" and the milliseconds since
 // began when it has come to its point. Until its standard input ends, it goes on.
-func Child(ctx context.Context, mode string, st store.Store, began time.Time, in io.Reader, out io.Writer) error {
+func Child(ctx context.Context, mode, project string, st store.Store, began time.Time, in io.Reader, out io.Writer) error {
 	l := newLoad()
 	l.hold = mode == ModeHold
-	e, err := start(ctx, st, l)
+	e, err := start(ctx, st, project, l)
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (e *engine) awaitIdle(ctx context.Context) error {
 func (e *engine) awaitAll(ctx context.Context, reached func(store.Index) bool) error {
 	after := ""
 	for {
-		page, err := e.store.Sessions(ctx, store.SessionQuery{Project: project, After: after, Asc: true, Limit: 1000})
+		page, err := e.store.Sessions(ctx, store.SessionQuery{Project: e.project, After: after, Asc: true, Limit: 1000})
 		if err != nil {
 			return err
 		}
@@ -167,7 +167,7 @@ type process struct {
 
 // child starts a mode, and returns when it has come to its point.
 func (o *Options) child(ctx context.Context, mode, name string) (*process, float64, error) {
-	cmd := o.Child(mode, name)
+	cmd := o.Child(mode, name, o.Run+"_"+name)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, 0, fmt.Errorf("start the %s process: %w", mode, err)

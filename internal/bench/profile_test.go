@@ -14,7 +14,7 @@ func BenchmarkSteps(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	e, err := start(b.Context(), st, newLoad())
+	e, err := start(b.Context(), st, "bench", newLoad())
 	if err != nil {
 		b.Fatal(err)
 	}

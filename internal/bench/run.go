@@ -12,6 +12,8 @@ import (
 
 // Options of a run.
 type Options struct {
+	// Run names this run: a store may hold others.
+	Run string
 	// Open opens the store of the measurement named, which is empty when it is
 	// opened first.
 	Open func(ctx context.Context, name string) (store.Store, error)
@@ -19,9 +21,9 @@ type Options struct {
 	Dir string
 	// Duration is how long each throughput is measured.
 	Duration time.Duration
-	// Child makes the command that runs Hold, Resume or Wait in another process
-	// on the store of that name. It is nil where those are left out.
-	Child func(mode, name string) *exec.Cmd
+	// Child makes the command that runs Child in another process on the store of
+	// that name. It is nil where what needs one is left out.
+	Child func(mode, name, project string) *exec.Cmd
 	// Progress is told what is measured next.
 	Progress func(string)
 }
@@ -80,7 +82,7 @@ func (o *Options) rates(ctx context.Context, r *Result) error {
 	if err != nil {
 		return err
 	}
-	e, err := start(ctx, st, newLoad())
+	e, err := start(ctx, st, o.Run+"_steps", newLoad())
 	if err != nil {
 		return err
 	}
@@ -99,7 +101,7 @@ func (o *Options) rates(ctx context.Context, r *Result) error {
 		out *float64
 	}{{1, &r.Steps1}, {16, &r.Steps16}, {64, &r.Steps64}, {256, &r.Steps256}} {
 		o.Progress(fmt.Sprintf("durable steps, %d sessions at once", level.n))
-		if *level.out, err = e.throughput(ctx, level.n, "t", o.Duration); err != nil {
+		if *level.out, err = e.throughput(ctx, level.n, o.Run, o.Duration); err != nil {
 			return err
 		}
 	}

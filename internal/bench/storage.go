@@ -22,7 +22,7 @@ const (
 // write-ahead log.
 func (o *Options) bytes(ctx context.Context, r *Result) error {
 	o.Progress("what is stored of a turn of 100 tool calls on 200,000 tokens")
-	const id = "sess_long"
+	id := "sess_long_" + o.Run
 	words := wordList()
 	l := newLoad()
 	before, err := o.grow(ctx, l, func(e *engine) error {
@@ -57,7 +57,7 @@ func (o *Options) grow(ctx context.Context, l *load, do func(*engine) error) (in
 	if err != nil {
 		return 0, err
 	}
-	e, err := start(ctx, st, l)
+	e, err := start(ctx, st, o.Run+"_bytes", l)
 	if err != nil {
 		return 0, err
 	}
