@@ -32,6 +32,8 @@ type createSession struct {
 	VaultIDs     []string               `json:"vault_ids,omitzero"`
 	Review       string                 `json:"review,omitzero" enum:"none,auto_review"`
 	Stream       bool                   `json:"stream,omitzero"`
+	// StreamOptions asks for padding in events, which this server never adds.
+	StreamOptions *streamOptions `json:"stream_options,omitzero"`
 }
 
 type updateSession struct {
@@ -151,4 +153,9 @@ type fileIDBody struct {
 	Type   string `json:"type" enum:"file_id"`
 	Path   string `json:"path"`
 	FileID string `json:"file_id"`
+}
+
+// streamOptions are taken and have no effect: events bear no obfuscation padding.
+type streamOptions struct {
+	IncludeObfuscation bool `json:"include_obfuscation,omitzero"`
 }
