@@ -3,6 +3,7 @@ package journal
 import (
 	"container/list"
 	"context"
+	"maps"
 	"sync"
 
 	"github.com/stayd/stayd/internal/session"
@@ -87,16 +88,35 @@ func (c *cache) leave(h *handle) {
 	if h.users > 0 {
 		return
 	}
-	if h.state == nil && h.doubt == 0 {
+	if h.doubt != 0 {
+		// It is kept until it is loaded: readers have yet to hear of it.
+		return
+	}
+	if h.state == nil {
 		delete(c.handles, h.key)
 		return
 	}
 	h.place = c.idle.PushBack(h)
 	c.bytes += h.size + handleBytes
-	for c.bytes > cacheBytes {
+	c.shrink(cacheBytes)
+}
+
+// shrink forgets the longest unused handles until the idle ones come to no more
+// than limit bytes.
+func (c *cache) shrink(limit int) {
+	for c.bytes > limit {
 		oldest := c.idle.Front().Value.(*handle)
 		c.idle.Remove(oldest.place)
 		c.bytes -= oldest.size + handleBytes
 		delete(c.handles, oldest.key)
 	}
+}
+
+// forget forgets all that nobody uses.
+func (c *cache) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shrink(0)
+	// A map keeps the room that it once needed.
+	c.handles = maps.Clone(c.handles)
 }

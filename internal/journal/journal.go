@@ -245,6 +245,10 @@ func (j *Journal) load(ctx context.Context, h *handle) error {
 	return nil
 }
 
+// Rest forgets the states that nobody uses. They are loaded again when they are
+// asked for.
+func (j *Journal) Rest() { j.cache.forget() }
+
 // Read returns records of the session, as the store does.
 func (j *Journal) Read(ctx context.Context, project, id string, after int64, limit int) ([]event.Record, error) {
 	return j.store.Read(ctx, project, id, after, limit)
@@ -285,9 +289,13 @@ func (tx *Tx) append(p event.Payload) error {
 	}
 	rand.Read(r.Salt)
 	r.Seal(tx.State.Hash)
-	// The payload is decoded from its own data, so that the state is what it
-	// will be when the log is loaded.
-	if err := session.Fold(tx.State, &r); err != nil {
+	if !event.Settled(p, data) {
+		// The state has to be what it will be when the log is loaded.
+		if p, err = event.Decode(&r); err != nil {
+			return fmt.Errorf("%w: %w", err, session.ErrImpossible)
+		}
+	}
+	if err := session.FoldPayload(tx.State, &r, p); err != nil {
 		if !errors.Is(err, session.ErrImpossible) {
 			err = fmt.Errorf("%w: %w", err, session.ErrImpossible)
 		}

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"strconv"
 
@@ -74,33 +76,42 @@ func (s *State) bindCall(it *event.Item) {
 	}
 	cut := it.Status == event.StatusIncomplete
 	it.Status, it.Type, it.Name, it.ServerLabel = event.StatusInProgress, tool.ItemType, tool.Target, tool.Server
-	var args map[string]json.RawMessage
-	bad := json.Unmarshal(it.Arguments, &args) != nil || args == nil
 	switch {
 	case tool.ItemType == event.ItemFunctionCall:
 		// The client sees what the model wrote, whatever it is.
 	case cut:
 		fail("The call was cut off: the answer reached its output limit. Nothing was done.")
-	case bad:
+	case !isObject(it.Arguments):
 		fail("The arguments are not a JSON object. Nothing was done.")
 	case tool.ItemType == event.ItemCommandExecution:
-		it.Command, it.Cwd = commandText(args), "/workspace"
-		if raw, ok := args["cwd"]; ok {
-			json.Unmarshal(raw, &it.Cwd) //nolint:errcheck,gosec // shown only; the tool itself refuses a bad value
-		}
+		it.Command, it.Cwd = commandText(it.Arguments)
 	}
 }
 
-// commandText is what a command_execution shows as its command.
-func commandText(args map[string]json.RawMessage) string {
-	for _, name := range []string{"command", "code"} {
-		var text string
-		if raw, ok := args[name]; ok && json.Unmarshal(raw, &text) == nil {
-			return text
-		}
-	}
-	return ""
+// isObject reports whether valid JSON is an object.
+func isObject(valid json.RawMessage) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(valid, " \t\r\n"), []byte("{"))
 }
+
+// commandText is what a command_execution shows as its command and where it
+// runs. A bad value is refused by the tool itself.
+func commandText(arguments json.RawMessage) (command, cwd string) {
+	var args map[string]json.RawMessage
+	if json.Unmarshal(arguments, &args) != nil {
+		return "", environmentRoot
+	}
+	text := func(name string) string {
+		var s string
+		if raw, ok := args[name]; !ok || json.Unmarshal(raw, &s) != nil {
+			return ""
+		}
+		return s
+	}
+	return cmp.Or(text("command"), text("code")), cmp.Or(text("cwd"), environmentRoot)
+}
+
+// environmentRoot is where a command runs that does not say where.
+const environmentRoot = "/workspace"
 
 // Awaits reports whether the session still waits for the outcome of the effect,
 // so that an outcome that comes twice is written once.

@@ -7,6 +7,7 @@ package worker
 import (
 	"context"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -38,6 +39,8 @@ type Worker struct {
 	actors  map[string]*actor // by session id
 	corrupt map[string]bool   // ids of sessions that are left alone
 	closed  bool
+	worked  bool // since the last poll
+	quiet   int  // polls without work, one after another
 	group   sync.WaitGroup
 }
 
@@ -77,7 +80,28 @@ func (w *Worker) Run(ctx context.Context) {
 			} else {
 				poll.Reset(pollEvery)
 			}
+			w.rest()
 		}
+	}
+}
+
+// quietPolls is after how many polls without work the states of waiting sessions
+// are forgotten, and the memory that the work took is given back to the system.
+// The Go runtime would keep it for minutes.
+const quietPolls = 2
+
+// rest counts the polls without work, one after another.
+func (w *Worker) rest() {
+	w.mu.Lock()
+	if len(w.actors) > 0 || w.worked {
+		w.worked, w.quiet = false, 0
+	}
+	w.quiet++
+	give := w.quiet == quietPolls
+	w.mu.Unlock()
+	if give {
+		w.Journal.Rest()
+		debug.FreeOSMemory()
 	}
 }
 
@@ -131,7 +155,7 @@ func (w *Worker) start(effects context.Context, project, session string, poke bo
 		return false
 	}
 	a := newActor(w, project, session)
-	w.actors[session] = a
+	w.actors[session], w.worked = a, true
 	w.group.Go(func() { a.run(effects) })
 	return true
 }
