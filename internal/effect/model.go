@@ -12,8 +12,13 @@ import (
 	"github.com/stayd/stayd/internal/session"
 )
 
-// attemptsPerModel is how often one model is tried before its fallback is.
-const attemptsPerModel = 3
+const (
+	// attemptsPerModel is how often one model is tried before its fallback is.
+	attemptsPerModel = 3
+	// lastAttempts is how often the last one is tried: with the waits between,
+	// for about half a minute.
+	lastAttempts = 8
+)
 
 // candidate is the model that an attempt is made with.
 func candidate(cands []model.Candidate, attempt int) (model.Candidate, int) {
@@ -100,6 +105,9 @@ func (p *Performer) modelFailed(job Job, cand model.Candidate, i, n int, err err
 		Code: me.Code, Message: fmt.Sprintf("%s: %s", cand.Name, me.Message),
 	}
 	lastOfModel := (i + 1) * attemptsPerModel
+	if i+1 == n {
+		lastOfModel = i*attemptsPerModel + lastAttempts
+	}
 	switch {
 	case me.Retry && job.Attempt < lastOfModel:
 		fail.RetryAt = p.retryAt(job.Attempt-i*attemptsPerModel, me.RetryAfter)
@@ -188,7 +196,7 @@ const (
 	nanoPerCent = 10_000_000
 	// maxOutput is the output that is reserved where the budget allows for more,
 	// minOutput the least that a call is worth.
-	maxOutput = 32_768
+	maxOutput = 16_384
 	minOutput = 64
 )
 

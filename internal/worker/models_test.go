@@ -118,7 +118,7 @@ func TestFallbacks(t *testing.T) {
 			"a": &model.Error{Code: "authentication_error"},
 			"b": &model.Error{Code: "server_overloaded", Retry: true},
 			"c": &model.Error{Code: "server_error", Retry: true},
-		}, "abbbccc", session.TurnFailed},
+		}, "abbbcccccccc", session.TurnFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -162,7 +162,10 @@ func TestRetriesSurviveRestart(t *testing.T) {
 		again.untilTurn("t1", session.TurnFailed)
 		again.wantLog("tools.listed srv 0 error=false", "effect.failed model server_overloaded #1 again=true uncertain=false",
 			"effect.failed model server_overloaded #2 again=true uncertain=false",
-			"effect.failed model server_overloaded #3 again=false uncertain=false", "turn.ended t1 failed server_overloaded")
+			"effect.failed model server_overloaded #3 again=true uncertain=false", "effect.failed model server_overloaded #4 again=true uncertain=false",
+			"effect.failed model server_overloaded #5 again=true uncertain=false", "effect.failed model server_overloaded #6 again=true uncertain=false",
+			"effect.failed model server_overloaded #7 again=true uncertain=false",
+			"effect.failed model server_overloaded #8 again=false uncertain=false", "turn.ended t1 failed server_overloaded")
 	})
 }
 
