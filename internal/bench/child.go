@@ -50,7 +50,7 @@ func Child(ctx context.Context, mode, project string, st store.Store, began time
 		return err
 	}
 	fmt.Fprintf(out, "%s %.3f\n", ready, ms(time.Since(began))) //nolint:errcheck // a parent that is gone needs no answer
-	io.Copy(io.Discard, in)                                     //nolint:errcheck // it ends when the parent does
+	io.Copy(io.Discard, in)                                     //nolint:errcheck,gosec // it ends when the parent does
 	return nil
 }
 
@@ -193,14 +193,14 @@ func (o *Options) child(ctx context.Context, mode, name string) (*process, float
 
 // end lets the process go, and waits for it.
 func (c *process) end() {
-	c.in.Close() //nolint:errcheck // it ends all the same
-	c.cmd.Wait() //nolint:errcheck // what it had to say it has said
+	c.in.Close() //nolint:errcheck,gosec // it ends all the same
+	c.cmd.Wait() //nolint:errcheck,gosec // what it had to say it has said
 }
 
 // kill ends the process with SIGKILL, and waits for it.
 func (c *process) kill() {
-	c.cmd.Process.Kill() //nolint:errcheck // it may be gone already
-	c.cmd.Wait()         //nolint:errcheck // it was killed
+	c.cmd.Process.Kill() //nolint:errcheck,gosec // it may be gone already
+	c.cmd.Wait()         //nolint:errcheck,gosec // it was killed
 }
 
 func parseRSS(status string) (float64, error) {

@@ -18,7 +18,7 @@ func BenchmarkSteps(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer e.stop() //nolint:errcheck // a folder that goes away
+	defer e.stop()
 	for b.Loop() {
 		rate, err := e.throughput(b.Context(), 64, "b", 3*time.Second)
 		if err != nil {

@@ -22,7 +22,7 @@ func open(t *testing.T) store.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { st.Close() }) //nolint:errcheck // the folder is removed
+	t.Cleanup(func() { st.Close() })
 	return st
 }
 
@@ -100,7 +100,7 @@ func TestRenewed(t *testing.T) {
 // are not waited for, and that those of a living one are.
 func TestGone(t *testing.T) {
 	if os.Getenv("STAYD_TEST_OWNER") != "" {
-		os.Stdout.WriteString(cluster.Owner() + "\n") //nolint:errcheck // read by the parent
+		os.Stdout.WriteString(cluster.Owner() + "\n")
 		time.Sleep(time.Hour)
 	}
 	st := open(t)
@@ -127,8 +127,8 @@ func TestGone(t *testing.T) {
 	if err := second.Acquire(t.Context(), 0, nil); !errors.As(err, &held) {
 		t.Fatalf("the leases of the living %s were taken: %v", owner, err)
 	}
-	cmd.Process.Kill() //nolint:errcheck // checked by what follows
-	cmd.Wait()         //nolint:errcheck // it was killed
+	cmd.Process.Kill()
+	cmd.Wait()
 	if err := second.Acquire(t.Context(), 0, nil); err != nil {
 		t.Fatalf("the leases of a killed process were waited for: %v", err)
 	}

@@ -1,6 +1,9 @@
 package event
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"strings"
+)
 
 // Item types, as the Agents API and the Responses API name them.
 const (
@@ -96,14 +99,18 @@ func (i *Item) IsCall() bool {
 
 // Text joins the text of the item's content parts.
 func (i *Item) Text() string {
-	if len(i.Content) == 1 {
-		return i.Content[0].Text
+	return joinText(i.Content)
+}
+
+func joinText(parts []Content) string {
+	if len(parts) == 1 {
+		return parts[0].Text
 	}
-	var s string
-	for _, c := range i.Content {
-		s += c.Text
+	var b strings.Builder
+	for i := range parts {
+		b.WriteString(parts[i].Text)
 	}
-	return s
+	return b.String()
 }
 
 // TextOutput encodes a plain text as the Output of an item.
@@ -123,10 +130,7 @@ func OutputText(raw json.RawMessage) string {
 	}
 	var parts []Content
 	if json.Unmarshal(raw, &parts) == nil {
-		for _, p := range parts {
-			s += p.Text
-		}
-		return s
+		return joinText(parts)
 	}
 	return string(raw)
 }

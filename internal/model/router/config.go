@@ -94,8 +94,8 @@ func builtins(getenv func(string) string) map[string]ProviderConfig {
 		region = getenv("AWS_DEFAULT_REGION")
 	}
 	return map[string]ProviderConfig{
-		"openai":    {builtin: true, Type: TypeOpenAI, BaseURL: getenv("OPENAI_BASE_URL"), APIKeyEnv: "OPENAI_API_KEY"},
-		"anthropic": {builtin: true, Type: TypeAnthropic, BaseURL: getenv("ANTHROPIC_BASE_URL"), APIKeyEnv: "ANTHROPIC_API_KEY"},
+		"openai":    {builtin: true, Type: TypeOpenAI, BaseURL: getenv("OPENAI_BASE_URL"), APIKeyEnv: "OPENAI_API_KEY"},          //nolint:gosec // the name of a variable
+		"anthropic": {builtin: true, Type: TypeAnthropic, BaseURL: getenv("ANTHROPIC_BASE_URL"), APIKeyEnv: "ANTHROPIC_API_KEY"}, //nolint:gosec // the name of a variable
 		"bedrock":   {builtin: true, Type: TypeBedrock, Region: region},
 		"ollama":    {builtin: true, Type: TypeOpenAIChat, BaseURL: "http://127.0.0.1:11434/v1", Price: &model.Price{}},
 		"script":    {builtin: true, Type: TypeScript, Dir: "scripts"},

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/stayd/stayd/internal/event"
@@ -288,7 +289,7 @@ func (b between) holds(n int) bool { return n >= b.min && (b.max < 0 || n <= b.m
 func (b between) String() string {
 	switch {
 	case b.min == b.max:
-		return fmt.Sprint(b.min)
+		return strconv.Itoa(b.min)
 	case b.max < 0:
 		return fmt.Sprintf("at least %d", b.min)
 	}

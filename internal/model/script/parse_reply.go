@@ -161,7 +161,7 @@ func (p parser) arg(n *yaml.Node, depth int) (arg, error) {
 	if depth > maxDepth {
 		return arg{}, p.errorf(n, "arguments are nested more than %d deep", maxDepth)
 	}
-	switch n.Kind {
+	switch n.Kind { //nolint:exhaustive // the others are refused below
 	case yaml.MappingNode:
 		a := arg{keys: []string{}}
 		seen := map[string]bool{}

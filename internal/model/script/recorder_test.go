@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -183,7 +184,7 @@ func TestRecordConcurrentlyAndAgain(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 40 {
 		wg.Go(func() {
-			if _, err := r.Generate(t.Context(), request(user(fmt.Sprint(i%20))), nil); err != nil {
+			if _, err := r.Generate(t.Context(), request(user(strconv.Itoa(i%20))), nil); err != nil {
 				t.Error(err)
 			}
 		})

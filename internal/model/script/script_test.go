@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -109,7 +110,7 @@ steps:
 	}
 	long := []*event.Item{user("a")}
 	for i := range 7 {
-		long = append(long, call(fmt.Sprint(i), "x", `{}`), output(fmt.Sprint(i), "y"))
+		long = append(long, call(strconv.Itoa(i), "x", `{}`), output(strconv.Itoa(i), "y"))
 	}
 	long = append(long, user("more"))
 	summary := request(user("whatever"))

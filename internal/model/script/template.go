@@ -43,7 +43,7 @@ func parseTemplate(s string) (template, error) {
 		}
 		end := strings.Index(s[i:], "}}")
 		if end < 0 {
-			return t, fmt.Errorf(`"{{" without "}}" (write \{{ for a plain "{{")`)
+			return t, errors.New(`"{{" without "}}" (write \{{ for a plain "{{")`)
 		}
 		e, err := parseExpr(strings.TrimSpace(s[i+2 : i+end]))
 		if err != nil {
