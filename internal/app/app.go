@@ -42,6 +42,7 @@ type App struct {
 	server *httpapi.Server
 
 	stopping chan struct{} // closed when streams have to end
+	deleted  chan struct{} // signalled when a session was deleted
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 	closing  sync.Once
@@ -69,7 +70,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	if err != nil {
 		return nil, errors.Join(err, tools.close())
 	}
-	a := &App{cfg: cfg, log: log, store: st, tools: tools, models: models, stopping: make(chan struct{})}
+	a := &App{cfg: cfg, log: log, store: st, tools: tools, models: models, stopping: make(chan struct{}), deleted: make(chan struct{}, 1)}
 	a.holder = cluster.New(st, cluster.Owner(), cfg.LeaseTTL, log)
 	err = a.holder.Acquire(ctx, cfg.Patience, func(h *cluster.HeldError) {
 		log.Warn("waiting for another process to give up the store", "owner", h.Owner, "ends in", h.ExpiresIn.Round(time.Millisecond))
@@ -78,6 +79,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 		return nil, errors.Join(err, st.Close(), tools.close())
 	}
 	a.wire()
+	a.deleted <- struct{}{}
 	ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	a.holder.Start(ctx)
 	a.running.Go(func() { a.worker.Run(ctx) })
@@ -111,12 +113,13 @@ func (a *App) wire() {
 		if c.Runnable {
 			f.Wake(feed.Hint{Project: c.Project, Session: c.Session})
 		}
+		a.tidy(c)
 	})
 	a.worker = &worker.Worker{
 		Journal: j, Feed: f, Due: a.store, Shards: a.holder, Now: time.Now, Log: a.log,
 		Performer: &effect.Performer{
 			Catalog: a.models, Servers: a.tools, Sandboxes: a.tools.sandboxes,
-			Dir: filepath.Join(a.cfg.Data, "workspaces"), Feed: f, Now: time.Now,
+			Dir: filepath.Join(a.cfg.Data, workspacesFolder), Feed: f, Now: time.Now,
 		},
 	}
 	keys := make(map[[32]byte]string, len(a.cfg.Keys))
@@ -163,21 +166,23 @@ func (a *App) ready(ctx context.Context) error {
 // they have to have been unnamed.
 const collectEvery = time.Hour
 
+// collect removes what nothing names any more: blobs now and then, workspaces on
+// start and when a session was deleted.
 func (a *App) collect(ctx context.Context) {
 	tick := time.NewTicker(collectEvery)
 	defer tick.Stop()
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
 			return
+		case <-a.deleted:
+			err = a.removeWorkspaces(ctx)
 		case <-tick.C:
-			n, err := a.store.Collect(ctx, collectEvery)
-			switch {
-			case err != nil && ctx.Err() == nil:
-				a.log.Warn("blobs were not collected", "error", err)
-			case n > 0:
-				a.log.Info("blobs were collected", "count", n)
-			}
+			_, err = a.store.Collect(ctx, collectEvery)
+		}
+		if err != nil && ctx.Err() == nil {
+			a.log.Warn("what was deleted could not be cleared away", "error", err)
 		}
 	}
 }

@@ -1,9 +1,6 @@
 package app
 
 import (
-	"context"
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -15,13 +12,4 @@ func registerMetrics(r prometheus.Registerer, a *App) {
 	}
 	gauge("sessions_running", "Sessions that have something under way in this process.", func() float64 { return float64(a.worker.Running()) })
 	gauge("shards_held", "Shards whose lease this process holds.", func() float64 { return float64(len(a.holder.Shards())) })
-	gauge("store_bytes", "Bytes of the store on disk.", func() float64 {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		u, err := a.store.Usage(ctx)
-		if err != nil {
-			return 0
-		}
-		return float64(u.Bytes)
-	})
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -173,6 +175,45 @@ func TestEnvironment(t *testing.T) {
 	}
 	if n := len(result.Messages); n != 1 {
 		t.Errorf("%d final messages", n)
+	}
+}
+
+// TestDeletedWorkspace shows that the files of a deleted session are gone, also
+// where the process that deleted it ended before it removed them.
+func TestDeletedWorkspace(t *testing.T) {
+	data := t.TempDir()
+	left := filepath.Join(data, "workspaces", "default", "sess_gone", "workspace")
+	if err := os.MkdirAll(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	client := sdk(serve(t, func(c *app.Config) { c.Data = data }))
+	stream := client.Beta.Agents.Sessions.NewStreaming(t.Context(), openai.BetaAgentSessionNewParams{
+		Environment: openai.EnvironmentParamUnion{OfParamOpenAIHosted: &openai.EnvironmentParamOpenAIHosted{}},
+		Agent:       openai.BetaAgentSessionNewParamsAgent{Model: openai.String("script/weather")},
+		Input:       text("Some files, please."),
+	})
+	result, err := openai.BetaAgentSessionFinalResult(stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(data, "workspaces", "default", result.SessionID())
+	if _, err := os.Stat(filepath.Join(folder, "workspace", "a.txt")); err != nil {
+		t.Fatalf("the session has no file: %v", err)
+	}
+	if _, err := client.Beta.Agents.Sessions.Delete(t.Context(), result.SessionID()); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		if _, err = os.Stat(folder); errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the files of a deleted session are still there: %v", err)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the files of a session that is no more are still there: %v", err)
 	}
 }
 
