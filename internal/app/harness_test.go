@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -357,4 +359,11 @@ func (s *stream) find(kind string) (sse, error) {
 			return e, fmt.Errorf("the stream failed: %s", e.data)
 		}
 	}
+}
+
+// noise is a text of that many characters that cannot be compressed much.
+func noise(size int) string {
+	b := make([]byte, (size+1)/2)
+	rand.Read(b)
+	return hex.EncodeToString(b)[:size]
 }

@@ -42,6 +42,9 @@ func (a *api) environment(ctx context.Context, b *environmentBody, sessionID str
 		if name == "" || strings.ContainsAny(name, "=\x00") {
 			return event.Environment{}, httpapi.Invalid("environment.env", fmt.Sprintf("'%s' cannot be the name of an environment variable.", name))
 		}
+		if secretName(name) {
+			return event.Environment{}, httpapi.Unsupported("environment.env."+name, secretMessage("the variable "+name))
+		}
 	}
 	seen := map[string]bool{}
 	for i := range b.Files {
