@@ -7,15 +7,22 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/pressly/goose/v3"
+	lib "modernc.org/sqlite/lib"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrateMillis is how long a process waits for another that migrates the file.
-const migrateMillis = 60_000
+const (
+	// migrateFor is how long a process waits for another that migrates the file.
+	migrateFor = time.Minute
+	// lockFor is how long it waits for the whole file before it looks again
+	// whether there is still something to migrate.
+	lockFor = 500 * time.Millisecond
+)
 
 // versions is the table in which goose notes what was applied.
 const versions = "schema_versions"
@@ -34,23 +41,37 @@ func migrate(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	busy := fmt.Sprintf("busy_timeout(%d)", migrateMillis)
-	db, err := openPool(path, "rwc", 1, busy)
+	deadline := time.Now().Add(migrateFor)
+	for {
+		version, err := currentVersion(ctx, path)
+		switch {
+		case err != nil:
+			return err
+		case version == latest:
+			return nil
+		case version > latest:
+			return fmt.Errorf("schema %d, this build knows %d: %w", version, latest, errNewer)
+		}
+		err = migrateOnce(ctx, path, files, latest)
+		// Another process that migrates may have the file open for good
+		// afterwards: then there is nothing left to do.
+		if !isCode(err, lib.SQLITE_BUSY) || time.Now().After(deadline) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func currentVersion(ctx context.Context, path string) (int64, error) {
+	db, err := openPool(path, "rwc", 1, fmt.Sprintf("busy_timeout(%d)", migrateFor.Milliseconds()))
 	if err != nil {
-		return classify(err)
+		return 0, classify(err)
 	}
 	version, err := schemaVersion(ctx, db)
-	if err = errors.Join(err, db.Close()); err != nil {
-		return classify(err)
-	}
-	switch {
-	case version == latest:
-		return nil
-	case version > latest:
-		return fmt.Errorf("schema %d, this build knows %d: %w", version, latest, errNewer)
-	}
+	return version, classify(errors.Join(err, db.Close()))
+}
 
-	db, err = openPool(path, "rwc", 1, busy)
+func migrateOnce(ctx context.Context, path string, files fs.FS, latest int64) error {
+	db, err := openPool(path, "rwc", 1, fmt.Sprintf("busy_timeout(%d)", lockFor.Milliseconds()))
 	if err != nil {
 		return classify(err)
 	}
