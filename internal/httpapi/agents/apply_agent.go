@@ -141,7 +141,7 @@ func (a *api) applyTools(agent *event.Agent, o opt[[]toolBody], path string) err
 		}
 		name := tool.Type + " " + tool.Name + tool.ServerLabel
 		if seen[name] {
-			return httpapi.Invalid(at, fmt.Sprintf("The tool '%s%s' of type %s is given twice.", tool.Name, tool.ServerLabel, tool.Type))
+			return givenTwice(tool, at)
 		}
 		seen[name] = true
 		tools = append(tools, *tool)
@@ -155,6 +155,17 @@ func (a *api) applyTools(agent *event.Agent, o opt[[]toolBody], path string) err
 	}
 	agent.Tools = tools
 	return nil
+}
+
+// givenTwice names what two tools have in common.
+func givenTwice(tool *event.Tool, at string) error {
+	switch tool.Type {
+	case event.ToolMCP:
+		return httpapi.Invalid(at+".server_label", fmt.Sprintf("The label '%s' is given to two MCP servers. Give each its own.", tool.ServerLabel))
+	case event.ToolFunction:
+		return httpapi.Invalid(at+".name", fmt.Sprintf("The name '%s' is given to two functions. Give each its own.", tool.Name))
+	}
+	return httpapi.Invalid(at, fmt.Sprintf("The tool %s is given twice.", tool.Type))
 }
 
 // metadata checks and copies; null is none.
