@@ -1,0 +1,153 @@
+package app_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// ids are those of resources of one project, by the names that paths have for
+// them.
+type ids map[string]string
+
+// nowhere are ids that no project has.
+var nowhere = ids{"call_id": "call_nowhere", "item_id": "item_nowhere", "agent_id": "agent_nowhere", "session_id": "sess_nowhere", "turn_id": "turn_nowhere", "effect_id": "eff_nowhere"}
+
+// in is the path with the ids put into it.
+func (i ids) in(path string) string {
+	for name, id := range i {
+		path = strings.ReplaceAll(path, "{"+name+"}", id)
+	}
+	return path
+}
+
+// hide replaces the ids by their names.
+func (i ids) hide(body string) string {
+	for name, id := range i {
+		body = strings.ReplaceAll(body, id, "<"+name+">")
+	}
+	return body
+}
+
+// bodies of the operations on a resource.
+var bodies = map[string]string{
+	"updateAgent":   `{"name":"stolen"}`,
+	"updateSession": `{"metadata":{"a":"stolen"}}`,
+	"postEvents":    `{"events":[{"type":"agent.session.input.cancel"}]}`,
+	"verifyLog":     `{}`,
+	"resolveEffect": `{"decision":"deny"}`,
+}
+
+// without are the operations whose paths name no resource.
+var without = []string{"createAgent", "createSession", "health", "listAgents", "listSessions", "ready"}
+
+// TestProjects shows that what one project has is for another not there: on every
+// path that there is, an id of the other project is answered as one that does not
+// exist.
+func TestProjects(t *testing.T) {
+	cfg := config(t)
+	cfg.Keys = map[string]string{"key-a": "a", "key-b": "b"}
+	n := start(t, cfg)
+	a, b := n.as("key-a"), n.as("key-b")
+	theirs, own := a.resources(), b.resources()
+	var doc struct {
+		Paths map[string]map[string]struct {
+			OperationID string `json:"operationId"`
+			RequestBody any    `json:"requestBody"`
+		}
+	}
+	n.must(&doc, "GET", "/openapi.json", "")
+	var plain []string
+	checked := 0
+	for path, methods := range doc.Paths {
+		for method, op := range methods {
+			body := bodies[op.OperationID]
+			switch {
+			case !strings.Contains(path, "{"):
+				plain = append(plain, op.OperationID)
+				continue
+			case (op.RequestBody != nil) != (body != ""):
+				t.Errorf("say in bodies what %s takes", op.OperationID)
+				continue
+			}
+			method = strings.ToUpper(method)
+			b.alike(method, path, body, theirs, nowhere)
+			checked++
+			// What belongs to a session is not found by way of another either.
+			if strings.Contains(path, "{turn_id}") || strings.Contains(path, "{effect_id}") {
+				path = strings.ReplaceAll(path, "{session_id}", own["session_id"])
+				b.alike(method, path, body, theirs, nowhere)
+			}
+		}
+	}
+	slices.Sort(plain)
+	if !slices.Equal(plain, without) {
+		t.Errorf("the operations without a resource are %q, this test knows %q", plain, without)
+	}
+	t.Logf("%d operations answered alike", checked)
+
+	// Ids in queries and bodies.
+	b.alike("GET", "/v1/agents?after={agent_id}", "", theirs, nowhere)
+	b.alike("GET", sessions+"?after={session_id}", "", theirs, nowhere)
+	b.alike("GET", sessions+"?agent_id={agent_id}", "", theirs, nowhere)
+	for _, what := range []string{"turns?after={turn_id}", "items?after={item_id}", "effects?after={effect_id}"} {
+		b.alike("GET", sessions+"/"+own["session_id"]+"/"+what, "", theirs, nowhere)
+	}
+	b.alike("POST", sessions, `{"environment":{"type":"none"},"agent_id":"{agent_id}","input":"hello"}`, theirs, nowhere)
+	b.alike("POST", sessions+"/"+own["session_id"]+"/events", toolResult("{turn_id}", "{call_id}", "stolen"), theirs, nowhere)
+	for _, path := range []string{"/v1/agents?limit=100", sessions + "?limit=100"} {
+		if got := b.do("GET", path, "").body; theirs.hide(got) != got {
+			t.Errorf("GET %s shows what is another project's: %s", path, got)
+		}
+	}
+
+	// A key of idempotency is a project's own.
+	var first, second struct{ ID string }
+	a.must(&first, "POST", sessions, sessionBody("script/work", "hello", ""), "Idempotency-Key", "same")
+	b.must(&second, "POST", sessions, sessionBody("script/work", "hello", ""), "Idempotency-Key", "same")
+	if first.ID == second.ID {
+		t.Errorf("two projects got the same session %s for the same Idempotency-Key", first.ID)
+	}
+
+	// Nothing was done to what is the other's.
+	if s := a.session(theirs["session_id"]); s.Status != "requires_action" {
+		t.Errorf("the session is %s", s.Status)
+	}
+	for _, path := range []string{"/v1/agents/{agent_id}", sessions + "/{session_id}", sessions + "/{session_id}/turns/{turn_id}", sessions + "/{session_id}/items"} {
+		if got := a.do("GET", theirs.in(path), ""); got.status != 200 || strings.Contains(got.body, "stolen") {
+			t.Errorf("GET %s by its owner: %s", path, got)
+		}
+	}
+	a.verify(theirs["session_id"])
+}
+
+// resources makes one of each kind.
+func (n *node) resources() ids {
+	n.t.Helper()
+	var agent struct{ ID string }
+	n.must(&agent, "POST", "/v1/agents", `{"model":"script/work"`+timerAndAsk+`}`)
+	var made session
+	n.must(&made, "POST", sessions, `{"environment":{"type":"none"},"agent_id":"`+agent.ID+`","input":"ask me"}`)
+	action := n.until(made.ID, "requires_action").RequiredActions[0]
+	effects := all[struct{ ID string }](n, sessions+"/"+made.ID+"/effects?limit=100")
+	items := n.items(made.ID)
+	return ids{
+		"agent_id": agent.ID, "session_id": made.ID, "turn_id": action.TurnID, "call_id": action.CallID,
+		"effect_id": effects[0].ID, "item_id": items[0].ID,
+	}
+}
+
+// alike sends the request with the ids of another project and with ids that
+// nobody has. Both have to be refused in the same words, or answered alike.
+func (n *node) alike(method, path, body string, theirs, nowhere ids) {
+	n.t.Helper()
+	named := strings.Contains(path, "_id}/") || strings.HasSuffix(strings.SplitN(path, "?", 2)[0], "_id}")
+	got := n.do(method, theirs.in(path), theirs.in(body))
+	want := n.do(method, nowhere.in(path), nowhere.in(body))
+	if got.status != want.status || theirs.hide(got.body) != nowhere.hide(want.body) || got.header.Get("Content-Type") != want.header.Get("Content-Type") {
+		n.t.Errorf("%s %s\nof another project: %s\nof nobody:          %s", method, path, got, want)
+	}
+	if named && want.status != 404 {
+		n.t.Errorf("%s %s of nobody: %s, want 404", method, path, want)
+	}
+}
