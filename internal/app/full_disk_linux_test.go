@@ -70,9 +70,9 @@ func TestFullDisk(t *testing.T) {
 	cfg := config(t)
 	cfg.Data = filepath.Join(dir, "data")
 	n := start(t, cfg)
-	busy := n.create("script/work", "many steps", timerAndAsk)
-	asking := n.create("script/work", "ask me", timerAndAsk)
-	idle := n.create("script/work", "hello", timerAndAsk)
+	busy := n.create("many steps", timerAndAsk)
+	asking := n.create("ask me", timerAndAsk)
+	idle := n.create("hello", timerAndAsk)
 	n.until(idle, "idle")
 	action := n.until(asking, "requires_action").RequiredActions[0]
 	follow, err := n.follow(t.Context(), busy, "0")
@@ -113,7 +113,7 @@ func TestFullDisk(t *testing.T) {
 	})
 	n.until(asking, "idle")
 	wait(t, "readiness", func() bool { return n.do("GET", "/readyz", "").status == 200 })
-	fresh := n.create("script/work", "many steps", timerAndAsk)
+	fresh := n.create("many steps", timerAndAsk)
 	n.until(fresh, "idle")
 	n.until(idle, "idle")
 

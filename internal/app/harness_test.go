@@ -141,12 +141,12 @@ func (n *node) must(out any, method, path, body string, headers ...string) {
 
 const sessions = "/v1/agents/sessions"
 
-// create makes a session of a new agent and returns its id. Fields are those of
-// the agent beside its model.
-func (n *node) create(model, input, fields string) string {
+// create makes a session with the script work and returns its id. Fields are
+// those of the agent beside its model.
+func (n *node) create(input, fields string) string {
 	n.t.Helper()
 	var made struct{ ID string }
-	n.must(&made, "POST", sessions, sessionBody(model, input, fields))
+	n.must(&made, "POST", sessions, sessionBody("script/work", input, fields))
 	return made.ID
 }
 

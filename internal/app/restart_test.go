@@ -51,8 +51,8 @@ func hold(dir string) error {
 func TestRestart(t *testing.T) {
 	cfg := config(t)
 	n := start(t, cfg)
-	busy := n.create("script/work", "many steps", timerAndAsk)
-	asking := n.create("script/work", "ask me", timerAndAsk)
+	busy := n.create("many steps", timerAndAsk)
+	asking := n.create("ask me", timerAndAsk)
 	action := n.until(asking, "requires_action").RequiredActions[0]
 	s, err := n.follow(t.Context(), busy, "0")
 	if err != nil {

@@ -27,9 +27,9 @@ func TestStoreAway(t *testing.T) {
 	var asking, working []string
 	writers := make([]*writer, 10)
 	for i := range writers {
-		asking = append(asking, n.create("script/work", "ask me", timerAndAsk))
-		working = append(working, n.create("script/work", "many steps", timerAndAsk))
-		writers[i] = &writer{n: n, id: n.create("script/work", "hello", "")}
+		asking = append(asking, n.create("ask me", timerAndAsk))
+		working = append(working, n.create("many steps", timerAndAsk))
+		writers[i] = &writer{n: n, id: n.create("hello", "")}
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -39,7 +39,7 @@ func TestStoreAway(t *testing.T) {
 	}
 	for i, end := range []func(testing.TB){cluster.Crash, cluster.Stop} {
 		for len(working) < 20*(i+1) {
-			working = append(working, n.create("script/work", "many steps", timerAndAsk))
+			working = append(working, n.create("many steps", timerAndAsk))
 		}
 		more(t, "messages to be acknowledged", writers, func(w *writer) *atomic.Int64 { return &w.acked })
 		end(t)
