@@ -207,6 +207,7 @@ func Object(arguments json.RawMessage) json.RawMessage {
 // Arguments turns what a model wrote as arguments into an item's Arguments: the
 // object, {} where it wrote nothing, or a JSON string of what is no object.
 func Arguments(written string) json.RawMessage {
+	written = strings.ToValidUTF8(written, "\uFFFD")
 	s := strings.TrimSpace(written)
 	switch {
 	case s == "":
@@ -214,7 +215,7 @@ func Arguments(written string) json.RawMessage {
 	case s[0] == '{' && json.Valid([]byte(s)):
 		return json.RawMessage(s)
 	}
-	return event.TextOutput(strings.ToValidUTF8(written, "\uFFFD"))
+	return event.TextOutput(written)
 }
 
 // Written is the reverse of Arguments: what the model wrote.

@@ -190,7 +190,7 @@ func TestArguments(t *testing.T) {
 // FuzzArguments: whatever a model writes can be stored as JSON, comes back as it
 // was, and can be sent as an object.
 func FuzzArguments(f *testing.F) {
-	for _, s := range []string{"", "{}", `{"a":1}`, `{"a"`, "[1]", "\xff", `"x"`, " {} "} {
+	for _, s := range []string{"", "{}", `{"a":1}`, `{"a"`, "[1]", "\xff", "{\".\xabaa\":1}", `"x"`, " {} "} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, written string) {
