@@ -129,7 +129,7 @@ type follower struct {
 	id       string
 	answers  bool          // whether it answers the call of its function
 	drops    *rand.Rand    // says where it loses its stream; nil: never
-	caughtUp chan struct{} // closed once it knows the first turn
+	caughtUp chan struct{} // closed once it knows the first turn, or failed
 
 	last    string // id of the last event
 	seen    []sse  // without the pieces of text
@@ -142,6 +142,11 @@ const maxDrops = 6
 func (c *follower) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	defer func() {
+		if c.idle == 0 {
+			close(c.caughtUp)
+		}
+	}()
 	c.last = "0"
 	for c.idle < 2 {
 		if err := c.listen(ctx); err != nil {
