@@ -152,7 +152,13 @@ func (a *App) compactionThreshold(name string) int64 {
 	return cands[0].ContextTokens * 4 / 5
 }
 
+// readyTimeout bounds the question whether the store answers: one that hangs is
+// one that does not.
+const readyTimeout = 2 * time.Second
+
 func (a *App) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
 	if err := a.store.Ping(ctx); err != nil {
 		return err
 	}
