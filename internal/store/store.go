@@ -92,8 +92,31 @@ type Append struct {
 	Records []event.Record
 	// Index is the session's new index row; nil leaves it as it is.
 	Index *Index
-	// Erase forgets data and salt of all records before the first.
+	// Erase forgets data and salt of all records before the first, except for
+	// those that a fork still has as its past. Collect forgets these when no fork
+	// has them any more.
 	Erase bool
+	// Parent is set on the first append of a session that has the past of
+	// another: Records[0].Seq is Parent.Seq+1. Read returns the parent's records
+	// up to there as they are, with the id of the parent, and then those of the
+	// session. ErrNotFound where the project has no such session or it is deleted,
+	// ErrConflict where its log does not reach to Parent.Seq.
+	Parent *Parent
+	// Trees are the trees of blobs that records of this append name. They stay
+	// named for as long as the record's data is there.
+	Trees []Tree
+}
+
+// Parent is the session whose records up to Seq are the past of another.
+type Parent struct {
+	Session string
+	Seq     int64
+}
+
+// Tree is the name of a tree of blobs, and the record that names it.
+type Tree struct {
+	Seq  int64
+	Root event.Hash
 }
 
 // Index is the row beside a session's log by which it is found. It is a
