@@ -140,9 +140,21 @@ func runHelper(ctx context.Context, helper []string, withUser bool) ([]int, erro
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case errors.Is(received, errNothing):
-		return nil, fmt.Errorf("the helper %s ended early (%v): %.500s", helper[0], err, strings.TrimSpace(said.String()))
+		return nil, fmt.Errorf("the helper %s handed nothing over: %s", helper[0], ending(err, said.String()))
 	}
 	return nil, received
+}
+
+// ending says how a process ended, and what it said.
+func ending(waited error, said string) string {
+	how := "it ended without a word"
+	if waited != nil {
+		how = waited.Error()
+	}
+	if said = strings.TrimSpace(said); said != "" {
+		how += fmt.Sprintf(": %.500s", said)
+	}
+	return how
 }
 
 // confineUser has the process keep its user and group in a user namespace, with

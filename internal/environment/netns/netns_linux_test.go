@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -187,7 +188,7 @@ func TestCommandKeepsIdentityAndFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	uid, caps, _ := strings.Cut(string(got), "\n")
-	if uid != fmt.Sprint(os.Geteuid()) {
+	if uid != strconv.Itoa(os.Geteuid()) {
 		t.Errorf("it runs as %s, not as %d", uid, os.Geteuid())
 	}
 	if os.Geteuid() != 0 && caps != "CapEff:\t0000000000000000\n" {
@@ -236,7 +237,7 @@ func TestBadHelper(t *testing.T) {
 	for want, argv := range map[string][]string{
 		"no helper":        nil,
 		"start the helper": {"/nonexistent/helper"},
-		"ended early":      {"/bin/sh", "-c", "echo a reason >&2; exit 3"},
+		"exit status 3":    {"/bin/sh", "-c", "echo a reason >&2; exit 3"},
 		"a reason":         {"/bin/sh", "-c", "echo a reason >&2; exit 3"},
 	} {
 		n, err := netns.Open(t.Context(), netns.Config{Helper: argv})
