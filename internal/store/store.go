@@ -29,7 +29,7 @@ func ShardOf(session string) int {
 
 // The errors that callers branch on. Implementations wrap them.
 var (
-	// ErrNotFound: there is no such session or agent in the project.
+	// ErrNotFound: there is no such session or object in the project.
 	ErrNotFound = errors.New("not found")
 	// ErrConflict: the log has gone on, nothing was written.
 	ErrConflict = errors.New("another writer was first")
@@ -44,7 +44,7 @@ var (
 	ErrCorrupt = errors.New("the store is corrupt")
 )
 
-// Store keeps logs, the indexes beside them, agents and leases. All methods may
+// Store keeps logs, the indexes beside them, objects and leases. All methods may
 // be called at once from many goroutines.
 type Store interface {
 	// Append writes the records of one session, or nothing. It returns when they
@@ -68,7 +68,7 @@ type Store interface {
 	// before, the longest due first.
 	Due(ctx context.Context, shards []int, before time.Time, limit int) ([]Index, error)
 
-	Agents
+	Objects
 	Leases
 
 	// Collect deletes blobs that no record has named for at least grace. It
@@ -145,33 +145,48 @@ type SessionQuery struct {
 	Limit    int
 }
 
-// Agents keeps the saved agents of projects.
-type Agents interface {
-	// CreateAgent stores a new agent. ErrConflict: the id is taken.
-	CreateAgent(ctx context.Context, a Agent) error
-	// UpdateAgent stores the next version. ErrConflict: the stored version is not
-	// a.Version-1. ErrNotFound: there is none.
-	UpdateAgent(ctx context.Context, a Agent) error
-	Agent(ctx context.Context, project, id string) (Agent, error)
-	// ListAgents lists agents by creation time and id, as Sessions does.
-	ListAgents(ctx context.Context, q AgentQuery) ([]Agent, error)
-	DeleteAgent(ctx context.Context, project, id string) error
+// The kinds of objects.
+const (
+	KindAgent       = "agent"
+	KindTemplate    = "environment_template"
+	KindEnvironment = "environment"
+	KindFile        = "file"
+)
+
+// Objects keeps what projects have beside their sessions. An id is unique among
+// the project's objects of its kind.
+type Objects interface {
+	// CreateObject stores a new object. ErrConflict: the id is taken.
+	CreateObject(ctx context.Context, o Object) error
+	// UpdateObject stores the next version. ErrConflict: the stored version is not
+	// o.Version-1. ErrNotFound: there is none.
+	UpdateObject(ctx context.Context, o Object) error
+	Object(ctx context.Context, project, kind, id string) (Object, error)
+	// ListObjects lists objects of a kind by creation time and id, as Sessions
+	// does.
+	ListObjects(ctx context.Context, q ObjectQuery) ([]Object, error)
+	DeleteObject(ctx context.Context, project, kind, id string) error
 }
 
-// Agent is a saved agent. Data is its JSON, which the store does not look into.
-type Agent struct {
+// Object is something saved. Data is its JSON, which the store does not look
+// into.
+type Object struct {
 	Project   string
+	Kind      string
 	ID        string
 	Version   int64 // from 1
 	CreatedAt time.Time
 	UpdatedAt time.Time
 	Data      []byte
+	// Tree is the root of the tree of blobs that the object names; nil names none.
+	Tree *event.Hash
 }
 
-// AgentQuery selects agents of one project.
-type AgentQuery struct {
+// ObjectQuery selects objects of one kind of one project.
+type ObjectQuery struct {
 	Project string
-	After   string
+	Kind    string
+	After   string // the id of the object before the first; ErrNotFound where there is none
 	Asc     bool
 	Limit   int
 }

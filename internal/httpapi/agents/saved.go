@@ -62,11 +62,11 @@ func (a *api) createAgent(c *httpapi.Call) (any, error) {
 	}
 	saved.Agent.ID = idFor("agent", in, c.Project)
 	now := a.Now().UTC().Truncate(time.Microsecond)
-	row := store.Agent{Project: c.Project, ID: saved.Agent.ID, Version: 1, CreatedAt: now, UpdatedAt: now}
+	row := store.Object{Project: c.Project, Kind: store.KindAgent, ID: saved.Agent.ID, Version: 1, CreatedAt: now, UpdatedAt: now}
 	if row.Data, err = httpapi.Marshal(saved); err != nil {
 		return nil, fmt.Errorf("encode agent: %w", err)
 	}
-	err = a.Store.CreateAgent(c.Context(), row)
+	err = a.Store.CreateObject(c.Context(), row)
 	if errors.Is(err, store.ErrConflict) && in.Key != "" {
 		return a.createdBefore(c, row.ID, in)
 	}
@@ -106,7 +106,7 @@ func (a *api) listAgents(c *httpapi.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := a.Store.ListAgents(c.Context(), store.AgentQuery{Project: c.Project, After: p.After, Asc: p.Asc, Limit: p.Limit + 1})
+	rows, err := a.Store.ListObjects(c.Context(), store.ObjectQuery{Project: c.Project, Kind: store.KindAgent, After: p.After, Asc: p.Asc, Limit: p.Limit + 1})
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, httpapi.Invalid("after", "No agent found with id '"+p.After+"'.")
 	}
@@ -132,8 +132,8 @@ func (a *api) getAgent(c *httpapi.Call) (any, error) {
 	return renderAgent(row, saved), nil
 }
 
-func (a *api) savedAgent(ctx context.Context, project, id string) (*store.Agent, *savedAgent, error) {
-	row, err := a.Store.Agent(ctx, project, id)
+func (a *api) savedAgent(ctx context.Context, project, id string) (*store.Object, *savedAgent, error) {
+	row, err := a.Store.Object(ctx, project, store.KindAgent, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil, httpapi.NotFound("agent", id)
 	}
@@ -144,7 +144,7 @@ func (a *api) savedAgent(ctx context.Context, project, id string) (*store.Agent,
 	return &row, saved, err
 }
 
-func decodeAgent(row *store.Agent) (*savedAgent, error) {
+func decodeAgent(row *store.Object) (*savedAgent, error) {
 	saved := &savedAgent{}
 	if err := json.Unmarshal(row.Data, saved); err != nil {
 		return nil, fmt.Errorf("decode agent %s: %w: %w", row.ID, err, store.ErrCorrupt)
@@ -207,7 +207,7 @@ func (a *api) tryUpdateAgent(c *httpapi.Call, body *updateAgent, in event.Input)
 	if row.Data, err = httpapi.Marshal(saved); err != nil {
 		return nil, fmt.Errorf("encode agent: %w", err)
 	}
-	if err := a.Store.UpdateAgent(c.Context(), *row); err != nil {
+	if err := a.Store.UpdateObject(c.Context(), *row); err != nil {
 		if errors.Is(err, store.ErrNotFound) {
 			return nil, httpapi.NotFound("agent", row.ID)
 		}
@@ -218,7 +218,7 @@ func (a *api) tryUpdateAgent(c *httpapi.Call, body *updateAgent, in event.Input)
 
 func (a *api) deleteAgent(c *httpapi.Call) (any, error) {
 	id := c.Path("agent_id")
-	err := a.Store.DeleteAgent(c.Context(), c.Project, id)
+	err := a.Store.DeleteObject(c.Context(), c.Project, store.KindAgent, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, httpapi.NotFound("agent", id)
 	}
@@ -228,7 +228,7 @@ func (a *api) deleteAgent(c *httpapi.Call) (any, error) {
 	return deletedObject{ID: id, Object: "agent.deleted", Deleted: true}, nil
 }
 
-func renderAgent(row *store.Agent, saved *savedAgent) agentObject {
+func renderAgent(row *store.Object, saved *savedAgent) agentObject {
 	g := &saved.Agent
 	return agentObject{
 		ID: row.ID, Object: "agent", CreatedAt: row.CreatedAt.Unix(), UpdatedAt: row.UpdatedAt.Unix(), Name: g.Name,

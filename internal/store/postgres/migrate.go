@@ -86,7 +86,7 @@ func distribute(ctx context.Context, pool *pgxpool.Pool) (citus bool, err error)
 			`SELECT create_distributed_table('records', 'shard', colocate_with => 'leases')`,
 			`SELECT create_distributed_table('sessions', 'shard', colocate_with => 'leases')`,
 			`SELECT create_distributed_table('blobs', 'shard', colocate_with => 'leases')`,
-			`SELECT create_reference_table('agents')`,
+			`SELECT create_reference_table('objects')`,
 		} {
 			if _, err := tx.Exec(ctx, statement); err != nil {
 				return err

@@ -18,7 +18,7 @@ import (
 
 // Store is a store.Store in a PostgreSQL database.
 type Store struct {
-	pool   *pgxpool.Pool // reads, agents and leases
+	pool   *pgxpool.Pool // reads, objects and leases
 	writes *pgxpool.Pool // appends only, so that readers never keep them waiting
 	codec  *store.BlobCodec
 	writer *writer

@@ -180,10 +180,10 @@ const (
 	stmtRenew
 	stmtReleaseLeases
 
-	stmtAgentVersion
-	stmtAddAgent
-	stmtSetAgent
-	stmtDeleteAgent
+	stmtObjectVersion
+	stmtAddObject
+	stmtSetObject
+	stmtDeleteObject
 
 	stmtPing
 	stmtCount
@@ -229,10 +229,10 @@ var statements = [stmtCount]string{
 	stmtRenew:         "UPDATE leases SET expires_at = ? WHERE owner = ?",
 	stmtReleaseLeases: "UPDATE leases SET owner = '', expires_at = 0 WHERE owner = ?",
 
-	stmtAgentVersion: "SELECT version FROM agents WHERE project = ? AND id = ?",
-	stmtAddAgent:     "INSERT INTO agents (project, id, version, created_at, updated_at, data) VALUES (?, ?, ?, ?, ?, ?)",
-	stmtSetAgent:     "UPDATE agents SET version = ?, created_at = ?, updated_at = ?, data = ? WHERE project = ? AND id = ?",
-	stmtDeleteAgent:  "DELETE FROM agents WHERE project = ? AND id = ?",
+	stmtObjectVersion: "SELECT version FROM objects WHERE project = ? AND kind = ? AND id = ?",
+	stmtAddObject:     "INSERT INTO objects (project, kind, id, version, created_at, updated_at, data, tree) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+	stmtSetObject:     "UPDATE objects SET version = ?, created_at = ?, updated_at = ?, data = ?, tree = ? WHERE project = ? AND kind = ? AND id = ?",
+	stmtDeleteObject:  "DELETE FROM objects WHERE project = ? AND kind = ? AND id = ?",
 
 	stmtPing: "INSERT OR REPLACE INTO pings (id, at) VALUES (1, ?)",
 }

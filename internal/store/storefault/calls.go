@@ -47,29 +47,29 @@ func (s *Store) Due(ctx context.Context, shards []int, before time.Time, limit i
 	return call(s, func() ([]store.Index, error) { return s.inner.Due(ctx, shards, before, limit) })
 }
 
-// CreateAgent passes on.
-func (s *Store) CreateAgent(ctx context.Context, a store.Agent) error {
-	return do(s, func() error { return s.inner.CreateAgent(ctx, a) })
+// CreateObject passes on.
+func (s *Store) CreateObject(ctx context.Context, o store.Object) error {
+	return do(s, func() error { return s.inner.CreateObject(ctx, o) })
 }
 
-// UpdateAgent passes on.
-func (s *Store) UpdateAgent(ctx context.Context, a store.Agent) error {
-	return do(s, func() error { return s.inner.UpdateAgent(ctx, a) })
+// UpdateObject passes on.
+func (s *Store) UpdateObject(ctx context.Context, o store.Object) error {
+	return do(s, func() error { return s.inner.UpdateObject(ctx, o) })
 }
 
-// Agent passes on.
-func (s *Store) Agent(ctx context.Context, project, id string) (store.Agent, error) {
-	return call(s, func() (store.Agent, error) { return s.inner.Agent(ctx, project, id) })
+// Object passes on.
+func (s *Store) Object(ctx context.Context, project, kind, id string) (store.Object, error) {
+	return call(s, func() (store.Object, error) { return s.inner.Object(ctx, project, kind, id) })
 }
 
-// ListAgents passes on.
-func (s *Store) ListAgents(ctx context.Context, q store.AgentQuery) ([]store.Agent, error) {
-	return call(s, func() ([]store.Agent, error) { return s.inner.ListAgents(ctx, q) })
+// ListObjects passes on.
+func (s *Store) ListObjects(ctx context.Context, q store.ObjectQuery) ([]store.Object, error) {
+	return call(s, func() ([]store.Object, error) { return s.inner.ListObjects(ctx, q) })
 }
 
-// DeleteAgent passes on.
-func (s *Store) DeleteAgent(ctx context.Context, project, id string) error {
-	return do(s, func() error { return s.inner.DeleteAgent(ctx, project, id) })
+// DeleteObject passes on.
+func (s *Store) DeleteObject(ctx context.Context, project, kind, id string) error {
+	return do(s, func() error { return s.inner.DeleteObject(ctx, project, kind, id) })
 }
 
 // Claim passes on.

@@ -126,21 +126,21 @@ func TestCrash(t *testing.T) {
 	<-s.Crashed()
 	ctx := t.Context()
 	for name, call := range map[string]func() error{
-		"read":         func() error { _, err := s.Read(ctx, "p", session, 0, 1); return err },
-		"session":      func() error { _, err := s.Session(ctx, "p", session); return err },
-		"sessions":     func() error { _, err := s.Sessions(ctx, store.SessionQuery{}); return err },
-		"due":          func() error { _, err := s.Due(ctx, nil, time.Time{}, 1); return err },
-		"create agent": func() error { return s.CreateAgent(ctx, store.Agent{}) },
-		"update agent": func() error { return s.UpdateAgent(ctx, store.Agent{}) },
-		"agent":        func() error { _, err := s.Agent(ctx, "p", "a"); return err },
-		"agents":       func() error { _, err := s.ListAgents(ctx, store.AgentQuery{}); return err },
-		"delete agent": func() error { return s.DeleteAgent(ctx, "p", "a") },
-		"claim":        func() error { _, err := s.Claim(ctx, "o", nil, 0); return err },
-		"renew":        func() error { _, err := s.Renew(ctx, "o", 0); return err },
-		"release":      func() error { return s.Release(ctx, "o") },
-		"collect":      func() error { _, err := s.Collect(ctx, 0); return err },
-		"usage":        func() error { _, err := s.Usage(ctx); return err },
-		"ping":         func() error { return s.Ping(ctx) },
+		"read":          func() error { _, err := s.Read(ctx, "p", session, 0, 1); return err },
+		"session":       func() error { _, err := s.Session(ctx, "p", session); return err },
+		"sessions":      func() error { _, err := s.Sessions(ctx, store.SessionQuery{}); return err },
+		"due":           func() error { _, err := s.Due(ctx, nil, time.Time{}, 1); return err },
+		"create object": func() error { return s.CreateObject(ctx, store.Object{}) },
+		"update object": func() error { return s.UpdateObject(ctx, store.Object{}) },
+		"object":        func() error { _, err := s.Object(ctx, "p", store.KindAgent, "a"); return err },
+		"objects":       func() error { _, err := s.ListObjects(ctx, store.ObjectQuery{}); return err },
+		"delete object": func() error { return s.DeleteObject(ctx, "p", store.KindAgent, "a") },
+		"claim":         func() error { _, err := s.Claim(ctx, "o", nil, 0); return err },
+		"renew":         func() error { _, err := s.Renew(ctx, "o", 0); return err },
+		"release":       func() error { return s.Release(ctx, "o") },
+		"collect":       func() error { _, err := s.Collect(ctx, 0); return err },
+		"usage":         func() error { _, err := s.Usage(ctx); return err },
+		"ping":          func() error { return s.Ping(ctx) },
 	} {
 		if err := call(); !errors.Is(err, storefault.ErrCrashed) {
 			t.Errorf("%s after the crash: %v, want ErrCrashed", name, err)

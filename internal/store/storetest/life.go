@@ -30,7 +30,7 @@ func testReopen(f *fixture) {
 		logs = append(logs, l)
 	}
 	f.erase(logs[0])
-	f.createAgent(agent("p", "a", 1))
+	f.createObject(object("p", "a", 1))
 	if err := f.s.Close(); err != nil {
 		f.Fatalf("close: %v", err)
 	}
@@ -42,7 +42,7 @@ func testReopen(f *fixture) {
 		f.check(f.s, l)
 	}
 	f.due(allShards(), at(2), 10, "s0", "s1", "s2")
-	f.listAgents(store.AgentQuery{Project: "p"}, "a")
+	f.listObjects(store.ObjectQuery{Project: "p"}, "a")
 	if got := f.claim(f.s, "node-2", time.Hour, 3)[3]; got.Owner != owner || got.Epoch != f.epochs[3] {
 		f.Errorf("lease after reopening: %+v, want %s at epoch %d", got, owner, f.epochs[3])
 	}
@@ -109,8 +109,8 @@ func testCancelled(f *fixture) {
 			_, err := f.s.Sessions(ctx, store.SessionQuery{Project: "p", Limit: 10})
 			return err
 		},
-		"claim":        func() error { _, err := f.s.Claim(ctx, "x", []int{1}, time.Hour); return err },
-		"create agent": func() error { return f.s.CreateAgent(ctx, agent("p", "a", 1)) },
+		"claim":         func() error { _, err := f.s.Claim(ctx, "x", []int{1}, time.Hour); return err },
+		"create object": func() error { return f.s.CreateObject(ctx, object("p", "a", 1)) },
 	} {
 		if err := call(); !errors.Is(err, context.Canceled) {
 			f.Errorf("%s: %v, want context.Canceled", name, err)

@@ -40,7 +40,7 @@ func Run(t *testing.T, f Factory) {
 		{"Concurrent", concurrentCases},
 		{"Blob", blobCases},
 		{"Index", indexCases},
-		{"Agents", agentCases},
+		{"Objects", objectCases},
 		{"Leases", leaseCases},
 		{"Life", lifeCases},
 		{"Model", modelCases},
