@@ -7,6 +7,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"time"
 
@@ -117,6 +118,24 @@ type Parent struct {
 type Tree struct {
 	Seq  int64
 	Root event.Hash
+}
+
+// CheckNames finds names of a parent and of trees that no correct caller gives.
+func CheckNames(a *Append) error {
+	if p := a.Parent; p != nil {
+		switch {
+		case p.Session == a.Session:
+			return errors.New("a session is no fork of itself")
+		case p.Seq < 1 || a.Records[0].Seq != p.Seq+1:
+			return fmt.Errorf("record %d does not follow record %d of the parent", a.Records[0].Seq, p.Seq)
+		}
+	}
+	for _, t := range a.Trees {
+		if first := a.Records[0].Seq; t.Seq < first || t.Seq >= first+int64(len(a.Records)) {
+			return fmt.Errorf("record %d, which names a tree, is not in the append", t.Seq)
+		}
+	}
+	return nil
 }
 
 // Index is the row beside a session's log by which it is found. It is a

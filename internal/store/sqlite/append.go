@@ -88,6 +88,9 @@ func check(a *store.Append) error {
 			return fmt.Errorf("record %d has %d bytes, more than %d", r.Seq, len(r.Data), store.MaxBlob)
 		}
 	}
+	if err := store.CheckNames(a); err != nil {
+		return err
+	}
 	if a.Index != nil && (a.Index.Project != a.Project || a.Index.Session != a.Session) {
 		return errors.New("the index row is of another session")
 	}
@@ -108,13 +111,24 @@ func (a *addition) apply(t *tx) error {
 		return err
 	}
 	first := a.Records[0].Seq
-	if first != h.seq+1 {
+	var past *past
+	switch {
+	case a.Parent != nil:
+		if past, err = a.findPast(t, h); err != nil {
+			return err
+		}
+	case first != h.seq+1:
 		return refuse(store.ErrConflict, "the head is %d, record %d does not follow it", h.seq, first)
 	}
 	// From here on an error ends the whole transaction.
 	project, err := t.project(a.Project, true)
 	if err != nil {
 		return err
+	}
+	if past != nil {
+		if err := a.addFork(t, h, project, past); err != nil {
+			return fmt.Errorf("add fork: %w", err)
+		}
 	}
 	if h.num == 0 {
 		if h.num, err = t.exec(stmtAddSession, project, a.Session, int64(a.shard)); err != nil {
@@ -125,6 +139,11 @@ func (a *addition) apply(t *tx) error {
 	for i := range a.Records {
 		if err := a.addRecord(t, h, project, i); err != nil {
 			return fmt.Errorf("add record %d: %w", a.Records[i].Seq, err)
+		}
+	}
+	for _, tree := range a.Trees {
+		if _, err := t.exec(stmtAddTree, h.num, tree.Seq, tree.Root[:]); err != nil {
+			return fmt.Errorf("add tree: %w", err)
 		}
 	}
 	if a.Erase {
@@ -175,8 +194,8 @@ func (t *tx) addBlob(project int64, b *packedBlob) (int64, error) {
 	return id, nil
 }
 
-// erase forgets data and salt of the session's records before seq, and notes
-// which blobs have no name left by it.
+// erase forgets data and salt of the session's records before seq that no fork
+// has, and notes which blobs have no name left by it.
 func (t *tx) erase(session, seq int64) error {
 	t.erased = true
 	var blobs []int64
@@ -187,24 +206,35 @@ func (t *tx) erase(session, seq int64) error {
 	if err != nil {
 		return err
 	}
-	n, err := t.changed(stmtEraseBefore, session, seq)
-	if err != nil {
+	if _, err := t.exec(stmtSetErased, seq-1, session); err != nil {
 		return err
 	}
-	t.written += int(n) * pageSize
-	for _, id := range blobs {
-		_, named, err := t.one(stmtBlobNamed, id)
+	if err := t.unclaim(session); err != nil {
+		return err
+	}
+	for _, id := range []int{stmtEraseBefore, stmtDropTrees, stmtKeepBefore} {
+		n, err := t.changed(id, session, seq)
 		if err != nil {
 			return err
 		}
-		if named {
-			continue
-		}
-		if _, err := t.exec(stmtUnnameBlob, id, now()); err != nil {
+		t.written += int(n) * pageSize
+	}
+	for _, id := range blobs {
+		if err := t.unname(id); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// unname notes that a blob has no name any more, if so.
+func (t *tx) unname(blob int64) error {
+	_, named, err := t.one(stmtBlobNamed, blob)
+	if err != nil || named {
+		return err
+	}
+	_, err = t.exec(stmtUnnameBlob, blob, now())
+	return err
 }
 
 // setIndex writes the session's index row. Columns that are indexed are left

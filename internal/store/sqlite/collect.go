@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -11,8 +12,12 @@ import (
 // wait behind a long one.
 const collectBatch = 128
 
-// Collect deletes blobs that no record has named for at least grace.
+// Collect forgets what only forks that are gone had, and deletes blobs that no
+// record has named for at least grace.
 func (s *Store) Collect(ctx context.Context, grace time.Duration) (int, error) {
+	if err := s.forget(ctx); err != nil {
+		return 0, fmt.Errorf("forget what no fork has: %w", s.classify(err))
+	}
 	until := micros(time.Now().Add(-grace))
 	total := 0
 	for {
@@ -51,4 +56,67 @@ func (t *tx) collect(until int64) (int, error) {
 		t.erased = true
 	}
 	return len(ids), nil
+}
+
+// unclaimed finds records that their own session has forgotten and no fork has.
+const unclaimed = "SELECT id, session, seq FROM records WHERE kept IS NOT NULL AND NOT %s ORDER BY session, seq LIMIT ?"
+
+type forgotten struct{ id, session, seq int64 }
+
+// forget erases records that no fork has any more. They can be found by a reader
+// before they are erased by the writer, since no fork that is made later has a
+// record that its parent has forgotten.
+func (s *Store) forget(ctx context.Context) error {
+	for {
+		list, err := s.unclaimed(ctx)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		err = s.writer.do(ctx, func(t *tx) error {
+			for _, f := range list {
+				if err := t.forget(f); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil || len(list) < collectBatch {
+			return err
+		}
+	}
+}
+
+func (s *Store) unclaimed(ctx context.Context) (list []forgotten, err error) {
+	rows, err := s.reads.db.QueryContext(ctx, fmt.Sprintf(unclaimed, claimed("records")), collectBatch)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var f forgotten
+		if err := rows.Scan(&f.id, &f.session, &f.seq); err != nil {
+			return nil, err
+		}
+		list = append(list, f)
+	}
+	return list, rows.Err()
+}
+
+func (t *tx) forget(f forgotten) error {
+	blob, named, err := t.one(stmtRecordBlob, f.id)
+	if err != nil {
+		return err
+	}
+	if _, err := t.exec(stmtForget, f.id); err != nil {
+		return err
+	}
+	if _, err := t.exec(stmtDropTree, f.session, f.seq); err != nil {
+		return err
+	}
+	t.written += 2 * pageSize
+	t.erased = true
+	if !named {
+		return nil
+	}
+	return t.unname(blob)
 }

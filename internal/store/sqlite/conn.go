@@ -162,6 +162,12 @@ const (
 	stmtSession
 	stmtHead
 	stmtAddSession
+	stmtPast
+	stmtAddFork
+	stmtSetErased
+	stmtClaim
+	stmtClaimed
+	stmtUnclaim
 	stmtSetStatus
 	stmtSetIndex
 	stmtAddRecord
@@ -170,6 +176,12 @@ const (
 	stmtNameBlob
 	stmtBlobsBefore
 	stmtEraseBefore
+	stmtKeepBefore
+	stmtAddTree
+	stmtDropTrees
+	stmtDropTree
+	stmtForget
+	stmtRecordBlob
 	stmtBlobNamed
 	stmtUnnameBlob
 	stmtUnnamedSince
@@ -189,6 +201,12 @@ const (
 	stmtCount
 )
 
+// claimed is the condition that a fork still has what a row of the table, which
+// has a session and a seq, is or belongs to.
+func claimed(table string) string {
+	return "EXISTS (SELECT 1 FROM forks f WHERE f.parent = " + table + ".session AND f.seq >= " + table + ".seq AND f.erased < " + table + ".seq)"
+}
+
 // statements are all that is ever written.
 var statements = [stmtCount]string{
 	stmtBegin:       "BEGIN IMMEDIATE",
@@ -207,6 +225,12 @@ var statements = [stmtCount]string{
 	stmtSession:    "SELECT num FROM sessions WHERE project = ? AND id = ?",
 	stmtHead:       "SELECT seq FROM records WHERE session = ? ORDER BY seq DESC LIMIT 1",
 	stmtAddSession: "INSERT INTO sessions (project, id, shard) VALUES (?, ?, ?)",
+	stmtPast:       "SELECT deleted, parent, parent_seq, erased FROM sessions WHERE num = ?",
+	stmtAddFork:    "INSERT INTO sessions (project, id, shard, parent, parent_seq, erased) VALUES (?, ?, ?, ?, ?, ?)",
+	stmtSetErased:  "UPDATE sessions SET erased = ? WHERE num = ?",
+	stmtClaim:      "INSERT INTO forks (parent, seq, child, erased) VALUES (?, ?, ?, ?)",
+	stmtClaimed:    "SELECT 1 FROM forks WHERE parent = ? AND erased < ? LIMIT 1",
+	stmtUnclaim:    "DELETE FROM forks WHERE parent = ? AND seq = ? AND child = ?",
 	stmtSetStatus:  "UPDATE sessions SET status = ?, metadata = ?, updated_at = ? WHERE num = ?",
 	stmtSetIndex: `UPDATE sessions SET status = ?, metadata = ?, updated_at = ?, agent_id = ?, created_at = ?, wake_at = ?, deleted = ?
 		WHERE num = ?`,
@@ -216,7 +240,14 @@ var statements = [stmtCount]string{
 	stmtAddBlob:     "INSERT INTO blobs (project, hash, data) VALUES (?, ?, ?)",
 	stmtNameBlob:    "DELETE FROM unnamed_blobs WHERE blob = ?",
 	stmtBlobsBefore: "SELECT DISTINCT blob FROM records WHERE session = ? AND seq < ? AND blob IS NOT NULL",
-	stmtEraseBefore: "UPDATE records SET data = NULL, salt = NULL, blob = NULL WHERE session = ? AND seq < ? AND salt IS NOT NULL",
+	stmtEraseBefore: `UPDATE records SET data = NULL, salt = NULL, blob = NULL, kept = NULL
+		WHERE session = ? AND seq < ? AND salt IS NOT NULL AND NOT ` + claimed("records"),
+	stmtKeepBefore: "UPDATE records SET kept = 1 WHERE session = ? AND seq < ? AND salt IS NOT NULL AND kept IS NULL",
+	stmtAddTree:    "INSERT OR IGNORE INTO trees (session, seq, root) VALUES (?, ?, ?)",
+	stmtDropTrees:  "DELETE FROM trees WHERE session = ? AND seq < ? AND NOT " + claimed("trees"),
+	stmtDropTree:   "DELETE FROM trees WHERE session = ? AND seq = ?",
+	stmtForget:     "UPDATE records SET data = NULL, salt = NULL, blob = NULL, kept = NULL WHERE id = ?",
+	stmtRecordBlob: "SELECT blob FROM records WHERE id = ? AND blob IS NOT NULL",
 	stmtBlobNamed:   "SELECT 1 FROM records WHERE blob = ? LIMIT 1",
 	stmtUnnameBlob:  "INSERT OR REPLACE INTO unnamed_blobs (blob, since) VALUES (?, ?)",
 	// A blob is deleted with the row that says that nothing names it.

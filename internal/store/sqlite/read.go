@@ -15,10 +15,15 @@ import (
 	"github.com/stayd/stayd/internal/store"
 )
 
-const readLog = `SELECT r.seq, r.time, r.kind, r.version, r.salt, r.digest, r.hash, r.data, b.hash, b.data
+const logColumns = `SELECT r.seq, r.time, r.kind, r.version, r.salt, r.digest, r.hash, r.data, r.kept, b.hash, b.data
 FROM records r LEFT JOIN blobs b ON b.id = r.blob
-WHERE r.session = (SELECT s.num FROM sessions s JOIN projects p ON p.num = s.project WHERE p.id = ? AND s.id = ?)
+WHERE r.session = `
+
+const (
+	readLog = logColumns + `(SELECT s.num FROM sessions s JOIN projects p ON p.num = s.project WHERE p.id = ? AND s.id = ?)
 AND r.seq > ? ORDER BY r.seq LIMIT ?`
+	readPart = logColumns + `? AND r.seq > ? AND r.seq <= ? ORDER BY r.seq LIMIT ?`
+)
 
 const indexColumns = `p.id, s.id, s.agent_id, s.status, s.metadata, s.created_at, s.updated_at, s.wake_at, s.deleted
 FROM sessions s JOIN projects p ON p.num = s.project`
@@ -27,6 +32,8 @@ FROM sessions s JOIN projects p ON p.num = s.project`
 type reads struct {
 	db   *sql.DB
 	log  *sql.Stmt
+	past *sql.Stmt
+	part *sql.Stmt
 	row  *sql.Stmt
 	note *sql.Stmt
 }
@@ -42,6 +49,8 @@ func openReads(ctx context.Context, path string) (*reads, error) {
 		query string
 	}{
 		{&r.log, readLog},
+		{&r.past, readPast},
+		{&r.part, readPart},
 		{&r.row, "SELECT " + indexColumns + " WHERE p.id = ? AND s.id = ? AND s.created_at IS NOT NULL"},
 		{&r.note, `SELECT (SELECT count(*) FROM sessions), (SELECT coalesce(max(id), 0) FROM records), (SELECT count(*) FROM blobs)`},
 	} {
@@ -63,34 +72,52 @@ func (s *Store) Read(ctx context.Context, project, session string, after int64, 
 	return list, nil
 }
 
-func (s *Store) read(ctx context.Context, project, session string, after int64, limit int) (list []event.Record, err error) {
+func (s *Store) read(ctx context.Context, project, session string, after int64, limit int) ([]event.Record, error) {
 	rows, err := s.reads.log.QueryContext(ctx, project, session, after, limit)
 	if err != nil {
 		return nil, err
 	}
+	list, fork, err := s.scanLog(rows, session, ownForgotten, &after)
+	if err != nil || !fork {
+		return list, err
+	}
+	return s.readFork(ctx, project, session, after, limit)
+}
+
+// scanLog returns the records in rows, which it closes, without the data of those
+// that are forgotten. Where the first of them does not follow record after, which
+// may be nil, the session is a fork: then scanLog says so and reads no further.
+func (s *Store) scanLog(rows *sql.Rows, session string, forgotten func(seq int64, kept bool) bool, after *int64) (list []event.Record, fork bool, err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		r := event.Record{Session: session}
 		var us int64
+		var kept sql.NullBool
 		var digest, hash, name, packed sql.RawBytes
-		if err := rows.Scan(&r.Seq, &us, &r.Kind, &r.Version, &r.Salt, &digest, &hash, &r.Data, &name, &packed); err != nil {
-			return nil, err
+		if err := rows.Scan(&r.Seq, &us, &r.Kind, &r.Version, &r.Salt, &digest, &hash, &r.Data, &kept, &name, &packed); err != nil {
+			return nil, false, err
+		}
+		if after != nil && len(list) == 0 && r.Seq > *after+1 {
+			return nil, true, nil
 		}
 		r.Time = fromMicros(us)
 		if copy(r.Digest[:], digest) != len(r.Digest) || copy(r.Hash[:], hash) != len(r.Hash) {
-			return nil, fmt.Errorf("record %d has a short hash: %w", r.Seq, store.ErrCorrupt)
+			return nil, false, fmt.Errorf("record %d has a short hash: %w", r.Seq, store.ErrCorrupt)
+		}
+		if forgotten(r.Seq, kept.Valid) {
+			r.Data, r.Salt = nil, nil
 		}
 		if r.Data == nil && !r.Erased() {
 			if len(name) != len(event.Hash{}) {
-				return nil, fmt.Errorf("record %d lost its blob: %w", r.Seq, store.ErrCorrupt)
+				return nil, false, fmt.Errorf("record %d lost its blob: %w", r.Seq, store.ErrCorrupt)
 			}
 			if r.Data, err = s.blobs.Unpack(event.Hash(name), packed); err != nil {
-				return nil, fmt.Errorf("record %d: %w", r.Seq, err)
+				return nil, false, fmt.Errorf("record %d: %w", r.Seq, err)
 			}
 		}
 		list = append(list, r)
 	}
-	return list, rows.Err()
+	return list, false, rows.Err()
 }
 
 // classify gives reads of a closed store its error, whatever the pool says.
