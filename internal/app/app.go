@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stayd/stayd/internal/blob"
 	"github.com/stayd/stayd/internal/cluster"
 	"github.com/stayd/stayd/internal/effect"
 	"github.com/stayd/stayd/internal/feed"
@@ -35,11 +36,14 @@ type App struct {
 	cfg    Config
 	log    *slog.Logger
 	store  store.Store
+	blobs  blob.Store
 	holder *cluster.Holder
 	worker *worker.Worker
 	tools  *tools
 	models *router.Router
 	server *httpapi.Server
+
+	environments *effect.Environments
 
 	stopping chan struct{} // closed when streams have to end
 	deleted  chan struct{} // signalled when a session was deleted
@@ -70,7 +74,11 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	if err != nil {
 		return nil, errors.Join(err, tools.close())
 	}
-	a := &App{cfg: cfg, log: log, store: st, tools: tools, models: models, stopping: make(chan struct{}), deleted: make(chan struct{}, 1)}
+	blobs, err := openBlobs(ctx, &cfg, st)
+	if err != nil {
+		return nil, errors.Join(err, st.Close(), tools.close())
+	}
+	a := &App{cfg: cfg, log: log, store: st, blobs: blobs, tools: tools, models: models, stopping: make(chan struct{}), deleted: make(chan struct{}, 1)}
 	a.holder = cluster.New(st, cluster.Owner(), cfg.LeaseTTL, log)
 	err = a.holder.Acquire(ctx, cfg.Patience, func(h *cluster.HeldError) {
 		log.Warn("waiting for another process to give up the store", "owner", h.Owner, "ends in", h.ExpiresIn.Round(time.Millisecond))
@@ -115,12 +123,12 @@ func (a *App) wire() {
 		}
 		a.tidy(c)
 	})
+	a.environments = &effect.Environments{
+		Sandboxes: a.tools.sandboxes, Dir: filepath.Join(a.cfg.Data, workspacesFolder), Blobs: a.blobs,
+	}
 	a.worker = &worker.Worker{
 		Journal: j, Feed: f, Due: a.store, Shards: a.holder, Now: time.Now, Log: a.log,
-		Performer: &effect.Performer{
-			Catalog: a.models, Servers: a.tools, Sandboxes: a.tools.sandboxes,
-			Dir: filepath.Join(a.cfg.Data, workspacesFolder), Feed: f, Now: time.Now,
-		},
+		Performer: &effect.Performer{Catalog: a.models, Servers: a.tools, Environments: a.environments, Feed: f, Now: time.Now},
 	}
 	keys := make(map[[32]byte]string, len(a.cfg.Keys))
 	for key, project := range a.cfg.Keys {
@@ -228,6 +236,7 @@ func (a *App) Close(ctx context.Context) error {
 	a.closing.Do(func() {
 		a.cancel()
 		a.running.Wait()
+		a.environments.Close()
 		a.holder.Stop(ctx)
 		a.closeErr = errors.Join(a.tools.close(), a.store.Close())
 	})

@@ -17,6 +17,7 @@ type Config struct {
 	Listen  string // host:port
 	Data    string // folder: the SQLite file, workspaces
 	Store   string // postgres://... ; empty is SQLite in Data
+	Blobs   string // "folder", or s3://bucket/prefix ; empty is in the store
 	Models  string // YAML file of providers, prices and fallbacks
 	Scripts string // folder of NAME.yaml for script/NAME
 	MaxBody int64  // bytes of a request's body
@@ -63,6 +64,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Store != "" && !strings.HasPrefix(c.Store, "postgres://") && !strings.HasPrefix(c.Store, "postgresql://") {
 		add("store %q is not a postgres:// URL; leave it empty for SQLite in the data folder", redactURL(c.Store))
+	}
+	if err := checkBlobs(c.Blobs); err != nil {
+		errs = append(errs, err)
 	}
 	if c.MaxBody < 1024 {
 		add("max-body %d is below 1024 bytes", c.MaxBody)

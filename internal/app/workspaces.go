@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/stayd/stayd/internal/event"
@@ -42,8 +41,8 @@ func (a *App) removeWorkspaces(ctx context.Context) error {
 		_, err := a.store.Session(ctx, project, session)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			if err := os.RemoveAll(folder); err != nil {
-				errs = append(errs, fmt.Errorf("remove the workspace of the deleted session %s: %w", session, err))
+			if err := a.environments.Remove(project, session); err != nil {
+				errs = append(errs, fmt.Errorf("after the deletion of session %s: %w", session, err))
 			}
 		case err != nil:
 			return fmt.Errorf("look for the session of a workspace: %w", err)

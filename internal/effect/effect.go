@@ -6,13 +6,13 @@ package effect
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
+	"slices"
 	"time"
 
-	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/feed"
 	"github.com/stayd/stayd/internal/loop"
@@ -28,16 +28,11 @@ type Servers interface {
 
 // Performer performs effects. It is safe for use by many goroutines.
 type Performer struct {
-	Catalog model.Catalog
-	Servers Servers
-	// Sandboxes has the driver of each sandbox that is offered.
-	Sandboxes map[string]environment.Driver
-	// Dir is the folder that holds a folder for each session's environment.
-	Dir  string
-	Feed *feed.Feed
-	Now  func() time.Time
-
-	environments environments
+	Catalog      model.Catalog
+	Servers      Servers
+	Environments *Environments
+	Feed         *feed.Feed
+	Now          func() time.Time
 }
 
 // Job is an effect with all that it needs, taken from the state under its lock.
@@ -58,8 +53,12 @@ type Job struct {
 	Since time.Time
 
 	Tool        *event.Tool // the MCP server's configuration
+	OutputIndex int         // of a call's item
+
 	Environment event.Environment
-	OutputIndex int // of a call's item
+	Place       session.Place
+	Epoch       int64    // of this process's lease
+	Languages   []string // in which code was run before
 }
 
 // Outcome says what to append about an effect, on the state as it is when it is
@@ -72,8 +71,11 @@ func record(p event.Payload) Outcome {
 }
 
 // Prepare takes from the state what the effect needs.
-func (p *Performer) Prepare(s *session.State, start loop.Start) Job {
-	job := Job{Start: start, Project: s.Project, Session: s.ID, Model: s.Agent.Model, Environment: s.Environment}
+func (p *Performer) Prepare(s *session.State, start loop.Start, epoch int64) Job {
+	job := Job{
+		Start: start, Project: s.Project, Session: s.ID, Model: s.Agent.Model,
+		Environment: s.Environment, Place: s.Place, Epoch: epoch,
+	}
 	t := s.Current()
 	e := s.Effect(start.ID)
 	if e != nil {
@@ -91,6 +93,9 @@ func (p *Performer) Prepare(s *session.State, start loop.Start) Job {
 			job.OutputIndex = en.OutputIndex
 		}
 		job.Tool = serverConfig(s, start.Server)
+		if start.Server == event.EnvironmentLabel && p.Environments != nil && !p.Environments.isOpen(s.ID) {
+			job.Languages = languages(s)
+		}
 	case event.EffectToolsList:
 		job.Tool = serverConfig(s, start.Server)
 	default: // the environment is the session's, and the rest is not performed
@@ -129,6 +134,8 @@ func (p *Performer) Perform(ctx context.Context, job Job) (out Outcome) {
 		return p.listTools(ctx, job)
 	case event.EffectEnvironment:
 		return p.setUp(ctx, job)
+	case event.EffectSuspend:
+		return p.suspend(ctx, job)
 	default: // a call
 	}
 	if job.Mode == loop.Lookup {
@@ -137,8 +144,30 @@ func (p *Performer) Perform(ctx context.Context, job Job) (out Outcome) {
 	return p.callTool(ctx, job)
 }
 
+// languages lists those in which code was run in the session's environment.
+func languages(s *session.State) []string {
+	var found []string
+	for i := range s.Items {
+		it := &s.Items[i]
+		if it.ServerLabel != event.EnvironmentLabel || it.Name != "run_code" || it.Status == event.StatusInProgress {
+			continue
+		}
+		var args struct {
+			Language string `json:"language"`
+		}
+		if json.Unmarshal(it.Arguments, &args) == nil && !slices.Contains(found, args.Language) {
+			found = append(found, args.Language)
+		}
+	}
+	return found
+}
+
 // Leave closes what the session has open in this process.
-func (p *Performer) Leave(session string) { p.environments.leave(session) }
+func (p *Performer) Leave(session string) {
+	if p.Environments != nil {
+		p.Environments.Leave(session)
+	}
+}
 
 // attempts is how often an effect is tried before it is given up.
 const attempts = 5
@@ -205,8 +234,3 @@ func (p *Performer) failed(ctx context.Context, job Job, err error, sent bool) O
 // ErrShutdown is the cause of a context that ended because the process stops.
 // What was under way is taken up by the next process, by its class.
 var ErrShutdown = errors.New("the runtime is stopping")
-
-// SessionDir is the folder of a session's environment.
-func (p *Performer) SessionDir(project, session string) string {
-	return filepath.Join(p.Dir, filepath.Base(project), filepath.Base(session))
-}

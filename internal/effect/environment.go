@@ -2,101 +2,257 @@ package effect
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
+	"slices"
+	"strconv"
 
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/session"
 	"github.com/stayd/stayd/internal/tool"
 )
 
-// environments keeps the environments that are open in this process.
-type environments struct {
-	mu   sync.Mutex
-	open map[string]*opened
+// visit is one stay in a place: the call that is made there, and what is to be
+// written about the place with its outcome.
+type visit struct {
+	job   *Job
+	place *place
+	srv   tool.Server
+	said  []event.Payload
 }
 
-// opened is an environment that is, or is being, opened.
-type opened struct {
-	once sync.Once
-	srv  tool.Server
-	err  error
-}
-
-// enter returns the session's environment, which open opens if it is not open.
-func (e *environments) enter(session string, open func() (tool.Server, error)) (tool.Server, error) {
-	e.mu.Lock()
-	if e.open == nil {
-		e.open = map[string]*opened{}
-	}
-	o := e.open[session]
-	if o == nil {
-		o = &opened{}
-		e.open[session] = o
-	}
-	e.mu.Unlock()
-	o.once.Do(func() {
-		o.err = errors.New("the environment's driver failed") // unless open returns
-		o.srv, o.err = open()
-	})
-	if o.err != nil {
-		e.mu.Lock()
-		if e.open[session] == o {
-			delete(e.open, session)
+// enter opens the session's environment where it is not open, and makes its
+// folder what the log says.
+func (e *Environments) enter(ctx context.Context, job *Job) (*visit, error) {
+	p := e.place(job.Session)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	v := &visit{job: job, place: p}
+	switch {
+	case p.srv == nil:
+		if err := e.open(ctx, p, job); err != nil {
+			return nil, err
 		}
-		e.mu.Unlock()
-	}
-	return o.srv, o.err
-}
-
-func (e *environments) leave(session string) {
-	e.mu.Lock()
-	o := e.open[session]
-	delete(e.open, session)
-	e.mu.Unlock()
-	if o != nil && o.srv != nil {
-		o.srv.Close() //nolint:errcheck,gosec // there is nothing to do about it, and nothing is lost: all is on disk
-	}
-}
-
-// environment opens the session's environment where it is not open here.
-func (p *Performer) environment(ctx context.Context, job Job) (tool.Server, error) {
-	return p.environments.enter(job.Session, func() (tool.Server, error) {
-		name := job.Environment.Sandbox
-		if name == "" {
-			name = event.SandboxJS
+		v.connected()
+	case p.calls == 0:
+		if err := p.settle(ctx, job.Place.Root); err != nil {
+			return nil, err
 		}
-		driver := p.Sandboxes[name]
-		if driver == nil {
-			return nil, &environment.UnavailableError{Sandbox: name, Reason: "this server does not offer it", Install: "see stayd doctor"}
+		if job.Place.Status != session.PlaceConnected {
+			v.connected()
 		}
-		return driver.Open(context.WithoutCancel(ctx), environment.Spec{
-			Project: job.Project, Session: job.Session, Dir: p.SessionDir(job.Project, job.Session),
-			Env: job.Environment.Env, Files: job.Environment.Files,
-		})
-	})
+	default: // it is what the call that is under way makes of it
+	}
+	p.calls++
+	v.srv = p.srv
+	return v, nil
 }
 
-// setUp opens the environment for the first time, and says which tools it has.
+// connected notes that the environment was opened. That its processes were lost
+// is what follows from the log's having it open already.
+func (v *visit) connected() {
+	c := &event.EnvironmentChanged{TurnID: v.job.TurnID, Status: session.PlaceConnected, Epoch: v.job.Epoch}
+	if v.job.Place.Status == session.PlaceConnected {
+		c.Reset = v.job.Place.Resets + 1
+	}
+	v.said = append(v.said, c)
+}
+
+// leave ends the visit, and returns what is to be written about the place. again
+// is whether the call will be made again from where it began. note is what the
+// model is to be told.
+func (v *visit) leave(ctx context.Context, again bool) (said []event.Payload, note string) {
+	p := v.place
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls--
+	said = v.said
+	if p.srv != v.srv {
+		return said, "" // it was closed meanwhile
+	}
+	if e := p.egress(); e != nil {
+		e.EffectID, e.TurnID = v.job.ID, v.job.TurnID
+		said = append(said, e)
+	}
+	if again && p.calls == 0 {
+		p.dirty = true
+		return said, ""
+	}
+	s, err := p.captureSoon(ctx)
+	if err != nil {
+		return said, fmt.Sprintf("[The files could not be kept after this call, and would be lost with the environment: %v]", err)
+	}
+	if s != nil {
+		s.EffectID, s.TurnID = v.job.ID, v.job.TurnID
+		said = append(said, s)
+	}
+	return said, ""
+}
+
+// callPlace makes a call in the session's environment.
+func (p *Performer) callPlace(ctx context.Context, job Job) Outcome {
+	v, err := p.Environments.enter(ctx, &job)
+	if err != nil {
+		return p.callFailed(ctx, job, &tool.Error{Message: err.Error(), Err: err})
+	}
+	left := false
+	defer func() {
+		if !left { // it panics
+			v.leave(context.WithoutCancel(ctx), true)
+		}
+	}()
+	started := p.Now()
+	res, err := v.srv.Call(ctx, p.call(job))
+	took := p.Now().Sub(started)
+	left = true
+	if err != nil {
+		outcome := p.callFailed(ctx, job, err)
+		again := outcome == nil || errors.Is(context.Cause(ctx), ErrShutdown) || (job.Class != event.Once && ctx.Err() == nil)
+		said, _ := v.leave(context.WithoutCancel(ctx), again)
+		return after(said, outcome)
+	}
+	said, note := v.leave(ctx, false)
+	if note != "" {
+		res.Output = event.TextOutput(event.OutputText(res.Output) + "\n" + note)
+	}
+	return after(said, record(finished(job, res, took, false)))
+}
+
+// after has payloads written before an outcome. Without an outcome nothing is.
+func after(said []event.Payload, outcome Outcome) Outcome {
+	if outcome == nil || len(said) == 0 {
+		return outcome
+	}
+	return func(s *session.State) []event.Payload { return append(slices.Clone(said), outcome(s)...) }
+}
+
+// setUp furnishes the environment, opens it for the first time, runs what it is
+// set up by, and says which tools it has.
 func (p *Performer) setUp(ctx context.Context, job Job) Outcome {
-	srv, err := p.environment(ctx, job)
-	var tools []event.ToolSpec
-	if err == nil {
-		tools, err = srv.List(ctx)
-	}
+	said, err := p.tryToSetUp(ctx, &job)
 	switch {
 	case err == nil:
-		return record(&event.EnvironmentChanged{EffectID: job.ID, TurnID: job.TurnID, Status: "ready", Tools: tools})
+		return func(*session.State) []event.Payload { return said }
 	case ctx.Err() != nil:
 		return nil
 	}
+	p.Environments.Leave(job.Session)
 	var unavailable *environment.UnavailableError
-	if !errors.As(err, &unavailable) && job.Attempt < attemptsPerModel {
+	var setup *setupError
+	if !errors.As(err, &unavailable) && !errors.As(err, &setup) && job.Attempt < attemptsPerModel {
 		return p.failed(ctx, job, fmt.Errorf("set up the environment: %w", err), false)
 	}
 	return record(&event.EnvironmentChanged{
-		EffectID: job.ID, TurnID: job.TurnID, Status: "failed",
+		EffectID: job.ID, TurnID: job.TurnID, Status: session.PlaceFailed,
 		Error: &event.TurnError{Code: "sandbox_error", Message: err.Error()},
 	})
+}
+
+func (p *Performer) tryToSetUp(ctx context.Context, job *Job) ([]event.Payload, error) {
+	begin := job.Place.Root
+	root, err := p.Environments.furnish(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	p.Environments.Leave(job.Session) // what an attempt before this one left open
+	job.Place.Root = root
+	v, err := p.Environments.enter(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	tools, err := v.srv.List(ctx)
+	if err == nil {
+		err = p.runSetup(ctx, job, v.srv)
+	}
+	said, _ := v.leave(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	if root != begin && !slices.ContainsFunc(said, func(p event.Payload) bool { return p.Kind() == event.KindSnapshot }) {
+		s, err := v.place.holds(ctx, root)
+		if err != nil {
+			return nil, err
+		}
+		s.EffectID, s.TurnID = job.ID, job.TurnID
+		said = append(said, s)
+	}
+	ready := &event.EnvironmentChanged{EffectID: job.ID, TurnID: job.TurnID, Status: session.PlaceReady, Tools: tools}
+	return append([]event.Payload{ready}, said...), nil
+}
+
+// setupError is a setup command that failed: it would fail again.
+type setupError struct{ msg string }
+
+func (e *setupError) Error() string { return e.msg }
+
+// maxSetupOutput is how much of a failed setup command's output is told, in bytes.
+const maxSetupOutput = 2000
+
+func (p *Performer) runSetup(ctx context.Context, job *Job, srv tool.Server) error {
+	for i, c := range job.Environment.Setup {
+		args, err := json.Marshal(map[string]any{"command": c.Command, "cwd": cwdOf(c), "timeout_seconds": setupSeconds})
+		if err != nil {
+			return fmt.Errorf("encode a setup command: %w", err)
+		}
+		res, err := srv.Call(ctx, tool.Call{
+			EffectID: event.DeriveID("eff", job.ID, strconv.Itoa(i)), Session: job.Session, TurnID: job.TurnID, Name: "run_command", Arguments: args,
+		})
+		if err != nil {
+			return fmt.Errorf("setup command %d of %d: %w", i+1, len(job.Environment.Setup), err)
+		}
+		out := event.OutputText(res.Output)
+		out = out[max(0, len(out)-maxSetupOutput):]
+		switch {
+		case res.Failed:
+			return &setupError{fmt.Sprintf("Setup command %d of %d could not be run: %s", i+1, len(job.Environment.Setup), res.Error)}
+		case res.ExitCode != nil && *res.ExitCode != 0:
+			return &setupError{fmt.Sprintf("Setup command %d of %d ended with exit code %d: %s", i+1, len(job.Environment.Setup), *res.ExitCode, out)}
+		}
+	}
+	return nil
+}
+
+// setupSeconds is how long one setup command may take.
+const setupSeconds = 600
+
+func cwdOf(c event.SetupCommand) string {
+	if c.Cwd == "" {
+		return environment.Workspace
+	}
+	return c.Cwd
+}
+
+// suspend closes an environment that is idle. One in which programs run in the
+// background is not.
+func (p *Performer) suspend(ctx context.Context, job Job) Outcome {
+	e := p.Environments
+	pl := e.place(job.Session)
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	if pl.srv == nil {
+		return record(&event.EnvironmentChanged{TurnID: job.TurnID, Status: session.PlaceSuspended})
+	}
+	if pl.calls > 0 {
+		return nil
+	}
+	if pl.busy() {
+		return record(&event.EnvironmentChanged{TurnID: job.TurnID, Status: session.PlaceConnected, Epoch: job.Epoch})
+	}
+	var said []event.Payload
+	if g := pl.egress(); g != nil {
+		g.TurnID = job.TurnID
+		said = append(said, g)
+	}
+	s, err := pl.captureSoon(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err == nil && s != nil {
+		s.TurnID = job.TurnID
+		said = append(said, s)
+	}
+	pl.close()
+	return after(said, record(&event.EnvironmentChanged{TurnID: job.TurnID, Status: session.PlaceSuspended}))
 }

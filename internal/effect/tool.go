@@ -18,19 +18,26 @@ func (p *Performer) callTool(ctx context.Context, job Job) Outcome {
 		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(job.Policy.TimeoutSeconds)*time.Second, errTimeout)
 		defer cancel()
 	}
+	if job.Server == event.EnvironmentLabel && job.Environment.Type == event.EnvironmentHosted {
+		return p.callPlace(ctx, job)
+	}
 	srv, err := p.server(ctx, job)
 	if err != nil {
 		return p.callFailed(ctx, job, &tool.Error{Message: err.Error(), Err: err})
 	}
 	started := p.Now()
-	res, err := srv.Call(ctx, tool.Call{
-		EffectID: job.ID, Session: job.Session, TurnID: job.TurnID, Name: job.Item.Name, Arguments: job.Item.Arguments,
-		Output: p.output(job),
-	})
+	res, err := srv.Call(ctx, p.call(job))
 	if err != nil {
 		return p.callFailed(ctx, job, err)
 	}
 	return record(finished(job, res, p.Now().Sub(started), false))
+}
+
+func (p *Performer) call(job Job) tool.Call {
+	return tool.Call{
+		EffectID: job.ID, Session: job.Session, TurnID: job.TurnID, Name: job.Item.Name, Arguments: job.Item.Arguments,
+		Output: p.output(job),
+	}
 }
 
 var errTimeout = errors.New("the call took longer than its timeout")
@@ -87,7 +94,7 @@ func (p *Performer) output(job Job) func(string) {
 // server returns what answers the call.
 func (p *Performer) server(ctx context.Context, job Job) (tool.Server, error) {
 	if job.Server == event.EnvironmentLabel {
-		return p.environment(ctx, job)
+		return p.Environments.Remote(job.Session)
 	}
 	if job.Tool == nil {
 		return nil, fmt.Errorf("the session has no MCP server '%s' any more", job.Server)

@@ -124,14 +124,16 @@ type EffectPolicy struct {
 
 // Environment types.
 const (
-	EnvironmentNone   = "none"
-	EnvironmentHosted = "openai_hosted"
+	EnvironmentNone       = "none"
+	EnvironmentHosted     = "openai_hosted" // this runtime is the host
+	EnvironmentSelfHosted = "self_hosted"   // a machine of the client's, which connects
 )
 
 // Sandboxes of a hosted environment.
 const (
-	SandboxJS         = "js"         // JavaScript in the process; the default
-	SandboxBubblewrap = "bubblewrap" // commands in namespaces
+	SandboxJS         = "js"         // JavaScript in the process
+	SandboxBubblewrap = "bubblewrap" // programs in namespaces
+	SandboxGVisor     = "gvisor"     // programs on a kernel of their own
 )
 
 // Environment is where a session's commands run.
@@ -141,11 +143,49 @@ type Environment struct {
 	Sandbox string            `json:"sandbox,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
 	Files   []InlineFile      `json:"files,omitempty"`
+	Network *Network          `json:"network,omitempty"` // nil is none
+	Setup   []SetupCommand    `json:"setup,omitempty"`
+	// IdleSeconds is after how long without use the environment is suspended; 0
+	// is the default.
+	IdleSeconds int64 `json:"idle_seconds,omitempty"`
+	// Root is the tree that the workspace begins with.
+	Root Hash `json:"root,omitzero"`
+	// Effects says, by tool name ("*" for all), how a call of the environment's
+	// tools may be repeated and who must agree to it.
+	Effects map[string]EffectPolicy `json:"effects,omitempty"`
+	// Directory is the project folder on the machine of a self-hosted environment.
+	Directory string `json:"directory,omitempty"`
+	// TokenHash is the SHA-256 of the token with which a self-hosted environment
+	// connects.
+	TokenHash Hash `json:"token_hash,omitzero"`
+}
+
+// Network accesses.
+const (
+	NetworkRestricted = "restricted" // the domains that are listed
+	NetworkEnabled    = "enabled"    // any public address
+)
+
+// Network says what an environment's programs may reach.
+type Network struct {
+	Access  string   `json:"access"`
+	Allowed []string `json:"allowed,omitempty"`
+	Blocked []string `json:"blocked,omitempty"`
+}
+
+// SetupCommand is run in a new environment before its first use.
+type SetupCommand struct {
+	Command string `json:"command"`
+	Cwd     string `json:"cwd,omitempty"` // absolute; empty is the workspace
 }
 
 // InlineFile is a file that is put into the workspace before the first step.
+// Either Data or Tree has its content.
 type InlineFile struct {
-	ID   string `json:"id"`
-	Path string `json:"path"` // absolute, under /workspace
-	Data []byte `json:"data"`
+	ID     string `json:"id"`
+	Path   string `json:"path"` // absolute, under /workspace
+	Data   []byte `json:"data,omitempty"`
+	FileID string `json:"file_id,omitempty"` // of the upload that it is a copy of
+	Tree   Hash   `json:"tree,omitzero"`     // of the upload's content
+	Size   int64  `json:"size,omitempty"`    // of the upload, in bytes
 }

@@ -49,6 +49,14 @@ func newPayload(k Kind) Payload {
 		return new(SessionUpdated)
 	case KindSessionDeleted:
 		return new(SessionDeleted)
+	case KindSessionForked:
+		return new(SessionForked)
+	case KindSnapshot:
+		return new(Snapshot)
+	case KindEgress:
+		return new(Egress)
+	case KindArtifactDeleted:
+		return new(ArtifactDeleted)
 	case KindTurnCreated:
 		return new(TurnCreated)
 	case KindTurnCancelRequested:

@@ -13,11 +13,15 @@ const (
 	KindSessionCreated      Kind = "session.created"
 	KindSessionUpdated      Kind = "session.updated"
 	KindSessionDeleted      Kind = "session.deleted"
+	KindSessionForked       Kind = "session.forked"
 	KindTurnCreated         Kind = "turn.created"
 	KindTurnCancelRequested Kind = "turn.cancel_requested"
 	KindTurnEnded           Kind = "turn.ended"
 	KindToolsListed         Kind = "tools.listed"
 	KindEnvironmentChanged  Kind = "environment.changed"
+	KindSnapshot            Kind = "environment.snapshot"
+	KindEgress              Kind = "environment.egress"
+	KindArtifactDeleted     Kind = "artifact.deleted"
 	KindModelResponded      Kind = "model.responded"
 	KindContextCompacted    Kind = "context.compacted"
 	KindToolResult          Kind = "tool_result.submitted"
@@ -70,6 +74,19 @@ type SessionDeleted struct {
 	Input
 	Class  string `json:"class"`  // what was erased: "session"
 	Reason string `json:"reason"` // why: "deleted by the client"
+}
+
+// SessionForked is the first record of a fork's own. The records before it are
+// those of the session From, up to the one with the sequence number At. What was
+// open there is left to that session: the fork neither makes nor awaits it.
+type SessionForked struct {
+	Input
+	From          string            `json:"from"`
+	At            int64             `json:"at"`
+	EnvironmentID string            `json:"environment_id,omitempty"`
+	Agent         *Agent            `json:"agent,omitempty"` // in place of the one at that point
+	Metadata      map[string]string `json:"metadata,omitempty"`
+	SpendLimit    *SpendLimit       `json:"spend_limit,omitempty"`
 }
 
 // TurnCreated is an input of messages. The turn runs when those before it have
@@ -125,11 +142,92 @@ type ToolsListed struct {
 // of the Agents API: pending, ready, connected, disconnected, suspended,
 // expired, failed.
 type EnvironmentChanged struct {
-	EffectID string     `json:"effect_id,omitempty"`
-	TurnID   string     `json:"turn_id,omitempty"`
-	Status   string     `json:"status"`
-	Tools    []ToolSpec `json:"tools,omitempty"`
-	Error    *TurnError `json:"error,omitempty"`
+	EffectID string `json:"effect_id,omitempty"`
+	TurnID   string `json:"turn_id,omitempty"`
+	Status   string `json:"status"`
+	// Tools replaces what the environment offers, where it is set.
+	Tools []ToolSpec `json:"tools,omitempty"`
+	Error *TurnError `json:"error,omitempty"`
+	// Epoch is the lease epoch of the process that has the environment open.
+	Epoch int64 `json:"epoch,omitempty"`
+	// Reset counts how often the environment was made anew because its processes
+	// were lost; it is set where that happened.
+	Reset int64 `json:"reset,omitempty"`
+}
+
+// Snapshot says what the environment's workspace holds: the tree of blobs with
+// this name. It is written with the outcome of the call that changed something.
+type Snapshot struct {
+	Input
+	EffectID string `json:"effect_id,omitempty"`
+	TurnID   string `json:"turn_id,omitempty"`
+	Root     Hash   `json:"root"` // zero is an empty workspace
+	Files    int64  `json:"files"`
+	Bytes    int64  `json:"bytes"`
+	// Artifacts are the files below the artifacts folder that are new or changed.
+	Artifacts []ArtifactFile `json:"artifacts,omitempty"`
+	// Skipped names some of the files that cannot be kept: sockets, devices.
+	Skipped []string `json:"skipped,omitempty"`
+}
+
+// Trees returns the trees of blobs that the payload names.
+func Trees(p Payload) []Hash {
+	var out []Hash
+	add := func(h Hash) {
+		if !h.IsZero() {
+			out = append(out, h)
+		}
+	}
+	switch p := p.(type) {
+	case *Snapshot:
+		add(p.Root)
+	case *SessionCreated:
+		add(p.Environment.Root)
+		for i := range p.Environment.Files {
+			add(p.Environment.Files[i].Tree)
+		}
+	}
+	return out
+}
+
+// ArtifactsFolder is the folder of the workspace whose files are published as
+// artifacts when a turn completes.
+const ArtifactsFolder = "artifacts"
+
+// ArtifactFile is a file that is to be published.
+type ArtifactFile struct {
+	Path string `json:"path"` // below the workspace
+	Size int64  `json:"size"` // bytes
+}
+
+// Egress is what the environment's programs asked of the network while a call
+// was made, or since the one before.
+type Egress struct {
+	EffectID string          `json:"effect_id,omitempty"`
+	TurnID   string          `json:"turn_id,omitempty"`
+	Requests []EgressRequest `json:"requests"`
+	Dropped  int64           `json:"dropped,omitempty"` // requests that are not listed
+}
+
+// EgressRequest is one request, or one tunnel, to the network.
+type EgressRequest struct {
+	At         time.Time `json:"at"`
+	Method     string    `json:"method"`
+	Host       string    `json:"host"`
+	Port       int       `json:"port"`
+	Path       string    `json:"path,omitempty"` // of a request that is not encrypted
+	Allowed    bool      `json:"allowed"`
+	Reason     string    `json:"reason,omitempty"` // why it was refused
+	Status     int       `json:"status,omitempty"`
+	BytesUp    int64     `json:"bytes_up,omitempty"`
+	BytesDown  int64     `json:"bytes_down,omitempty"`
+	DurationMS int64     `json:"duration_ms,omitempty"`
+}
+
+// ArtifactDeleted takes an artifact from the session.
+type ArtifactDeleted struct {
+	Input
+	ArtifactID string `json:"artifact_id"`
 }
 
 // ModelResponded is the outcome of a model call.
@@ -173,7 +271,8 @@ const (
 	EffectModel       EffectKind = "model"
 	EffectCompaction  EffectKind = "compaction"
 	EffectToolsList   EffectKind = "tools_list"
-	EffectEnvironment EffectKind = "environment"
+	EffectEnvironment EffectKind = "environment" // the setting up of it
+	EffectSuspend     EffectKind = "suspend"     // the closing of an idle one
 	EffectTool        EffectKind = "tool"
 	EffectTimer       EffectKind = "timer"
 	EffectClient      EffectKind = "client" // a function that the client runs
@@ -255,11 +354,15 @@ type EffectResolved struct {
 func (*SessionCreated) Kind() Kind      { return KindSessionCreated }
 func (*SessionUpdated) Kind() Kind      { return KindSessionUpdated }
 func (*SessionDeleted) Kind() Kind      { return KindSessionDeleted }
+func (*SessionForked) Kind() Kind       { return KindSessionForked }
 func (*TurnCreated) Kind() Kind         { return KindTurnCreated }
 func (*TurnCancelRequested) Kind() Kind { return KindTurnCancelRequested }
 func (*TurnEnded) Kind() Kind           { return KindTurnEnded }
 func (*ToolsListed) Kind() Kind         { return KindToolsListed }
 func (*EnvironmentChanged) Kind() Kind  { return KindEnvironmentChanged }
+func (*Snapshot) Kind() Kind            { return KindSnapshot }
+func (*Egress) Kind() Kind              { return KindEgress }
+func (*ArtifactDeleted) Kind() Kind     { return KindArtifactDeleted }
 func (*ModelResponded) Kind() Kind      { return KindModelResponded }
 func (*ContextCompacted) Kind() Kind    { return KindContextCompacted }
 func (*ToolResult) Kind() Kind          { return KindToolResult }

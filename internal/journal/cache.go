@@ -23,10 +23,15 @@ type handle struct {
 	state *session.State // nil where it is not loaded
 	index store.Index    // as it was last written; zero where that is not known
 	size  int            // bytes of data in the log
+	// parent is set while the session is made as a fork.
+	parent *store.Parent
 	// doubt is the sequence number of the first record of an append whose answer
 	// was lost; 0 where there was none since the log was loaded.
 	doubt int64
 }
+
+// isNew reports whether the session is about to be made.
+func (h *handle) isNew() bool { return h.parent != nil || h.state.Seq == 0 }
 
 func (h *handle) drop() { h.state, h.index, h.size = nil, store.Index{}, 0 }
 

@@ -17,13 +17,15 @@ func indexOf(project string, s *session.State, next loop.Step) store.Index {
 		Project: project, Session: s.ID, AgentID: s.Agent.ID, Status: s.Status(), Metadata: s.Metadata,
 		CreatedAt: s.CreatedAt, UpdatedAt: s.LastActiveAt, Deleted: s.Deleted,
 	}
-	if t := s.Current(); t != nil && !s.Deleted {
+	if !s.Deleted {
 		var at time.Time
-		switch {
-		case len(next.Append) > 0 || len(next.Start) > 0:
-			at = t.StartedAt
-		case !next.WakeAt.IsZero():
+		switch t := s.Current(); {
+		case len(next.Append) == 0 && len(next.Start) == 0:
 			at = next.WakeAt
+		case t != nil:
+			at = t.StartedAt
+		default:
+			at = s.LastActiveAt
 		}
 		if !at.IsZero() {
 			ix.WakeAt = &at

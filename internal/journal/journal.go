@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/stayd/stayd/internal/event"
@@ -106,6 +107,35 @@ func (j *Journal) Create(ctx context.Context, project, id string, fn func(*Tx) e
 	return j.write(ctx, h, fn)
 }
 
+// Fork makes a new session that has the past of another up to the record at, of
+// what fn appends. Its first payload is *event.SessionForked. Errors:
+// store.ErrConflict where the id is taken, or the other's log does not reach to
+// at, store.ErrNotFound where there is no such session.
+func (j *Journal) Fork(ctx context.Context, project, parent string, at int64, id string, fn func(*Tx) error) error {
+	h, err := j.cache.acquire(ctx, key{project, id})
+	if err != nil {
+		return err
+	}
+	defer j.cache.release(h)
+	if h.state != nil {
+		return fmt.Errorf("session %s: %w", id, store.ErrConflict)
+	}
+	past := &loading{state: session.New("")}
+	if err := j.fold(ctx, project, parent, past, at); err != nil {
+		return err
+	}
+	if past.state.Seq != at {
+		return fmt.Errorf("session %s ends before record %d: %w", parent, at, store.ErrConflict)
+	}
+	h.state, h.parent = past.state, &store.Parent{Session: parent, Seq: at}
+	defer func() { h.parent = nil }()
+	err = j.write(ctx, h, fn)
+	if err == nil && h.state != nil {
+		h.size += past.size
+	}
+	return err
+}
+
 // write runs fn, and commits. The state is folded as fn appends; after any error
 // it is not what is stored, and is dropped.
 func (j *Journal) write(ctx context.Context, h *handle, fn func(*Tx) error) (err error) {
@@ -115,20 +145,20 @@ func (j *Journal) write(ctx context.Context, h *handle, fn func(*Tx) error) (err
 			panic(p)
 		}
 	}()
-	tx := &Tx{State: h.state, Now: j.now().UTC().Truncate(time.Microsecond)}
+	tx := &Tx{State: h.state, Now: j.now().UTC().Truncate(time.Microsecond), session: h.key.id}
 	tx.Epoch = j.leases.Epoch(store.ShardOf(h.key.id))
 	err = fn(tx)
 	if err == nil {
 		err = tx.broken
 	}
 	if err != nil {
-		if len(tx.records) > 0 || h.state.Seq == 0 || tx.broken != nil {
+		if len(tx.records) > 0 || h.isNew() || tx.broken != nil {
 			h.drop()
 		}
 		return err
 	}
 	if len(tx.records) == 0 {
-		if h.state.Seq == 0 {
+		if h.isNew() {
 			h.drop()
 		}
 		return nil
@@ -138,7 +168,7 @@ func (j *Journal) write(ctx context.Context, h *handle, fn func(*Tx) error) (err
 
 func (j *Journal) commit(ctx context.Context, h *handle, tx *Tx) error {
 	index := indexOf(h.key.project, tx.State, loop.Next(tx.State, loop.Moment{Now: tx.Now, Epoch: tx.Epoch}))
-	a := &store.Append{Project: h.key.project, Session: h.key.id, Epoch: tx.Epoch, Records: tx.records, Erase: tx.State.Deleted}
+	a := &store.Append{Project: h.key.project, Session: h.key.id, Epoch: tx.Epoch, Records: tx.records, Erase: tx.State.Deleted, Parent: h.parent, Trees: tx.trees}
 	if !sameIndex(&h.index, &index) {
 		a.Index = &index
 	}
@@ -205,42 +235,62 @@ func (j *Journal) open(ctx context.Context, project, id string) (*handle, error)
 
 // load folds the log, and checks its chain on the way.
 func (j *Journal) load(ctx context.Context, h *handle) error {
-	state, size, erased := session.New(h.key.id), 0, int64(0)
-	var untold []event.Record
-	for {
-		records, err := j.store.Read(ctx, h.key.project, h.key.id, state.Seq, pageSize)
+	l := &loading{state: session.New(""), doubt: h.doubt}
+	if err := j.fold(ctx, h.key.project, h.key.id, l, math.MaxInt64); err != nil {
+		return err
+	}
+	state := l.state
+	switch {
+	case state.Seq == 0:
+		return fmt.Errorf("session %s: %w", h.key.id, store.ErrNotFound)
+	case state.ID != h.key.id:
+		return fmt.Errorf("load session %s: its log ends as that of %s: %w", h.key.id, state.ID, store.ErrCorrupt)
+	case l.erased > 0 && !state.Deleted:
+		return fmt.Errorf("load session %s: record %d of %s was erased, and no record says why: %w", h.key.id, l.erased, h.key.id, store.ErrCorrupt)
+	}
+	h.state, h.size, h.index, h.doubt = state, l.size, store.Index{}, 0
+	if len(l.untold) > 0 {
+		j.onCommit(Commit{Project: h.key.project, Session: h.key.id, Records: l.untold, Runnable: true})
+	}
+	return nil
+}
+
+// loading is a log that is being folded.
+type loading struct {
+	state  *session.State
+	size   int            // bytes of data
+	erased int64          // the first record that was erased; 0 is none
+	doubt  int64          // the first record that readers were not told of; 0 is none
+	untold []event.Record // from there on
+}
+
+// fold folds the log's records up to one, and checks their chain.
+func (j *Journal) fold(ctx context.Context, project, id string, l *loading, upto int64) error {
+	for l.state.Seq < upto {
+		limit := int(min(upto-l.state.Seq, pageSize))
+		records, err := j.store.Read(ctx, project, id, l.state.Seq, limit)
 		if err != nil {
-			return fmt.Errorf("read session %s: %w", h.key.id, err)
+			return fmt.Errorf("read session %s: %w", id, err)
 		}
 		for i := range records {
 			r := &records[i]
-			if err := r.Verify(state.Hash); err != nil {
-				return fmt.Errorf("load session %s: %w: %w", h.key.id, err, store.ErrCorrupt)
+			if err := r.Verify(l.state.Hash); err != nil {
+				return fmt.Errorf("load session %s: %w: %w", id, err, store.ErrCorrupt)
 			}
-			if err := session.Fold(state, r); err != nil {
-				return fmt.Errorf("load session %s: %w: %w", h.key.id, err, store.ErrCorrupt)
+			if err := session.Fold(l.state, r); err != nil {
+				return fmt.Errorf("load session %s: %w: %w", id, err, store.ErrCorrupt)
 			}
-			size += len(r.Data)
-			if r.Erased() && erased == 0 {
-				erased = r.Seq
+			l.size += len(r.Data)
+			if r.Erased() && l.erased == 0 {
+				l.erased = r.Seq
 			}
-			if h.doubt > 0 && r.Seq >= h.doubt {
-				untold = append(untold, *r)
+			if l.doubt > 0 && r.Seq >= l.doubt {
+				l.untold = append(l.untold, *r)
 			}
 		}
-		if len(records) < pageSize {
+		if len(records) < limit {
 			break
 		}
-	}
-	if state.Seq == 0 {
-		return fmt.Errorf("session %s: %w", h.key.id, store.ErrNotFound)
-	}
-	if erased > 0 && !state.Deleted {
-		return fmt.Errorf("load session %s: record %d of %s was erased, and no record says why: %w", h.key.id, erased, h.key.id, store.ErrCorrupt)
-	}
-	h.state, h.size, h.index, h.doubt = state, size, store.Index{}, 0
-	if len(untold) > 0 {
-		j.onCommit(Commit{Project: h.key.project, Session: h.key.id, Records: untold, Runnable: true})
 	}
 	return nil
 }
@@ -262,7 +312,9 @@ type Tx struct {
 	// Driven is set by who does what follows from this update itself.
 	Driven bool
 
+	session string
 	records []event.Record
+	trees   []store.Tree
 	broken  error // of an Append, after which State is not to be used
 }
 
@@ -284,7 +336,7 @@ func (tx *Tx) append(p event.Payload) error {
 		return fmt.Errorf("%w: %w", err, session.ErrImpossible)
 	}
 	r := event.Record{
-		Session: tx.State.ID, Seq: tx.State.Seq + 1, Time: tx.Now,
+		Session: tx.session, Seq: tx.State.Seq + 1, Time: tx.Now,
 		Kind: p.Kind(), Version: event.Version, Data: data, Salt: make([]byte, event.SaltSize),
 	}
 	rand.Read(r.Salt)
@@ -302,5 +354,8 @@ func (tx *Tx) append(p event.Payload) error {
 		return err
 	}
 	tx.records = append(tx.records, r)
+	for _, root := range event.Trees(p) {
+		tx.trees = append(tx.trees, store.Tree{Seq: r.Seq, Root: root})
+	}
 	return nil
 }

@@ -66,12 +66,14 @@ type Step struct {
 
 // Next decides.
 func Next(s *session.State, m Moment) Step {
-	t := s.Current()
-	if t == nil || s.Deleted {
+	if s.Deleted {
 		return Step{}
 	}
-	d := decision{s: s, t: t, m: m}
-	d.decide()
+	d := decision{s: s, t: s.Current(), m: m}
+	if d.t != nil {
+		d.decide()
+	}
+	d.rest()
 	return d.step
 }
 
@@ -210,6 +212,9 @@ func (d *decision) call(e *session.Effect) {
 	}
 	switch e.Status {
 	case session.EffectPending:
+		if e.Server == event.EnvironmentLabel && d.s.NeedsConnection() {
+			return // it is made when the environment is there again
+		}
 		d.begin(e, 1)
 	case session.EffectStarted:
 		d.started(e)
@@ -277,18 +282,19 @@ func (d *decision) start(e *session.Effect, mode Mode, attempt int) {
 // and reports whether they are.
 func (d *decision) prepare() bool {
 	ready := true
-	if d.s.Environment.Type == event.EnvironmentHosted {
-		switch d.s.EnvironmentStatus {
-		case "":
-			ready = d.own(session.EnvironmentEffectID(d.s.ID, d.t), event.EffectEnvironment, "", "sandbox_error") && ready
-		case "failed":
-			msg := "The environment could not be set up."
-			if d.s.EnvironmentError != nil {
-				msg = d.s.EnvironmentError.Message
-			}
-			d.append(failed(d.t, "sandbox_error", msg))
-			return false
+	switch place := &d.s.Place; {
+	case d.s.NeedsConnection():
+		return false
+	case d.s.Environment.Type != event.EnvironmentHosted:
+	case d.s.NeedsSetUp(d.t):
+		ready = d.own(session.EnvironmentEffectID(d.s.ID, d.t), event.EffectEnvironment, "", "sandbox_error") && ready
+	case place.Status == session.PlaceFailed:
+		msg := "The environment could not be set up."
+		if place.Error != nil {
+			msg = place.Error.Message
 		}
+		d.append(failed(d.t, "sandbox_error", msg))
+		return false
 	}
 	for i := range d.s.Agent.Tools {
 		t := &d.s.Agent.Tools[i]

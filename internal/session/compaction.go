@@ -30,6 +30,18 @@ func EnvironmentEffectID(session string, t *Turn) string {
 	return event.DeriveID("eff", session, t.ID, "environment")
 }
 
+// SuspendEffectID is the id of the suspending of the session's environment, which
+// has been open since it was last connected.
+func SuspendEffectID(s *State) string {
+	return event.DeriveID("eff", s.ID, "suspend", strconv.FormatInt(s.Place.Since, 10))
+}
+
+// NeedsSetUp reports whether the environment is to be set up in the turn: for the
+// first time, or again because it failed in an earlier one.
+func (s *State) NeedsSetUp(t *Turn) bool {
+	return s.Place.Status == "" || (s.Place.Status == PlaceFailed && s.Place.TurnID != t.ID)
+}
+
 // ToolsEffectID is the id of the listing of a server's tools before the turn's
 // next model call. A server with another configuration has another.
 func ToolsEffectID(session string, t *Turn, server *event.Tool) string {

@@ -17,7 +17,7 @@ var ErrImpossible = errors.New("impossible record")
 // the state is not to be used, for a record that cannot be decoded or cannot
 // follow.
 func Fold(s *State, r *event.Record) error {
-	if r.Session != s.ID || r.Seq != s.Seq+1 {
+	if r.Seq != s.Seq+1 {
 		return fmt.Errorf("record %d of %s after record %d of %s: %w", r.Seq, r.Session, s.Seq, s.ID, ErrImpossible)
 	}
 	p, err := event.Decode(r)
@@ -32,11 +32,30 @@ func FoldPayload(s *State, r *event.Record, p event.Payload) error {
 	if (r.Seq == 1) != (r.Kind == event.KindSessionCreated) && !r.Erased() {
 		return fmt.Errorf("record %d of %s is %s: %w", r.Seq, r.Session, r.Kind, ErrImpossible)
 	}
+	if err := s.enter(r, p); err != nil {
+		return err
+	}
 	if err := s.apply(p, r.Time); err != nil {
 		return fmt.Errorf("record %d of %s (%s): %w", r.Seq, r.Session, r.Kind, err)
 	}
 	s.Seq, s.Hash, s.LastActiveAt = r.Seq, r.Hash, r.Time
 	s.advance(r.Time)
+	return nil
+}
+
+// enter checks whose record it is. The records of a fork follow those of the
+// session that it is a fork of.
+func (s *State) enter(r *event.Record, p event.Payload) error {
+	if s.Seq == 0 && s.ID == "" {
+		s.ID = r.Session
+	}
+	f, ok := p.(*event.SessionForked)
+	switch {
+	case r.Kind == event.KindSessionForked && (p == nil || (ok && f.From == s.ID && f.At == s.Seq)) && r.Session != s.ID:
+		s.ID = r.Session
+	case r.Session != s.ID || ok:
+		return fmt.Errorf("record %d of %s after record %d of %s: %w", r.Seq, r.Session, s.Seq, s.ID, ErrImpossible)
+	}
 	return nil
 }
 
@@ -50,6 +69,9 @@ func (s *State) apply(p event.Payload, at time.Time) error {
 		return s.updated(p)
 	case *event.SessionDeleted:
 		s.Deleted = true
+		return nil
+	case *event.SessionForked:
+		s.forked(p, at)
 		return nil
 	case *event.TurnCreated:
 		return s.turnCreated(p, at)
@@ -69,10 +91,15 @@ func (s *State) apply(p event.Payload, at time.Time) error {
 		s.toolsChanged()
 		return nil
 	case *event.EnvironmentChanged:
-		s.finish(p.EffectID, EffectFinished, at)
-		s.EnvironmentStatus, s.EnvironmentTools, s.EnvironmentError = p.Status, p.Tools, p.Error
-		s.toolsChanged()
+		s.environmentChanged(p, at)
 		return nil
+	case *event.Snapshot:
+		s.snapshot(p, at)
+		return nil
+	case *event.Egress:
+		return nil
+	case *event.ArtifactDeleted:
+		return s.artifactDeleted(p)
 	case *event.ModelResponded:
 		return s.modelResponded(p, at)
 	case *event.ContextCompacted:
@@ -87,6 +114,7 @@ func (s *State) created(p *event.SessionCreated, at time.Time) error {
 	s.Project, s.Agent, s.Environment = p.Project, p.Agent, p.Environment
 	s.Metadata, s.SpendLimit, s.VaultIDs = p.Metadata, p.SpendLimit, p.VaultIDs
 	s.CreatedAt, s.Created = at, p.Input
+	s.Place.Root = p.Environment.Root
 	s.took(p.Input)
 	return nil
 }
@@ -173,6 +201,9 @@ func (s *State) turnEnded(p *event.TurnEnded, at time.Time) error {
 		s.closeItem(e.ItemID, event.StatusIncomplete)
 	}
 	t.Status, t.Error, t.CompletedAt, t.CancelRequested = p.Status, p.Error, at, false
+	if p.Status == TurnCompleted {
+		s.publish(t.ID, at)
+	}
 	s.current++
 	return nil
 }
@@ -309,7 +340,7 @@ func (s *State) advance(at time.Time) {
 		}
 	}
 	t.Status = TurnInProgress
-	if !t.CancelRequested && len(s.RequiredActions()) > 0 {
+	if !t.CancelRequested && (len(s.RequiredActions()) > 0 || s.NeedsConnection()) {
 		t.Status = TurnWaiting
 	}
 }

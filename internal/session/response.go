@@ -116,6 +116,9 @@ const environmentRoot = "/workspace"
 // Awaits reports whether the session still waits for the outcome of the effect,
 // so that an outcome that comes twice is written once.
 func (s *State) Awaits(effectID string) bool {
+	if effectID == SuspendEffectID(s) {
+		return s.Place.Status == PlaceConnected
+	}
 	t := s.Current()
 	if t == nil {
 		return false
@@ -129,7 +132,7 @@ func (s *State) Awaits(effectID string) bool {
 	case CompactionEffectID(s):
 		return true
 	case EnvironmentEffectID(s.ID, t):
-		return s.EnvironmentStatus == ""
+		return s.NeedsSetUp(t)
 	}
 	for i := range s.Agent.Tools {
 		if tool := &s.Agent.Tools[i]; tool.Type == event.ToolMCP && effectID == ToolsEffectID(s.ID, t, tool) {

@@ -42,6 +42,11 @@ type State struct {
 	LastActiveAt time.Time
 	Created      event.Input // the request that created the session
 
+	// Forked is the fork that made this session of another, nil where it is none,
+	// and ForkedAt the sequence number of its record.
+	Forked   *event.SessionForked
+	ForkedAt int64
+
 	Agent       event.Agent
 	Environment event.Environment
 	Metadata    map[string]string
@@ -59,10 +64,10 @@ type State struct {
 
 	Effects []*Effect // all, in the order in which they came up
 
-	Servers           map[string]*Server // by label
-	EnvironmentStatus string             // empty until it was asked for
-	EnvironmentTools  []event.ToolSpec
-	EnvironmentError  *event.TurnError
+	Servers map[string]*Server // by label
+	Place   Place
+	// Artifacts are those that turns published, the oldest first.
+	Artifacts []Artifact
 
 	Usage       event.Usage
 	CostNanoUSD int64
@@ -72,6 +77,8 @@ type State struct {
 	contextItems  int
 	// compactedSince is set from a compaction until the next answer.
 	compactedSince bool
+
+	unpublished map[string]Artifact // by path, until the turn completes
 
 	keys    map[string]string // idempotency key -> request hash
 	items   map[string]int    // item id -> index in Items, -1 while its turn is queued
@@ -187,7 +194,47 @@ type Server struct {
 	Error  string
 }
 
-// New returns the state of an empty log.
+// Place is the session's environment as it is.
+type Place struct {
+	Status string // empty until it was asked for
+	TurnID string // the turn in which it got the status
+	Since  int64  // the sequence number of the record that gave it the status
+	Tools  []event.ToolSpec
+	Error  *event.TurnError
+	// Epoch is that of the process that last had it open.
+	Epoch  int64
+	Resets int64 // how often its processes were lost
+	// Root is the tree of what the workspace holds, Files and Bytes its size.
+	Root  event.Hash
+	Files int64
+	Bytes int64
+}
+
+// Environment statuses, as the Agents API names them.
+const (
+	PlacePending      = "pending"
+	PlaceReady        = "ready"
+	PlaceConnected    = "connected"
+	PlaceDisconnected = "disconnected"
+	PlaceSuspended    = "suspended"
+	PlaceExpired      = "expired"
+	PlaceFailed       = "failed"
+)
+
+// Artifact is a file that a turn published. It is the file at Path in the tree
+// Root, whatever became of the workspace since.
+type Artifact struct {
+	ID        string
+	TurnID    string
+	Path      string // below the workspace
+	Size      int64  // bytes
+	Root      event.Hash
+	CreatedAt time.Time
+}
+
+// New returns the state of an empty log. The id is that of the log's first
+// record, which is another session's where this one is a fork; empty takes what
+// comes.
 func New(id string) *State {
 	return &State{
 		ID:      id,
@@ -209,6 +256,7 @@ func (s *State) Clone() *State {
 		c.Turns[i] = &t
 	}
 	c.Items, c.Effects, c.Servers = slices.Clone(s.Items), slices.Clone(s.Effects), maps.Clone(s.Servers)
+	c.Artifacts, c.unpublished = slices.Clone(s.Artifacts), maps.Clone(s.unpublished)
 	for i := range c.Items {
 		c.Items[i].call, c.Items[i].output = nil, nil
 	}
@@ -285,6 +333,12 @@ func (s *State) RequiredActions() []*Effect {
 		}
 	}
 	return out
+}
+
+// NeedsConnection reports whether the current turn waits for a self-hosted
+// environment to connect.
+func (s *State) NeedsConnection() bool {
+	return s.Environment.Type == event.EnvironmentSelfHosted && s.Place.Status != PlaceConnected && s.Current() != nil
 }
 
 func (e *Effect) waitsForPerson() bool {

@@ -31,7 +31,7 @@ func (s *State) Toolset() []BoundTool {
 	if s.toolset != nil {
 		return s.toolset
 	}
-	set := make([]BoundTool, 0, len(s.Agent.Tools)+len(s.EnvironmentTools))
+	set := make([]BoundTool, 0, len(s.Agent.Tools)+len(s.Place.Tools))
 	taken := map[string]bool{}
 	for i := range s.Agent.Tools {
 		if t := &s.Agent.Tools[i]; t.Type == event.ToolFunction {
@@ -52,7 +52,7 @@ func (s *State) Toolset() []BoundTool {
 		taken[t.Name] = true
 		set = append(set, t)
 	}
-	for _, spec := range s.EnvironmentTools {
+	for _, spec := range s.Place.Tools {
 		add(event.EnvironmentLabel, spec.Name, spec)
 	}
 	functions := map[string]bool{}
@@ -177,7 +177,11 @@ func (s *State) policy(label, name string) (event.Class, event.EffectPolicy) {
 	var pol event.EffectPolicy
 	var specs []event.ToolSpec
 	if label == event.EnvironmentLabel {
-		specs = s.EnvironmentTools
+		specs = s.Place.Tools
+		var ok bool
+		if pol, ok = s.Environment.Effects[name]; !ok {
+			pol = s.Environment.Effects["*"]
+		}
 	} else {
 		if srv := s.Servers[label]; srv != nil {
 			specs = srv.Tools

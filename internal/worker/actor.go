@@ -84,8 +84,6 @@ func (a *actor) run(effects context.Context) {
 		if len(a.running) == 0 {
 			far := wake.IsZero() || wake.Sub(a.w.Now()) > nearby
 			if stopping || far {
-				// Before another actor can be there that opens it again.
-				a.w.Performer.Leave(a.id)
 				if a.w.leave(a) {
 					return
 				}
@@ -192,7 +190,7 @@ func (a *actor) prepare(tx *journal.Tx, step *loop.Step) ([]effect.Job, error) {
 		if a.running[start.ID] != nil && !a.finished(start.ID) {
 			continue
 		}
-		job := a.w.Performer.Prepare(tx.State, start)
+		job := a.w.Performer.Prepare(tx.State, start, tx.Epoch)
 		if start.Reserve {
 			p := a.w.Performer.Reserve(tx.State, &job, tx.Epoch)
 			over := p.Kind() == event.KindTurnEnded

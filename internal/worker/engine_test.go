@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stayd/stayd/internal/blob/blobtest"
 	"github.com/stayd/stayd/internal/cluster"
 	"github.com/stayd/stayd/internal/effect"
 	"github.com/stayd/stayd/internal/environment"
@@ -191,8 +192,10 @@ func prepare(t *testing.T, st store.Store, w *world) *engine {
 	e.worker = &worker.Worker{
 		Journal: e.journal, Feed: e.feed, Due: st, Shards: e.holder, Now: time.Now, Log: testLog(),
 		Performer: &effect.Performer{
-			Catalog: w, Servers: w, Feed: e.feed, Now: time.Now, Dir: t.TempDir(),
-			Sandboxes: map[string]environment.Driver{event.SandboxJS: w},
+			Catalog: w, Servers: w, Feed: e.feed, Now: time.Now,
+			Environments: &effect.Environments{
+				Dir: t.TempDir(), Blobs: blobtest.NewMemory(), Sandboxes: map[string]environment.Driver{"": w, event.SandboxJS: w},
+			},
 		},
 	}
 	return e

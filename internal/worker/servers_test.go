@@ -14,6 +14,7 @@ import (
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/journal"
+	"github.com/stayd/stayd/internal/loop"
 	"github.com/stayd/stayd/internal/model"
 	"github.com/stayd/stayd/internal/session"
 	"github.com/stayd/stayd/internal/tool"
@@ -64,8 +65,9 @@ func TestPokedWhileLeaving(t *testing.T) {
 	})
 }
 
-// TestEnvironment shows that a session's environment is opened when it is needed,
-// closed when the session sleeps, and opened again.
+// TestEnvironment shows that a session's environment is opened when it is
+// needed, stays open while the session waits, is suspended when nothing has
+// happened for a while, and is opened again.
 func TestEnvironment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var opened, closed atomic.Int64
@@ -86,15 +88,26 @@ func TestEnvironment(t *testing.T) {
 		e.input("t1", "one")
 		e.untilAction()
 		e.asleep()
-		if o, c := opened.Load(), closed.Load(); o != 1 || c != 1 {
-			t.Errorf("opened %d times and closed %d times while the session sleeps, want once each", o, c)
+		count := func(when string, o, c int64, status string) {
+			t.Helper()
+			if opened.Load() != o || closed.Load() != c {
+				t.Errorf("%s: opened %d times and closed %d times, want %d and %d", when, opened.Load(), closed.Load(), o, c)
+			}
+			e.view(func(s *session.State) {
+				if s.Place.Status != status || s.Place.Resets != 0 {
+					t.Errorf("%s: the environment is %s, reset %d times, want %s and never", when, s.Place.Status, s.Place.Resets, status)
+				}
+			})
 		}
+		count("while the session waits", 1, 0, session.PlaceConnected)
+		time.Sleep(loop.DefaultIdle + 3*time.Second)
+		count("after a while", 1, 1, session.PlaceSuspended)
 		e.answer("yes")
 		e.untilTurn("t1", session.TurnCompleted)
 		e.asleep()
-		if o, c := opened.Load(), closed.Load(); o != 2 || c != 2 {
-			t.Errorf("opened %d times and closed %d times, want twice each", o, c)
-		}
+		count("after the turn", 2, 1, session.PlaceConnected)
+		time.Sleep(loop.DefaultIdle + 3*time.Second)
+		count("long after the turn", 2, 2, session.PlaceSuspended)
 	})
 }
 

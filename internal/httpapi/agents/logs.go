@@ -117,8 +117,8 @@ func (a *api) verifyLog(c *httpapi.Call) (any, error) {
 	if err := a.exists(c, id); err != nil {
 		return nil, err
 	}
-	s := session.New(id)
-	bad, err := a.verify(c.Context(), c.Project, s)
+	s := session.New("")
+	bad, err := a.verify(c.Context(), c.Project, id, s)
 	if err != nil {
 		return nil, err
 	}
@@ -135,10 +135,10 @@ func (a *api) verifyLog(c *httpapi.Call) (any, error) {
 }
 
 // verify folds the log into the state, up to the first record that is not right.
-func (a *api) verify(ctx context.Context, project string, s *session.State) (bad, err error) {
+func (a *api) verify(ctx context.Context, project, id string, s *session.State) (bad, err error) {
 	limit := recordsPerRead
 	for {
-		records, err := a.Journal.Read(ctx, project, s.ID, s.Seq, limit)
+		records, err := a.Journal.Read(ctx, project, id, s.Seq, limit)
 		switch {
 		case errors.Is(err, store.ErrCorrupt) && limit > 1:
 			limit = 1 // to find which it is
@@ -146,7 +146,7 @@ func (a *api) verify(ctx context.Context, project string, s *session.State) (bad
 		case errors.Is(err, store.ErrCorrupt):
 			return err, nil
 		case err != nil:
-			return nil, fmt.Errorf("verify %s: %w", s.ID, err)
+			return nil, fmt.Errorf("verify %s: %w", id, err)
 		case len(records) == 0:
 			return nil, nil
 		}

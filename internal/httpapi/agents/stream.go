@@ -99,7 +99,7 @@ func (f *follower) begin(ctx context.Context, after string) error {
 	if err != nil || after == "" {
 		return sessionError(err, f.id)
 	}
-	f.s, f.at = session.New(f.id), from
+	f.s, f.at = session.New(""), from
 	return f.read(ctx, from.seq, func(r *event.Record) error {
 		events, err := f.fold(r, r.Seq == from.seq)
 		if err != nil || r.Seq < from.seq || from.index == endOfRecord {

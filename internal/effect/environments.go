@@ -1,0 +1,179 @@
+package effect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/stayd/stayd/internal/blob"
+	"github.com/stayd/stayd/internal/environment"
+	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/snapshot"
+	"github.com/stayd/stayd/internal/tool"
+)
+
+// Environments opens the environments of sessions, and keeps them open between
+// calls. The folder of an environment is a copy of what the log says that its
+// workspace holds; nothing is lost with it. It is safe for use by many
+// goroutines.
+type Environments struct {
+	// Sandboxes has the driver of each sandbox that is offered.
+	Sandboxes map[string]environment.Driver
+	// Dir is the folder that holds a folder for each session's environment.
+	Dir string
+	// Blobs has the contents of workspaces.
+	Blobs blob.Store
+	// Egress makes the way of an environment's programs to the network. record is
+	// called with every request.
+	Egress func(n *event.Network, record func(event.EgressRequest)) (environment.Proxy, error)
+	// Remote returns the environment of the session that is connected from
+	// elsewhere.
+	Remote func(session string) (tool.Server, error)
+
+	mu     sync.Mutex
+	places map[string]*place // by session
+}
+
+// SessionDir is the folder of a session's environment.
+func (e *Environments) SessionDir(project, session string) string {
+	return filepath.Join(e.Dir, filepath.Base(project), filepath.Base(session))
+}
+
+func (e *Environments) place(session string) *place {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.places == nil {
+		e.places = map[string]*place{}
+	}
+	p := e.places[session]
+	if p == nil {
+		p = &place{}
+		e.places[session] = p
+	}
+	return p
+}
+
+// isOpen reports whether the session's environment is open in this process.
+func (e *Environments) isOpen(session string) bool {
+	e.mu.Lock()
+	p := e.places[session]
+	e.mu.Unlock()
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.srv != nil
+}
+
+// Leave closes the session's environment where it is open in this process.
+func (e *Environments) Leave(session string) {
+	e.mu.Lock()
+	p := e.places[session]
+	delete(e.places, session)
+	e.mu.Unlock()
+	if p != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.close()
+	}
+}
+
+// Close closes all environments.
+func (e *Environments) Close() {
+	e.mu.Lock()
+	all := e.places
+	e.places = nil
+	e.mu.Unlock()
+	var closing sync.WaitGroup
+	for _, p := range all {
+		closing.Go(func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.close()
+		})
+	}
+	closing.Wait()
+}
+
+// Remove closes the session's environment and removes its folder.
+func (e *Environments) Remove(project, session string) error {
+	e.Leave(session)
+	if err := os.RemoveAll(e.SessionDir(project, session)); err != nil {
+		return fmt.Errorf("remove the folder of an environment: %w", err)
+	}
+	return nil
+}
+
+// open opens the place as the log has it. The caller holds p.mu.
+func (e *Environments) open(ctx context.Context, p *place, job *Job) error {
+	env := &job.Environment
+	driver := e.Sandboxes[env.Sandbox]
+	if driver == nil {
+		return &environment.UnavailableError{Sandbox: env.Sandbox, Reason: "this server does not offer it", Install: "see stayd doctor"}
+	}
+	spec := environment.Spec{
+		Project: job.Project, Session: job.Session, Dir: e.SessionDir(job.Project, job.Session), Env: env.Env, Languages: job.Languages,
+	}
+	if err := os.MkdirAll(spec.WorkspaceDir(), 0o700); err != nil {
+		return fmt.Errorf("make the workspace: %w", err)
+	}
+	p.tree = snapshot.New(e.Blobs, job.Project)
+	folder, err := snapshot.OpenFolder(p.tree, spec.WorkspaceDir(), filepath.Join(spec.Dir, ".index"))
+	if err != nil {
+		return fmt.Errorf("open the workspace: %w", err)
+	}
+	if err := folder.Restore(ctx, job.Place.Root); err != nil {
+		return fmt.Errorf("restore the workspace: %w", err)
+	}
+	if env.Network != nil {
+		if spec.Proxy, err = e.Egress(env.Network, p.request); err != nil {
+			return fmt.Errorf("open the way to the network: %w", err)
+		}
+	}
+	srv, err := driver.Open(context.WithoutCancel(ctx), spec)
+	if err != nil {
+		if spec.Proxy != nil {
+			err = errors.Join(err, spec.Proxy.Close())
+		}
+		return err
+	}
+	p.folder, p.srv, p.proxy = folder, srv, spec.Proxy
+	p.root, p.own, p.dirty = job.Place.Root, map[event.Hash]bool{job.Place.Root: true}, false
+	return nil
+}
+
+// furnish returns the tree that the workspace begins with: the environment's
+// files, put into the tree that it names.
+func (e *Environments) furnish(ctx context.Context, job *Job) (event.Hash, error) {
+	tree, root := snapshot.New(e.Blobs, job.Project), job.Place.Root
+	for i := range job.Environment.Files {
+		f := &job.Environment.Files[i]
+		next, err := e.putFile(ctx, tree, root, f)
+		if err != nil {
+			return event.Hash{}, fmt.Errorf("put the file %s in place: %w", f.Path, err)
+		}
+		root = next
+	}
+	return root, nil
+}
+
+func (e *Environments) putFile(ctx context.Context, tree *snapshot.Tree, root event.Hash, f *event.InlineFile) (event.Hash, error) {
+	path := strings.TrimPrefix(f.Path, environment.Workspace+"/")
+	if f.Tree.IsZero() {
+		next, _, err := tree.WriteFile(ctx, root, path, strings.NewReader(string(f.Data)), fileMode)
+		return next, err
+	}
+	content, _, err := tree.OpenFile(ctx, f.Tree)
+	if err != nil {
+		return event.Hash{}, err
+	}
+	next, _, err := tree.WriteFile(ctx, root, path, content, fileMode)
+	return next, errors.Join(err, content.Close())
+}
+
+const fileMode = 0o644
