@@ -129,7 +129,7 @@ func change(t *rapid.T, dir string) {
 	}
 	must := func(err error) {
 		if err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) &&
-			!errors.Is(err, syscall.ENOTDIR) && !errors.Is(err, syscall.EISDIR) && !errors.Is(err, syscall.ELOOP) && !errors.Is(err, syscall.EINVAL) {
+			!errors.Is(err, syscall.ENOTDIR) && !errors.Is(err, syscall.EISDIR) && !errors.Is(err, syscall.ELOOP) && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.EPERM) {
 			t.Fatal(err)
 		}
 	}
