@@ -212,9 +212,6 @@ func (d *decision) call(e *session.Effect) {
 	}
 	switch e.Status {
 	case session.EffectPending:
-		if e.Server == event.EnvironmentLabel && d.s.NeedsConnection() {
-			return // it is made when the environment is there again
-		}
 		d.begin(e, 1)
 	case session.EffectStarted:
 		d.started(e)
@@ -238,6 +235,9 @@ func (d *decision) begin(e *session.Effect, attempt int) {
 	if e.Kind == event.EffectTimer {
 		d.timer(e)
 		return
+	}
+	if e.Server == event.EnvironmentLabel && d.s.NeedsConnection() {
+		return // it is made when the environment is there again
 	}
 	if e.Class == event.Pure {
 		d.start(e, Run, attempt)

@@ -56,18 +56,20 @@ func TestTranscripts(t *testing.T) {
 
 // story is a session with a clock and a process that can be killed.
 type story struct {
-	t     *testing.T
-	s     *session.State
-	now   time.Time
-	epoch int64
-	out   strings.Builder
-	names map[string]string // long ids -> short ones
-	turns int
+	t *testing.T
+	s *session.State
+	// session is the id that new records bear.
+	session string
+	now     time.Time
+	epoch   int64
+	out     strings.Builder
+	names   map[string]string // long ids -> short ones
+	turns   int
 }
 
 func play(t *testing.T, sections map[string]*txtar.File) string {
 	t.Helper()
-	st := &story{t: t, s: session.New("sess_1"), now: time.Date(2026, 5, 3, 9, 0, 0, 0, time.UTC), epoch: 1, names: map[string]string{}}
+	st := &story{t: t, s: session.New("sess_1"), session: "sess_1", now: time.Date(2026, 5, 3, 9, 0, 0, 0, time.UTC), epoch: 1, names: map[string]string{}}
 	var created event.SessionCreated
 	if err := json.Unmarshal(sections["session"].Data, &created); err != nil {
 		t.Fatal(err)
@@ -107,6 +109,15 @@ func (st *story) do(line string) {
 		st.command(st.s.Resolve(event.EffectResolved{EffectID: e.ID, Decision: rest, Output: event.TextOutput("as told")}))
 	case "crash":
 		st.epoch++
+	case "connected", "disconnected", "failed":
+		st.change(verb, rest)
+	case "snapshot": // snapshot FIRST-BYTE [artifact]
+		st.snapshot(rest)
+	case "fork": // at the last record
+		from := st.s.ID
+		st.session = "sess_fork"
+		st.append(&event.SessionForked{From: from, At: st.s.Seq, EnvironmentID: "env_fork"})
+		st.showFork()
 	case "wait":
 		d, err := time.ParseDuration(rest)
 		if err != nil {
@@ -115,6 +126,43 @@ func (st *story) do(line string) {
 		st.now = st.now.Add(d)
 	default:
 		st.outcome(verb, rest)
+	}
+}
+
+// change is what becomes of the environment.
+func (st *story) change(status, rest string) {
+	p := &event.EnvironmentChanged{Status: status, Epoch: st.epoch}
+	if t := st.s.Current(); t != nil {
+		p.TurnID = t.ID
+	}
+	switch {
+	case rest == "reset":
+		p.Reset = st.s.Place.Resets + 1
+	case rest == "tools":
+		p.Tools = []event.ToolSpec{{Name: "run_command", ItemType: event.ItemCommandExecution, Class: event.Idempotent}}
+	case status == session.PlaceFailed:
+		p.Error = &event.TurnError{Code: "sandbox_error", Message: rest}
+	}
+	st.append(p)
+}
+
+func (st *story) snapshot(rest string) {
+	first, artifact, _ := strings.Cut(rest, " ")
+	p := &event.Snapshot{Root: event.Hash{first[0]}, Files: 1, Bytes: 10}
+	if artifact != "" {
+		p.Artifacts = []event.ArtifactFile{{Path: artifact, Size: 10}}
+	}
+	st.append(p)
+}
+
+// showFork shows what a fork begins with.
+func (st *story) showFork() {
+	fmt.Fprintf(&st.out, "  is %s in %s: spent %d tokens, environment %s, root %.2s, artifacts %d\n", st.s.ID, st.s.Environment.ID,
+		st.s.Usage.Total(), st.s.Place.Status, st.s.Place.Root, len(st.s.Artifacts))
+	for i := range st.s.Items {
+		if it := st.s.Items[i]; it.Error != "" {
+			fmt.Fprintf(&st.out, "  is %s %s: %s\n", it.Name, it.Status, it.Error)
+		}
 	}
 }
 
@@ -149,6 +197,8 @@ func (st *story) outcome(verb, rest string) {
 		st.append(&event.EnvironmentChanged{EffectID: start.ID, TurnID: start.TurnID, Status: "ready", Tools: []event.ToolSpec{
 			{Name: "read_file", Class: event.Pure}, {Name: "run_command", ItemType: event.ItemCommandExecution},
 		}})
+	case "suspended":
+		st.append(&event.EnvironmentChanged{TurnID: start.TurnID, Status: "suspended"})
 	case "result":
 		st.append(&event.EffectFinished{EffectID: start.ID, TurnID: start.TurnID, Status: event.StatusCompleted, Output: event.TextOutput(rest)})
 	case "unknown":
@@ -237,7 +287,7 @@ func (st *story) append(p event.Payload) {
 	if err != nil {
 		st.t.Fatal(err)
 	}
-	r := event.Record{Session: st.s.ID, Seq: st.s.Seq + 1, Time: st.now, Kind: p.Kind(), Version: event.Version, Data: data, Salt: make([]byte, event.SaltSize)}
+	r := event.Record{Session: st.session, Seq: st.s.Seq + 1, Time: st.now, Kind: p.Kind(), Version: event.Version, Data: data, Salt: make([]byte, event.SaltSize)}
 	r.Seal(st.s.Hash)
 	if err := session.Fold(st.s, &r); err != nil {
 		st.t.Fatalf("%v\n%s", err, st.out.String())
