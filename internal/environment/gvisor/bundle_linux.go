@@ -1,0 +1,215 @@
+package gvisor
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/stayd/stayd/internal/environment"
+)
+
+// config is what a program may see and use, in the words of the OCI runtime
+// specification, as far as runsc needs them.
+type config struct {
+	Version  string  `json:"ociVersion"`
+	Process  process `json:"process"`
+	Root     root    `json:"root"`
+	Hostname string  `json:"hostname"`
+	Mounts   []mount `json:"mounts"`
+	Linux    linux   `json:"linux"`
+}
+
+type process struct {
+	Terminal        bool     `json:"terminal"`
+	User            user     `json:"user"`
+	Args            []string `json:"args"`
+	Env             []string `json:"env"`
+	Cwd             string   `json:"cwd"`
+	Capabilities    struct{} `json:"capabilities"`
+	Rlimits         []rlimit `json:"rlimits"`
+	NoNewPrivileges bool     `json:"noNewPrivileges"`
+}
+
+type user struct {
+	UID int `json:"uid"`
+	GID int `json:"gid"`
+}
+
+type rlimit struct {
+	Type string `json:"type"`
+	Hard uint64 `json:"hard"`
+	Soft uint64 `json:"soft"`
+}
+
+type root struct {
+	Path     string `json:"path"`
+	ReadOnly bool   `json:"readonly"`
+}
+
+type mount struct {
+	Destination string   `json:"destination"`
+	Type        string   `json:"type"`
+	Source      string   `json:"source"`
+	Options     []string `json:"options,omitempty"`
+}
+
+type linux struct {
+	Namespaces  []namespace `json:"namespaces"`
+	UIDMappings []mapping   `json:"uidMappings"`
+	GIDMappings []mapping   `json:"gidMappings"`
+}
+
+type namespace struct {
+	Type string `json:"type"`
+}
+
+type mapping struct {
+	ContainerID int `json:"containerID"`
+	HostID      int `json:"hostID"`
+	Size        int `json:"size"`
+}
+
+// userID is the user and the group that a program seems to be. It stands for
+// the runtime's own, so that each may change the files of the other.
+const userID = 1000
+
+// etcFiles are files of /etc that name no one on this machine.
+var etcFiles = map[string]string{
+	"/etc/passwd": "agent:x:1000:1000:agent:/workspace:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
+	"/etc/group":  "agent:x:1000:\nnogroup:x:65534:\n",
+	"/etc/hosts":  "127.0.0.1 localhost sandbox\n::1 localhost\n",
+}
+
+// shared are the parts of /etc that programs need and that hold no secret.
+var shared = []string{
+	"/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime",
+	"/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/mime.types", "/etc/protocols", "/etc/services", "/etc/perl", "/etc/magic",
+}
+
+// bundle is the root file system of an environment's programs and what is
+// mounted into it. The programs cannot change it.
+type bundle struct {
+	root   string // folder on this machine
+	mounts []mount
+}
+
+// newBundle makes the root file system in a folder.
+func newBundle(dir, workspace, tmp string) (*bundle, error) {
+	b := &bundle{root: dir}
+	for _, d := range []string{"/proc", "/dev", "/etc", "/run", "/usr", "/var", "/tmp", environment.Workspace} {
+		if err := b.folder(d); err != nil {
+			return nil, err
+		}
+	}
+	for p, content := range etcFiles {
+		if err := os.WriteFile(filepath.Join(b.root, p), []byte(content), 0o644); err != nil { //nolint:gosec // all in the environment may read it
+			return nil, fmt.Errorf("make the sandbox's files: %w", err)
+		}
+	}
+	b.mount("/usr", "/usr", "ro")
+	for _, d := range []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"} {
+		if err := b.systemFolder(d); err != nil {
+			return nil, err
+		}
+	}
+	pythons, _ := filepath.Glob("/etc/python3*") // the pattern is well formed
+	for _, p := range append(pythons, shared...) {
+		if err := b.share(p); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.Symlink("/tmp", filepath.Join(b.root, "var/tmp")); err != nil {
+		return nil, fmt.Errorf("make the sandbox's files: %w", err)
+	}
+	b.mount("/tmp", tmp, "rw")
+	b.mount(environment.Workspace, workspace, "rw")
+	return b, nil
+}
+
+func (b *bundle) folder(p string) error {
+	if err := os.MkdirAll(filepath.Join(b.root, p), 0o755); err != nil { //nolint:gosec // all in the environment may read it
+		return fmt.Errorf("make the sandbox's files: %w", err)
+	}
+	return nil
+}
+
+func (b *bundle) mount(at, source, mode string) {
+	b.mounts = append(b.mounts, mount{Destination: at, Type: "bind", Source: source, Options: []string{"bind", mode}})
+}
+
+// systemFolder has a folder of the machine's root be the same in the sandbox: a
+// link, or mounted, or not there.
+func (b *bundle) systemFolder(p string) error {
+	if target, err := os.Readlink(p); err == nil {
+		if err := os.Symlink(target, filepath.Join(b.root, p)); err != nil {
+			return fmt.Errorf("make the sandbox's files: %w", err)
+		}
+		return nil
+	}
+	return b.share(p)
+}
+
+// share mounts a file or a folder of this machine, if it is there.
+func (b *bundle) share(p string) error {
+	source, err := filepath.EvalSymlinks(p)
+	if err != nil {
+		return nil //nolint:nilerr // not all machines have all of them
+	}
+	info, err := os.Stat(source)
+	if err != nil {
+		return fmt.Errorf("make the sandbox's files: %w", err)
+	}
+	if info.IsDir() {
+		err = b.folder(p)
+	} else if err = b.folder(filepath.Dir(p)); err == nil {
+		err = os.WriteFile(filepath.Join(b.root, p), nil, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("make the sandbox's files: %w", err)
+	}
+	b.mount(p, source, "ro")
+	return nil
+}
+
+// config returns the configuration of one program.
+func (b *bundle) config(argv []string, cwd string, env map[string]string, limits []rlimit) ([]byte, error) {
+	if cwd == "" {
+		cwd = environment.Workspace
+	}
+	own := []mapping{{ContainerID: userID, HostID: userID, Size: 1}}
+	c := config{
+		Version: "1.0.0", Hostname: "sandbox", Root: root{Path: b.root, ReadOnly: true},
+		Process: process{
+			User: user{UID: userID, GID: userID}, Args: argv, Env: variables(env), Cwd: cwd,
+			Rlimits: limits, NoNewPrivileges: true,
+		},
+		Mounts: append([]mount{
+			{Destination: "/proc", Type: "proc", Source: "proc"},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs"},
+			{Destination: "/dev/shm", Type: "tmpfs", Source: "tmpfs", Options: []string{"mode=1777"}},
+		}, b.mounts...),
+		Linux: linux{
+			Namespaces:  []namespace{{"pid"}, {"ipc"}, {"uts"}, {"mount"}, {"user"}},
+			UIDMappings: own, GIDMappings: own,
+		},
+	}
+	raw, err := json.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("describe the program: %w", err)
+	}
+	return raw, nil
+}
+
+// variables are the environment variables of a program.
+func variables(of map[string]string) []string {
+	env := map[string]string{"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": environment.Workspace, "LANG": "C.UTF-8", "USER": "agent", "TMPDIR": "/tmp"}
+	maps.Copy(env, of)
+	var vars []string
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		vars = append(vars, k+"="+env[k])
+	}
+	return vars
+}
