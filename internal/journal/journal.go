@@ -124,6 +124,9 @@ func (j *Journal) Fork(ctx context.Context, project, parent string, at int64, id
 	if err := j.fold(ctx, project, parent, past, at); err != nil {
 		return err
 	}
+	if past.state.Seq == 0 {
+		return fmt.Errorf("session %s: %w", parent, store.ErrNotFound)
+	}
 	if past.state.Seq != at {
 		return fmt.Errorf("session %s ends before record %d: %w", parent, at, store.ErrConflict)
 	}
