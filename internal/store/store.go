@@ -11,6 +11,7 @@ import (
 	"hash/fnv"
 	"time"
 
+	"github.com/stayd/stayd/internal/blob"
 	"github.com/stayd/stayd/internal/event"
 )
 
@@ -72,8 +73,16 @@ type Store interface {
 	Objects
 	Leases
 
-	// Collect deletes blobs that no record has named for at least grace. It
-	// returns how many.
+	// Trees lists the roots that records and objects of the project name, each
+	// once.
+	Trees(ctx context.Context, project string) ([]event.Hash, error)
+	// Blobs is the room for blobs beside the log, which is not that of the records'
+	// data. It is closed with the store; closing it alone does nothing.
+	Blobs() blob.Store
+
+	// Collect forgets what Erase left to forks that do not have it any more, and
+	// deletes the data of records that none has named for at least grace. It returns
+	// how many of the latter. A fork's first append must take less than grace.
 	Collect(ctx context.Context, grace time.Duration) (int, error)
 	// Usage counts what is stored.
 	Usage(ctx context.Context) (Usage, error)

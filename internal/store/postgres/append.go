@@ -16,20 +16,42 @@ func (s *Store) Append(ctx context.Context, a *store.Append) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
-	if s.lanes && len(p.blobs) > 0 {
-		// A blob is on the shard of its hash: it is committed before the commit
-		// that names it.
+	if a.Parent != nil || s.lanes && len(p.blobs) > 0 {
 		s.naming.RLock()
 		p.settled = s.naming.RUnlock
-		for i := range p.blobs {
-			if err := s.putBlob(ctx, a.Project, &p.blobs[i]); err != nil {
-				p.settled()
-				return wrap(op, err)
-			}
+		if err := s.before(ctx, p); err != nil {
+			p.settled()
+			return wrap(op, err)
 		}
-		p.blobs = nil
+	}
+	if a.Erase {
+		if err := s.settle(ctx, key{p.shard, a.Project, a.Session}, never); err != nil {
+			p.settled()
+			return wrap(op, err)
+		}
 	}
 	return wrap(op, s.writer.append(ctx, p))
+}
+
+// before commits what lies on other shards and the append counts on: that a fork
+// has a part of its parent's log and, where a commit keeps to one shard, blobs,
+// each of which is on the shard of its hash.
+func (s *Store) before(ctx context.Context, p *pending) error {
+	if p.Parent != nil {
+		if err := s.claim(ctx, p); err != nil {
+			return err
+		}
+	}
+	if !s.lanes {
+		return nil
+	}
+	for i := range p.blobs {
+		if err := s.putBlob(ctx, p.Project, &p.blobs[i]); err != nil {
+			return err
+		}
+	}
+	p.blobs = nil
+	return nil
 }
 
 // prepare checks the append's form and packs its large data. It runs on the
@@ -37,6 +59,9 @@ func (s *Store) Append(ctx context.Context, a *store.Append) error {
 func (s *Store) prepare(a *store.Append) (*pending, error) {
 	if len(a.Records) == 0 {
 		return nil, errors.New("no records")
+	}
+	if err := store.CheckNames(a); err != nil {
+		return nil, err
 	}
 	if x := a.Index; x != nil && (x.Project != a.Project || x.Session != a.Session) {
 		return nil, fmt.Errorf("the index row is that of session %s", x.Session)
@@ -57,7 +82,7 @@ func (s *Store) prepare(a *store.Append) (*pending, error) {
 			p.size += len(r.Data)
 			continue
 		}
-		b := blob{hash: store.BlobHash(r.Data), data: s.codec.Pack(r.Data)}
+		b := packedBlob{hash: store.BlobHash(r.Data), data: s.codec.Pack(r.Data)}
 		p.names[i] = &b.hash
 		p.size += len(b.data)
 		p.blobs = append(p.blobs, b)

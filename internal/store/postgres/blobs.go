@@ -13,14 +13,14 @@ import (
 // collectBatch is how many blobs are looked at in one round trip.
 const collectBatch = 1000
 
-type blob struct {
+type packedBlob struct {
 	hash event.Hash
 	data []byte // packed
 }
 
 // putBlob writes a blob in a commit of its own. It is touched where it is there
 // already, so that Collect leaves it for the record that is about to name it.
-func (s *Store) putBlob(ctx context.Context, project string, b *blob) error {
+func (s *Store) putBlob(ctx context.Context, project string, b *packedBlob) error {
 	_, err := s.pool.Exec(ctx, `INSERT INTO blobs (shard, project, hash, data, touched_at) VALUES ($1, $2, $3, $4, now())
 		ON CONFLICT (shard, project, hash) DO UPDATE SET touched_at = excluded.touched_at`,
 		blobShard(b.hash), project, b.hash[:], b.data)
@@ -35,11 +35,15 @@ type candidate struct {
 	TouchedAt time.Time
 }
 
-// Collect implements store.Store. A blob is deleted only if nobody touched it
+// Collect implements store.Store. It first forgets what only forks that are gone
+// had. A blob is deleted only if nobody touched it
 // since it was found: an append that names it in the meantime has done so. Where
 // commits keep to a shard a blob is committed before the record; the grace must
 // then be longer than an append by another node takes.
 func (s *Store) Collect(ctx context.Context, grace time.Duration) (int, error) {
+	if err := s.forget(ctx, grace); err != nil {
+		return 0, wrap("forget what no fork has", err)
+	}
 	deleted := 0
 	after := &candidate{Shard: -1, Hash: []byte{}}
 	for after != nil {
@@ -111,18 +115,18 @@ func (s *Store) unnamed(ctx context.Context, found []candidate) ([]candidate, er
 	if err != nil {
 		return nil, err
 	}
-	type key struct{ project, hash string }
-	named := make(map[key]bool)
+	type name struct{ project, hash string }
+	named := make(map[name]bool)
 	var project string
 	var hash []byte
 	if _, err := pgx.ForEachRow(rows, []any{&project, &hash}, func() error {
-		named[key{project, string(hash)}] = true
+		named[name{project, string(hash)}] = true
 		return nil
 	}); err != nil {
 		return nil, err
 	}
 	return slices.DeleteFunc(slices.Clone(found), func(c candidate) bool {
-		return named[key{c.Project, string(c.Hash)}]
+		return named[name{c.Project, string(c.Hash)}]
 	}), nil
 }
 

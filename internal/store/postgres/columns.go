@@ -83,6 +83,97 @@ func indexesOf(group []*pending) *indexColumns {
 	return c
 }
 
+// eraseColumns are what a group erases: the session's records up to upto.
+type eraseColumns struct {
+	in               []int32
+	shard            []int16
+	project, session []string
+	upto             []int64
+}
+
+func erasesOf(group []*pending) *eraseColumns {
+	c := new(eraseColumns)
+	for n, p := range group {
+		if !p.Erase {
+			continue
+		}
+		c.in = append(c.in, int32(n+1))
+		c.shard = append(c.shard, p.shard)
+		c.project = append(c.project, p.Project)
+		c.session = append(c.session, p.Session)
+		c.upto = append(c.upto, p.Records[0].Seq-1)
+	}
+	return c
+}
+
+// treeColumns are the trees that the records of a group name.
+type treeColumns struct {
+	in               []int32
+	shard            []int16
+	project, session []string
+	seq              []int64
+	root             [][]byte
+}
+
+func treesOf(group []*pending) *treeColumns {
+	c := new(treeColumns)
+	for n, p := range group {
+		for i := range p.Trees {
+			c.in = append(c.in, int32(n+1))
+			c.shard = append(c.shard, p.shard)
+			c.project = append(c.project, p.Project)
+			c.session = append(c.session, p.Session)
+			c.seq = append(c.seq, p.Trees[i].Seq)
+			c.root = append(c.root, p.Trees[i].Root[:])
+		}
+	}
+	return c
+}
+
+// pastColumns are the pasts of the forks in a group, and how far its sessions
+// have forgotten theirs.
+type pastColumns struct {
+	in               []int32
+	shard            []int16
+	project, session []string
+	parent           []*string
+	seq, erased      []int64
+}
+
+func pastsOf(group []*pending) *pastColumns {
+	c := new(pastColumns)
+	for n, p := range group {
+		if p.Parent == nil && !p.Erase {
+			continue
+		}
+		c.in = append(c.in, int32(n+1))
+		c.shard = append(c.shard, p.shard)
+		c.project = append(c.project, p.Project)
+		c.session = append(c.session, p.Session)
+		parent, seq, erased := (*string)(nil), int64(0), p.forgotten
+		if p.Parent != nil {
+			parent, seq = &p.Parent.Session, p.Parent.Seq
+		}
+		if p.Erase {
+			erased = p.Records[0].Seq - 1
+		}
+		c.parent = append(c.parent, parent)
+		c.seq = append(c.seq, seq)
+		c.erased = append(c.erased, erased)
+	}
+	return c
+}
+
+// rareColumns are the arguments of sharedRare.
+func rareColumns(group []*pending) []any {
+	e, t, p := erasesOf(group), treesOf(group), pastsOf(group)
+	return []any{
+		e.in, e.shard, e.project, e.session, e.upto,
+		t.in, t.shard, t.project, t.session, t.seq, t.root,
+		p.in, p.shard, p.project, p.session, p.parent, p.seq, p.erased,
+	}
+}
+
 // metadataJSON encodes metadata as an object; none is the empty one.
 func metadataJSON(m map[string]string) (string, error) {
 	if len(m) == 0 {

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -19,6 +20,11 @@ const (
 	laneLease = `SELECT 1 / (SELECT count(*) FROM (
 		SELECT epoch FROM leases WHERE shard = $1 AND epoch = $2 FOR SHARE) l)`
 
+	// laneLeaseErase is for a commit that erases: what forks have claimed is
+	// then seen by the statements that follow, and others wait.
+	laneLeaseErase = `SELECT 1 / (SELECT count(*) FROM (
+		SELECT epoch FROM leases WHERE shard = $1 AND epoch = $2 FOR UPDATE) l)`
+
 	laneStale = `SELECT a.i FROM unnest($2::text[], $3::text[], $4::bigint[]) WITH ORDINALITY AS a (project, session, head, i)
 		WHERE a.head <> coalesce((
 			SELECT r.seq FROM records r
@@ -27,8 +33,25 @@ const (
 
 	laneHeads = `SELECT 1 / CASE WHEN EXISTS (` + laneStale + `) THEN 0 ELSE 1 END`
 
-	laneErase = `UPDATE records SET data = NULL, salt = NULL, blob = NULL
-		WHERE shard = $1 AND project = $2 AND session = $3 AND seq <= $4`
+	laneErase = `UPDATE records r SET data = NULL, salt = NULL, blob = NULL, kept = NULL
+		WHERE r.shard = $1 AND r.project = $2 AND r.session = $3 AND r.seq <= $4 AND r.salt IS NOT NULL
+		AND NOT EXISTS (` + claimsRecord + `)`
+
+	// laneKeep marks what laneErase left.
+	laneKeep = `UPDATE records SET kept = true
+		WHERE shard = $1 AND project = $2 AND session = $3 AND seq <= $4 AND salt IS NOT NULL AND kept IS NULL`
+
+	laneDropTrees = `DELETE FROM trees r
+		WHERE r.shard = $1 AND r.project = $2 AND r.session = $3 AND r.seq <= $4
+		AND NOT EXISTS (` + claimsRecord + `)`
+
+	laneTrees = `INSERT INTO trees (shard, project, session, seq, root)
+		SELECT $1, t.* FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bytea[]) AS t
+		ON CONFLICT DO NOTHING`
+
+	lanePasts = `INSERT INTO pasts (shard, project, session, parent, seq, erased)
+		SELECT $1, p.* FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[]) AS p
+		` + pastConflict
 
 	laneRecords = `INSERT INTO records (shard, project, session, seq, time, kind, version, data, salt, blob, digest, hash)
 		SELECT $1, r.* FROM unnest($2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::text[], $7::smallint[],
@@ -106,11 +129,17 @@ func queueLane(b *pgx.Batch, group []*pending) {
 	x := indexesOf(group)
 	projects, sessions, heads := headsOf(group)
 	b.Queue(`BEGIN`)
-	b.Queue(laneLease, shard, epoch)
+	lease := laneLease
+	if slices.ContainsFunc(group, func(p *pending) bool { return p.Erase }) {
+		lease = laneLeaseErase
+	}
+	b.Queue(lease, shard, epoch)
 	b.Queue(laneHeads, shard, projects, sessions, heads)
 	for _, p := range group {
 		if p.Erase {
-			b.Queue(laneErase, shard, p.Project, p.Session, p.Records[0].Seq-1)
+			for _, statement := range []string{laneErase, laneKeep, laneDropTrees} {
+				b.Queue(statement, shard, p.Project, p.Session, p.Records[0].Seq-1)
+			}
 		}
 	}
 	b.Queue(laneRecords, shard, r.project, r.session, r.seq, r.time, r.kind, r.version,
@@ -118,6 +147,12 @@ func queueLane(b *pgx.Batch, group []*pending) {
 	if len(x.in) > 0 {
 		b.Queue(laneIndexes, shard, x.project, x.session, x.agent, x.status, x.metadata,
 			x.created, x.updated, x.wake, x.deleted)
+	}
+	if t := treesOf(group); len(t.in) > 0 {
+		b.Queue(laneTrees, shard, t.project, t.session, t.seq, t.root)
+	}
+	if p := pastsOf(group); len(p.in) > 0 {
+		b.Queue(lanePasts, shard, p.project, p.session, p.parent, p.seq, p.erased)
 	}
 	b.Queue(`COMMIT`)
 }
@@ -143,7 +178,7 @@ func headsOf(group []*pending) (projects, sessions []string, heads []int64) {
 	for _, p := range group {
 		projects = append(projects, p.Project)
 		sessions = append(sessions, p.Session)
-		heads = append(heads, p.Records[0].Seq-1)
+		heads = append(heads, p.head())
 	}
 	return projects, sessions, heads
 }

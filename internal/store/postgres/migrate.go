@@ -77,18 +77,25 @@ func distribute(ctx context.Context, pool *pgxpool.Pool) (citus bool, err error)
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(schemaLock)); err != nil {
 			return err
 		}
-		var done bool
-		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = 'records'::regclass)`).Scan(&done); err != nil || done {
-			return err
-		}
-		for _, statement := range []string{
-			`SELECT create_distributed_table('leases', 'shard')`,
-			`SELECT create_distributed_table('records', 'shard', colocate_with => 'leases')`,
-			`SELECT create_distributed_table('sessions', 'shard', colocate_with => 'leases')`,
-			`SELECT create_distributed_table('blobs', 'shard', colocate_with => 'leases')`,
-			`SELECT create_reference_table('objects')`,
+		for _, t := range []struct{ table, how string }{
+			{"leases", `SELECT create_distributed_table('leases', 'shard')`},
+			{"records", `SELECT create_distributed_table('records', 'shard', colocate_with => 'leases')`},
+			{"sessions", `SELECT create_distributed_table('sessions', 'shard', colocate_with => 'leases')`},
+			{"blobs", `SELECT create_distributed_table('blobs', 'shard', colocate_with => 'leases')`},
+			{"pasts", `SELECT create_distributed_table('pasts', 'shard', colocate_with => 'leases')`},
+			{"forks", `SELECT create_distributed_table('forks', 'shard', colocate_with => 'leases')`},
+			{"trees", `SELECT create_distributed_table('trees', 'shard', colocate_with => 'leases')`},
+			{"pieces", `SELECT create_distributed_table('pieces', 'shard', colocate_with => 'leases')`},
+			{"objects", `SELECT create_reference_table('objects')`},
 		} {
-			if _, err := tx.Exec(ctx, statement); err != nil {
+			var done bool
+			if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = to_regclass($1))`, t.table).Scan(&done); err != nil {
+				return err
+			}
+			if done {
+				continue
+			}
+			if _, err := tx.Exec(ctx, t.how); err != nil {
 				return err
 			}
 		}

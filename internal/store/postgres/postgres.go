@@ -24,8 +24,9 @@ type Store struct {
 	writer *writer
 	citus  bool
 	lanes  bool // a commit never spans shards
-	// naming is held for reading from when a blob is written until the record
-	// that names it is, where these are two commits.
+	// naming is held for reading from when a blob is written, or a part of a log
+	// is claimed for a fork, until the record is that counts on it, where these are
+	// two commits.
 	naming sync.RWMutex
 }
 
@@ -132,7 +133,8 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Usage(ctx context.Context) (store.Usage, error) {
 	var u store.Usage
 	err := s.pool.QueryRow(ctx, `SELECT
-		count(*) FILTER (WHERE seq = 1), count(*), (SELECT count(*) FROM blobs) FROM records`).Scan(&u.Sessions, &u.Records, &u.Blobs)
+		count(*) FILTER (WHERE seq = 1) + (SELECT count(*) FROM pasts WHERE parent IS NOT NULL),
+		count(*), (SELECT count(*) FROM blobs) FROM records`).Scan(&u.Sessions, &u.Records, &u.Blobs)
 	if err != nil {
 		return store.Usage{}, wrap("count what is stored", err)
 	}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,49 +18,104 @@ func (s *Store) Read(ctx context.Context, project, session string, after int64, 
 		return nil, nil
 	}
 	op := "read session " + session
-	rows, err := s.pool.Query(ctx, `
-		SELECT seq, time, kind, version, data, salt, blob, digest, hash FROM records
-		WHERE shard = $1 AND project = $2 AND session = $3 AND seq > $4
-		ORDER BY seq LIMIT $5`,
-		store.ShardOf(session), project, session, after, limit)
-	if err != nil {
+	r := &reading{store: s, project: project, limit: limit, blobs: make(map[event.Hash][]int)}
+	if err := r.part(ctx, part{session: session, after: after, upto: math.MaxInt64, own: true}); err != nil {
 		return nil, wrap(op, err)
 	}
-	blobs := make(map[event.Hash][]int) // the records that each blob is the data of
-	var records []event.Record
-	for rows.Next() {
-		r := event.Record{Session: session}
-		var at time.Time
-		var blob, digest, hash []byte
-		if err := rows.Scan(&r.Seq, &at, &r.Kind, &r.Version, &r.Data, &r.Salt, &blob, &digest, &hash); err != nil {
-			rows.Close()
+	if len(r.records) > 0 && r.records[0].Seq > after+1 {
+		// The records before the first are those of a parent.
+		if err := r.again(ctx, session, after); err != nil {
 			return nil, wrap(op, err)
 		}
-		r.Time = at.UTC()
-		var ok1, ok2 bool
-		r.Digest, ok1 = hashOf(digest)
-		r.Hash, ok2 = hashOf(hash)
-		if !ok1 || !ok2 {
-			rows.Close()
-			return nil, fmt.Errorf("%s: record %d has a hash of another length: %w", op, r.Seq, store.ErrCorrupt)
-		}
-		if blob != nil {
-			h, ok := hashOf(blob)
-			if !ok {
-				rows.Close()
-				return nil, fmt.Errorf("%s: record %d names no blob: %w", op, r.Seq, store.ErrCorrupt)
-			}
-			blobs[h] = append(blobs[h], len(records))
-		}
-		records = append(records, r)
 	}
-	if err := rows.Err(); err != nil {
+	if err := s.fillBlobs(ctx, project, r.records, r.blobs); err != nil {
 		return nil, wrap(op, err)
 	}
-	if err := s.fillBlobs(ctx, project, records, blobs); err != nil {
-		return nil, wrap(op, err)
+	return r.records, nil
+}
+
+// reading is what was read of a log, up to limit records.
+type reading struct {
+	store   *Store
+	project string
+	limit   int
+	records []event.Record
+	blobs   map[event.Hash][]int // the records that each blob is the data of
+}
+
+// part is a piece of a log: the records that one session wrote over after up to
+// upto. They are without data up to erased and, where the session reads its own,
+// where only forks have it.
+type part struct {
+	session             string
+	after, upto, erased int64
+	own                 bool
+}
+
+// again reads the log of a fork from its parents on.
+func (r *reading) again(ctx context.Context, session string, after int64) error {
+	parts, err := r.store.parts(ctx, r.project, session, after)
+	if err != nil {
+		return err
 	}
-	return records, nil
+	r.records = nil
+	clear(r.blobs)
+	for _, p := range parts {
+		if len(r.records) == r.limit {
+			return nil
+		}
+		if err := r.part(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *reading) part(ctx context.Context, p part) error {
+	rows, err := r.store.pool.Query(ctx, `
+		SELECT seq, time, kind, version, data, salt, blob, digest, hash, kept FROM records
+		WHERE shard = $1 AND project = $2 AND session = $3 AND seq > $4 AND seq <= $5
+		ORDER BY seq LIMIT $6`,
+		store.ShardOf(p.session), r.project, p.session, p.after, p.upto, r.limit-len(r.records))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := r.add(rows, p); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func (r *reading) add(rows pgx.Rows, p part) error {
+	e := event.Record{Session: p.session}
+	var at time.Time
+	var blob, digest, hash []byte
+	var kept *bool
+	if err := rows.Scan(&e.Seq, &at, &e.Kind, &e.Version, &e.Data, &e.Salt, &blob, &digest, &hash, &kept); err != nil {
+		return err
+	}
+	e.Time = at.UTC()
+	var ok1, ok2 bool
+	e.Digest, ok1 = hashOf(digest)
+	e.Hash, ok2 = hashOf(hash)
+	if !ok1 || !ok2 {
+		return fmt.Errorf("record %d has a hash of another length: %w", e.Seq, store.ErrCorrupt)
+	}
+	switch {
+	case e.Seq <= p.erased, p.own && kept != nil:
+		e.Data, e.Salt = nil, nil
+	case blob != nil:
+		h, ok := hashOf(blob)
+		if !ok {
+			return fmt.Errorf("record %d names no blob: %w", e.Seq, store.ErrCorrupt)
+		}
+		r.blobs[h] = append(r.blobs[h], len(r.records))
+	}
+	r.records = append(r.records, e)
+	return nil
 }
 
 // fillBlobs sets the data of the records that are kept as blobs.

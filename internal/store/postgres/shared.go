@@ -6,6 +6,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/stayd/stayd/internal/event"
@@ -24,8 +25,8 @@ type sharedCommit struct{ pool *pgxpool.Pool }
 // what they share in the same order.
 const sharedStatement = `
 WITH a AS MATERIALIZED (
-	SELECT * FROM unnest($1::smallint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::boolean[])
-		WITH ORDINALITY AS a (shard, project, session, head, epoch, erase, i)
+	SELECT * FROM unnest($1::smallint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
+		WITH ORDINALITY AS a (shard, project, session, head, epoch, i)
 ), verdict AS MATERIALIZED (
 	SELECT array_agg(CASE
 		WHEN a.epoch IS DISTINCT FROM (SELECT l.epoch FROM leases l WHERE l.shard = a.shard FOR SHARE) THEN 2
@@ -37,30 +38,68 @@ WITH a AS MATERIALIZED (
 	FROM a
 ), blob AS (
 	INSERT INTO blobs (shard, project, hash, data, touched_at)
-	SELECT b.*, now() FROM unnest($7::smallint[], $8::text[], $9::bytea[], $10::bytea[]) AS b
+	SELECT b.*, now() FROM unnest($6::smallint[], $7::text[], $8::bytea[], $9::bytea[]) AS b
 	ON CONFLICT (shard, project, hash) DO UPDATE SET touched_at = excluded.touched_at
-), erased AS (
-	UPDATE records r SET data = NULL, salt = NULL, blob = NULL
-	FROM a
-	WHERE a.erase AND (SELECT v FROM verdict)[a.i] = 0
-		AND r.shard = a.shard AND r.project = a.project AND r.session = a.session AND r.seq <= a.head
 ), record AS (
 	INSERT INTO records (shard, project, session, seq, time, kind, version, data, salt, blob, digest, hash)
 	SELECT r.shard, r.project, r.session, r.seq, r.time, r.kind, r.version, r.data, r.salt, r.blob, r.digest, r.hash
-	FROM unnest($11::int[], $12::smallint[], $13::text[], $14::text[], $15::bigint[], $16::timestamptz[], $17::text[],
-		$18::smallint[], $19::bytea[], $20::bytea[], $21::bytea[], $22::bytea[], $23::bytea[])
+	FROM unnest($10::int[], $11::smallint[], $12::text[], $13::text[], $14::bigint[], $15::timestamptz[], $16::text[],
+		$17::smallint[], $18::bytea[], $19::bytea[], $20::bytea[], $21::bytea[], $22::bytea[])
 		AS r (i, shard, project, session, seq, time, kind, version, data, salt, blob, digest, hash)
 	WHERE (SELECT v FROM verdict)[r.i] = 0
 ), indexed AS (
 	INSERT INTO sessions AS s (shard, project, session, agent_id, status, metadata, created_at, updated_at, wake_at, deleted)
 	SELECT x.shard, x.project, x.session, x.agent_id, x.status, x.metadata::jsonb, x.created_at, x.updated_at, x.wake_at, x.deleted
-	FROM unnest($24::int[], $25::smallint[], $26::text[], $27::text[], $28::text[], $29::text[], $30::text[],
-		$31::timestamptz[], $32::timestamptz[], $33::timestamptz[], $34::boolean[])
+	FROM unnest($23::int[], $24::smallint[], $25::text[], $26::text[], $27::text[], $28::text[], $29::text[],
+		$30::timestamptz[], $31::timestamptz[], $32::timestamptz[], $33::boolean[])
 		AS x (i, shard, project, session, agent_id, status, metadata, created_at, updated_at, wake_at, deleted)
 	WHERE (SELECT v FROM verdict)[x.i] = 0
 	` + indexConflict + `
-)
+)`
+
+const sharedVerdict = `
 SELECT v FROM verdict`
+
+// sharedRare adds to the statement what few appends do.
+const sharedRare = `, erase AS MATERIALIZED (
+	SELECT e.* FROM unnest($34::int[], $35::smallint[], $36::text[], $37::text[], $38::bigint[])
+		AS e (i, shard, project, session, upto)
+	WHERE (SELECT v FROM verdict)[e.i] = 0
+), erased AS (
+	UPDATE records r SET data = NULL, salt = NULL, blob = NULL, kept = NULL
+	FROM erase e
+	WHERE r.shard = e.shard AND r.project = e.project AND r.session = e.session AND r.seq <= e.upto
+		AND r.salt IS NOT NULL AND NOT EXISTS (` + claimsRecord + `)
+), kept AS (
+	UPDATE records r SET kept = true
+	FROM erase e
+	WHERE r.shard = e.shard AND r.project = e.project AND r.session = e.session AND r.seq <= e.upto
+		AND r.salt IS NOT NULL AND r.kept IS NULL AND EXISTS (` + claimsRecord + `)
+), dropped AS (
+	DELETE FROM trees r
+	USING erase e
+	WHERE r.shard = e.shard AND r.project = e.project AND r.session = e.session AND r.seq <= e.upto
+		AND NOT EXISTS (` + claimsRecord + `)
+), tree AS (
+	INSERT INTO trees (shard, project, session, seq, root)
+	SELECT t.shard, t.project, t.session, t.seq, t.root
+	FROM unnest($39::int[], $40::smallint[], $41::text[], $42::text[], $43::bigint[], $44::bytea[])
+		AS t (i, shard, project, session, seq, root)
+	WHERE (SELECT v FROM verdict)[t.i] = 0
+	ON CONFLICT DO NOTHING
+), past AS (
+	INSERT INTO pasts (shard, project, session, parent, seq, erased)
+	SELECT p.shard, p.project, p.session, p.parent, p.seq, p.erased
+	FROM unnest($45::int[], $46::smallint[], $47::text[], $48::text[], $49::text[], $50::bigint[], $51::bigint[])
+		AS p (i, shard, project, session, parent, seq, erased)
+	WHERE (SELECT v FROM verdict)[p.i] = 0
+	` + pastConflict + `
+)`
+
+// sharedLock is for the shards of appends that erase: the locks make forks that
+// were claimed first seen by the statement that follows, and others wait. They
+// are taken in the order in which all take them.
+const sharedLock = `SELECT 1 FROM leases WHERE shard = ANY($1::smallint[]) ORDER BY shard FOR UPDATE`
 
 const indexConflict = `ON CONFLICT (shard, project, session) DO UPDATE SET
 		agent_id = excluded.agent_id, status = excluded.status, metadata = excluded.metadata,
@@ -75,28 +114,41 @@ func (c *sharedCommit) commit(ctx context.Context, group []*pending) ([]verdict,
 		shards            []int16
 		projects, session []string
 		heads, epochs     []int64
-		erase             []bool
+		rare, erase       bool
 	)
 	for _, p := range group {
 		shards = append(shards, p.shard)
 		projects = append(projects, p.Project)
 		session = append(session, p.Session)
-		heads = append(heads, p.Records[0].Seq-1)
+		heads = append(heads, p.head())
 		epochs = append(epochs, p.Epoch)
-		erase = append(erase, p.Erase)
+		rare, erase = rare || p.rare(), erase || p.Erase
 	}
 	b := blobsOf(group)
 	r := recordsOf(group)
 	x := indexesOf(group)
-	var verdicts []verdict
-	err := c.pool.QueryRow(ctx, sharedStatement,
-		shards, projects, session, heads, epochs, erase,
+	args := []any{
+		shards, projects, session, heads, epochs,
 		b.shard, b.project, b.hash, b.data,
 		r.in, r.shard, r.project, r.session, r.seq, r.time, r.kind,
 		r.version, r.data, r.salt, r.blob, r.digest, r.hash,
 		x.in, x.shard, x.project, x.session, x.agent, x.status, x.metadata,
 		x.created, x.updated, x.wake, x.deleted,
-	).Scan(&verdicts)
+	}
+	var verdicts []verdict
+	if !rare {
+		err := c.pool.QueryRow(ctx, sharedStatement+sharedVerdict, args...).Scan(&verdicts)
+		return verdicts, err
+	}
+	args = append(args, rareColumns(group)...)
+	err := pgx.BeginTxFunc(ctx, c.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		if erase {
+			if _, err := tx.Exec(ctx, sharedLock, shards); err != nil {
+				return err
+			}
+		}
+		return tx.QueryRow(ctx, sharedStatement+sharedRare+sharedVerdict, args...).Scan(&verdicts)
+	})
 	return verdicts, err
 }
 
@@ -110,7 +162,7 @@ type blobColumns struct {
 func blobsOf(group []*pending) *blobColumns {
 	type named struct {
 		project string
-		*blob
+		*packedBlob
 	}
 	var all []named
 	for _, p := range group {

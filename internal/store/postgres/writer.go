@@ -41,13 +41,28 @@ type pending struct {
 	shard int16
 	size  int           // bytes that it sends
 	names []*event.Hash // by record: the blob that holds its data, or nil
-	blobs []blob        // to be written in the same commit
+	blobs []packedBlob  // to be written in the same commit
+	// forgotten is the sequence number up to which a new fork's parent has
+	// forgotten its log.
+	forgotten int64
 	// metadata is the index row's, as JSON.
 	metadata string
 	done     chan error // of capacity 1
 	// settled is called when the commit is over, whoever still waits for it.
 	settled func()
 }
+
+// head is the last record that the session's own log is expected to have.
+func (p *pending) head() int64 {
+	if p.Parent != nil {
+		return 0
+	}
+	return p.Records[0].Seq - 1
+}
+
+// rare reports whether the append changes more than records, blobs and the index
+// row.
+func (p *pending) rare() bool { return p.Parent != nil || p.Erase || len(p.Trees) > 0 }
 
 func (p *pending) answer(err error) {
 	p.settled()

@@ -197,6 +197,12 @@ const (
 	stmtSetObject
 	stmtDeleteObject
 
+	stmtTouchPiece
+	stmtAddPiece
+	stmtAddPieceData
+	stmtDeletePiece
+	stmtDeletePieceData
+
 	stmtPing
 	stmtCount
 )
@@ -248,8 +254,8 @@ var statements = [stmtCount]string{
 	stmtDropTree:   "DELETE FROM trees WHERE session = ? AND seq = ?",
 	stmtForget:     "UPDATE records SET data = NULL, salt = NULL, blob = NULL, kept = NULL WHERE id = ?",
 	stmtRecordBlob: "SELECT blob FROM records WHERE id = ? AND blob IS NOT NULL",
-	stmtBlobNamed:   "SELECT 1 FROM records WHERE blob = ? LIMIT 1",
-	stmtUnnameBlob:  "INSERT OR REPLACE INTO unnamed_blobs (blob, since) VALUES (?, ?)",
+	stmtBlobNamed:  "SELECT 1 FROM records WHERE blob = ? LIMIT 1",
+	stmtUnnameBlob: "INSERT OR REPLACE INTO unnamed_blobs (blob, since) VALUES (?, ?)",
 	// A blob is deleted with the row that says that nothing names it.
 	stmtUnnamedSince: "SELECT blob FROM unnamed_blobs WHERE since <= ? LIMIT ?",
 	stmtDeleteBlob:   "DELETE FROM blobs WHERE id = ?",
@@ -264,6 +270,12 @@ var statements = [stmtCount]string{
 	stmtAddObject:     "INSERT INTO objects (project, kind, id, version, created_at, updated_at, data, tree) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 	stmtSetObject:     "UPDATE objects SET version = ?, created_at = ?, updated_at = ?, data = ?, tree = ? WHERE project = ? AND kind = ? AND id = ?",
 	stmtDeleteObject:  "DELETE FROM objects WHERE project = ? AND kind = ? AND id = ?",
+
+	stmtTouchPiece:      "UPDATE pieces SET put_at = ? WHERE project = ? AND hash = ?",
+	stmtAddPiece:        "INSERT INTO pieces (project, hash, put_at) VALUES (?, ?, ?)",
+	stmtAddPieceData:    "INSERT INTO piece_data (piece, data) VALUES (?, ?)",
+	stmtDeletePiece:     "DELETE FROM pieces WHERE id = ? AND put_at < ?",
+	stmtDeletePieceData: "DELETE FROM piece_data WHERE piece = ?",
 
 	stmtPing: "INSERT OR REPLACE INTO pings (id, at) VALUES (1, ?)",
 }

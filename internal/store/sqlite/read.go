@@ -36,6 +36,8 @@ type reads struct {
 	part *sql.Stmt
 	row  *sql.Stmt
 	note *sql.Stmt
+	// piece finds the time of a piece of contents, data its content.
+	piece, data *sql.Stmt
 }
 
 func openReads(ctx context.Context, path string) (*reads, error) {
@@ -52,6 +54,9 @@ func openReads(ctx context.Context, path string) (*reads, error) {
 		{&r.past, readPast},
 		{&r.part, readPart},
 		{&r.row, "SELECT " + indexColumns + " WHERE p.id = ? AND s.id = ? AND s.created_at IS NOT NULL"},
+		{&r.piece, "SELECT put_at FROM pieces WHERE project = (SELECT num FROM projects WHERE id = ?) AND hash = ?"},
+		{&r.data, `SELECT d.data FROM pieces p JOIN piece_data d ON d.piece = p.id
+			WHERE p.project = (SELECT num FROM projects WHERE id = ?) AND p.hash = ?`},
 		{&r.note, `SELECT (SELECT count(*) FROM sessions), (SELECT coalesce(max(id), 0) FROM records), (SELECT count(*) FROM blobs)`},
 	} {
 		if *p.stmt, err = db.PrepareContext(ctx, p.query); err != nil { //nolint:sqlclosecheck // closed with the pool

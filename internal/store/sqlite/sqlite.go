@@ -47,6 +47,7 @@ type Store struct {
 	reads   *reads
 	writer  *writer
 	blobs   *store.BlobCodec
+	putting chan struct{} // has room for the batch of pieces that is under way
 	close   sync.Once
 	closed  chan struct{}
 	closing error
@@ -89,7 +90,7 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 		blobs.Close()
 		return nil, fmt.Errorf("open store %s: %w", path, classify(err))
 	}
-	return &Store{path: path, reads: r, writer: w, blobs: blobs, closed: make(chan struct{})}, nil
+	return &Store{path: path, reads: r, writer: w, blobs: blobs, putting: make(chan struct{}, 1), closed: make(chan struct{})}, nil
 }
 
 // Close waits for the commit that is under way, refuses what has not begun, and

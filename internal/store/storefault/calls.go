@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/stayd/stayd/internal/blob"
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/store"
 )
@@ -86,6 +87,43 @@ func (s *Store) Renew(ctx context.Context, owner string, ttl time.Duration) (int
 func (s *Store) Release(ctx context.Context, owner string) error {
 	return do(s, func() error { return s.inner.Release(ctx, owner) })
 }
+
+// Trees passes on.
+func (s *Store) Trees(ctx context.Context, project string) ([]event.Hash, error) {
+	return call(s, func() ([]event.Hash, error) { return s.inner.Trees(ctx, project) })
+}
+
+// Blobs returns the room for blobs of the store that is wrapped, which is gone
+// with the process when it crashes.
+func (s *Store) Blobs() blob.Store { return &blobs{s, s.inner.Blobs()} }
+
+type blobs struct {
+	s     *Store
+	inner blob.Store
+}
+
+// Put passes on.
+func (b *blobs) Put(ctx context.Context, project string, list []blob.Blob) error {
+	return do(b.s, func() error { return b.inner.Put(ctx, project, list) })
+}
+
+// Get passes on.
+func (b *blobs) Get(ctx context.Context, project string, name event.Hash) ([]byte, error) {
+	return call(b.s, func() ([]byte, error) { return b.inner.Get(ctx, project, name) })
+}
+
+// Projects passes on.
+func (b *blobs) Projects(ctx context.Context) ([]string, error) {
+	return call(b.s, func() ([]string, error) { return b.inner.Projects(ctx) })
+}
+
+// Sweep passes on.
+func (b *blobs) Sweep(ctx context.Context, project string, before time.Time, keep func(event.Hash) bool) (int, error) {
+	return call(b.s, func() (int, error) { return b.inner.Sweep(ctx, project, before, keep) })
+}
+
+// Close passes on.
+func (b *blobs) Close() error { return b.inner.Close() }
 
 // Collect passes on.
 func (s *Store) Collect(ctx context.Context, grace time.Duration) (int, error) {

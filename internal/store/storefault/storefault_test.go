@@ -138,9 +138,17 @@ func TestCrash(t *testing.T) {
 		"claim":         func() error { _, err := s.Claim(ctx, "o", nil, 0); return err },
 		"renew":         func() error { _, err := s.Renew(ctx, "o", 0); return err },
 		"release":       func() error { return s.Release(ctx, "o") },
-		"collect":       func() error { _, err := s.Collect(ctx, 0); return err },
-		"usage":         func() error { _, err := s.Usage(ctx); return err },
-		"ping":          func() error { return s.Ping(ctx) },
+		"trees":         func() error { _, err := s.Trees(ctx, "p"); return err },
+		"put blob":      func() error { return s.Blobs().Put(ctx, "p", nil) },
+		"get blob":      func() error { _, err := s.Blobs().Get(ctx, "p", event.Hash{}); return err },
+		"projects":      func() error { _, err := s.Blobs().Projects(ctx); return err },
+		"sweep": func() error {
+			_, err := s.Blobs().Sweep(ctx, "p", time.Time{}, func(event.Hash) bool { return true })
+			return err
+		},
+		"collect": func() error { _, err := s.Collect(ctx, 0); return err },
+		"usage":   func() error { _, err := s.Usage(ctx); return err },
+		"ping":    func() error { return s.Ping(ctx) },
 	} {
 		if err := call(); !errors.Is(err, storefault.ErrCrashed) {
 			t.Errorf("%s after the crash: %v, want ErrCrashed", name, err)

@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/store"
 )
 
@@ -20,8 +21,10 @@ func testRandomHistory(f *fixture) {
 	rapid.Check(f.T, func(t *rapid.T) {
 		history++
 		m := &model{f: f, history: history, logs: map[string]*log{}, rows: map[string]store.Index{}}
+		m.begin(t)
 		t.Repeat(map[string]func(*rapid.T){
 			"append":   m.append,
+			"fork":     m.fork,
 			"conflict": m.conflict,
 			"fenced":   m.fenced,
 			"collect":  m.collect,
@@ -37,11 +40,36 @@ type model struct {
 	history int
 	logs    map[string]*log
 	rows    map[string]store.Index
-	last    *log // the log that the last step touched
+	last    *log  // the log that the last step touched
+	forks   int   // made so far
+	blobs   int64 // of earlier histories
+}
+
+func (m *model) begin(t *rapid.T) {
+	m.gather(t)
+	m.blobs = m.stored(t)
+}
+
+func (m *model) gather(t *rapid.T) {
+	if _, err := m.f.s.Collect(m.f.ctx, 0); err != nil {
+		t.Fatalf("collect: %v", err)
+	}
+}
+
+func (m *model) stored(t *rapid.T) int64 {
+	u, err := m.f.s.Usage(m.f.ctx)
+	if err != nil {
+		t.Fatalf("usage: %v", err)
+	}
+	return u.Blobs
 }
 
 func (m *model) pick(t *rapid.T) *log {
 	i := rapid.IntRange(0, 3).Draw(t, "session")
+	if m.forks > 0 && rapid.Bool().Draw(t, "of a fork") {
+		m.last = m.logs[m.forkID(rapid.IntRange(1, m.forks).Draw(t, "fork"))]
+		return m.last
+	}
 	id := fmt.Sprintf("h%d-s%d", m.history, i)
 	l := m.logs[id]
 	if l == nil {
@@ -64,6 +92,11 @@ func (m *model) drawAppend(t *rapid.T, l *log) *store.Append {
 		}
 	}
 	a := l.next(data...)
+	for _, r := range a.Records {
+		if rapid.IntRange(0, 3).Draw(t, "tree") == 0 {
+			a.Trees = append(a.Trees, store.Tree{Seq: r.Seq, Root: event.Hash{byte(rapid.IntRange(1, 4).Draw(t, "root"))}})
+		}
+	}
 	a.Erase = rapid.IntRange(0, 4).Draw(t, "erase") == 0
 	if rapid.Bool().Draw(t, "index") {
 		x := row(l.project, l.session, rapid.IntRange(0, 2).Draw(t, "created"))
@@ -86,6 +119,34 @@ func (m *model) append(t *rapid.T) {
 	}
 }
 
+func (m *model) forkID(n int) string { return fmt.Sprintf("h%d-f%d", m.history, n) }
+
+// fork makes a session with the past of another, be it a fork.
+func (m *model) fork(t *rapid.T) {
+	parent := m.pick(t)
+	if len(parent.records) == 0 {
+		t.Skip("there is nothing to fork")
+	}
+	l := m.f.forkOf(parent, rapid.IntRange(1, len(parent.records)).Draw(t, "at"), m.forkID(m.forks+1))
+	a := m.drawAppend(t, l)
+	err := m.f.s.Append(m.f.ctx, a)
+	if m.rows[parent.session].Deleted {
+		if !errors.Is(err, store.ErrNotFound) {
+			t.Fatalf("fork of a deleted session: %v, want ErrNotFound", err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatalf("fork: %v", err)
+	}
+	l.took(a)
+	m.forks++
+	m.logs[l.session] = l
+	if a.Index != nil {
+		m.rows[l.session] = *a.Index
+	}
+}
+
 func (m *model) conflict(t *rapid.T) {
 	l := m.pick(t)
 	a := m.drawAppend(t, l)
@@ -93,6 +154,7 @@ func (m *model) conflict(t *rapid.T) {
 	if a.Records[0].Seq+by < 1 {
 		t.Skip("there is no record before the first")
 	}
+	a.Trees = nil
 	for i := range a.Records {
 		a.Records[i].Seq += by
 	}
@@ -109,9 +171,30 @@ func (m *model) fenced(t *rapid.T) {
 	}
 }
 
+// collect compares what is stored then with what any session can still read.
 func (m *model) collect(t *rapid.T) {
-	if _, err := m.f.s.Collect(m.f.ctx, 0); err != nil {
-		t.Fatalf("collect: %v", err)
+	m.gather(t)
+	blobs := map[string]bool{}
+	trees := map[string][]event.Hash{}
+	for _, l := range m.logs {
+		for _, r := range l.records {
+			if store.IsBlob(r.Data) {
+				blobs[l.project+string(r.Data)] = true
+			}
+		}
+		for _, tree := range l.trees {
+			trees[l.project] = append(trees[l.project], tree.Root)
+		}
+	}
+	if got := m.stored(t) - m.blobs; got != int64(len(blobs)) {
+		t.Fatalf("%d blobs are stored, %d are read", got, len(blobs))
+	}
+	for i := range 2 {
+		project := fmt.Sprintf("h%d-p%d", m.history, i)
+		m.f.wantTrees(project, trees[project]...)
+	}
+	if m.f.Failed() {
+		t.Fatal("other trees are named")
 	}
 }
 
@@ -163,8 +246,14 @@ func (m *model) compare(t *rapid.T) {
 	if m.last == nil {
 		return
 	}
-	m.f.check(m.f.s, m.last)
-	if m.f.Failed() {
-		t.Fatalf("the log of %s is not what was written", m.last.session)
+	logs := []*log{m.last}
+	if m.forks > 0 {
+		logs = append(logs, m.logs[m.forkID(rapid.IntRange(1, m.forks).Draw(t, "compared"))])
+	}
+	for _, l := range logs {
+		m.f.check(m.f.s, l)
+		if m.f.Failed() {
+			t.Fatalf("the log of %s is not what was written", l.session)
+		}
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/stayd/stayd/internal/blob"
+	"github.com/stayd/stayd/internal/blob/blobtest"
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/store"
 )
@@ -39,6 +41,8 @@ func Run(t *testing.T, f Factory) {
 		{"Fence", fenceCases},
 		{"Concurrent", concurrentCases},
 		{"Blob", blobCases},
+		{"Fork", forkCases},
+		{"Tree", treeCases},
 		{"Index", indexCases},
 		{"Objects", objectCases},
 		{"Leases", leaseCases},
@@ -51,6 +55,13 @@ func Run(t *testing.T, f Factory) {
 			}
 		})
 	}
+	t.Run("Blobs", func(t *testing.T) {
+		blobtest.Run(t, func(t *testing.T) blob.Store {
+			t.Helper()
+			fx := &fixture{T: t, f: f, ctx: t.Context()}
+			return fx.open(f.Open).Blobs()
+		})
+	})
 }
 
 type testCase struct {
@@ -128,6 +139,8 @@ type log struct {
 	project, session string
 	epoch            int64
 	records          []event.Record
+	parent           *store.Parent // until the first append of a fork
+	trees            []store.Tree
 }
 
 func (f *fixture) log(project, session string) *log {
@@ -137,7 +150,7 @@ func (f *fixture) log(project, session string) *log {
 // next builds an append of these data at the head of the log, without taking it
 // into the log.
 func (l *log) next(data ...string) *store.Append {
-	a := &store.Append{Project: l.project, Session: l.session, Epoch: l.epoch}
+	a := &store.Append{Project: l.project, Session: l.session, Epoch: l.epoch, Parent: l.parent}
 	var prev event.Hash
 	if n := len(l.records); n > 0 {
 		prev = l.records[n-1].Hash
@@ -166,8 +179,11 @@ func (l *log) took(a *store.Append) {
 		for i := range l.records {
 			l.records[i].Data, l.records[i].Salt = nil, nil
 		}
+		l.trees = nil
 	}
+	l.parent = nil
 	l.records = append(l.records, a.Records...)
+	l.trees = append(l.trees, a.Trees...)
 }
 
 func (f *fixture) append(l *log, data ...string) {
