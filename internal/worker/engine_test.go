@@ -47,6 +47,7 @@ type world struct {
 	mu    sync.Mutex
 	calls []tool.Call // that began
 	asked []*model.Request
+	blobs *blobtest.Memory
 }
 
 func (w *world) Resolve(name string) ([]model.Candidate, error) {
@@ -70,6 +71,16 @@ func (w *world) Server(ctx context.Context, _ string, t *event.Tool) (tool.Serve
 		}
 	}
 	return &server{w, t}, nil
+}
+
+// files is where the contents of workspaces are, whichever machine they are on.
+func (w *world) files() *blobtest.Memory {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.blobs == nil {
+		w.blobs = blobtest.NewMemory()
+	}
+	return w.blobs
 }
 
 func (w *world) Check(context.Context) error { return nil }
@@ -194,7 +205,7 @@ func prepare(t *testing.T, st store.Store, w *world) *engine {
 		Performer: &effect.Performer{
 			Catalog: w, Servers: w, Feed: e.feed, Now: time.Now,
 			Environments: &effect.Environments{
-				Dir: t.TempDir(), Blobs: blobtest.NewMemory(), Sandboxes: map[string]environment.Driver{"": w, event.SandboxJS: w},
+				Dir: t.TempDir(), Blobs: w.files(), Sandboxes: map[string]environment.Driver{"": w, event.SandboxJS: w},
 			},
 		},
 	}
