@@ -15,6 +15,18 @@ const (
 	Changed
 )
 
+func (k ChangeKind) String() string {
+	switch k {
+	case Added:
+		return "added"
+	case Removed:
+		return "removed"
+	case Changed:
+		return "changed"
+	}
+	return "none"
+}
+
 // Change is a difference between two trees. Before or After is zero where there
 // is nothing.
 type Change struct {

@@ -64,7 +64,7 @@ func (k Kind) String() string {
 	case Link:
 		return "link"
 	}
-	return "unknown"
+	return "none"
 }
 
 // Entry is a file, folder or link of a tree. Names are bytes, which are not
@@ -83,6 +83,9 @@ type Entry struct {
 // SameContent reports whether both are files that hold the same bytes, links
 // with the same target, or folders with the same in them.
 func (e Entry) SameContent(o Entry) bool { return e.entry.sameContent(&o.entry) }
+
+// Root is the tree of a folder.
+func (e Entry) Root() Root { return e.entry.tree }
 
 // Tree reads and makes the trees of one project.
 type Tree struct {
