@@ -10,7 +10,6 @@ import (
 	"net"
 	"path/filepath"
 
-	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/tool"
 )
 
@@ -36,8 +35,6 @@ type Spec struct {
 	// except for names that begin with a dot.
 	Dir string
 	Env map[string]string
-	// Files are put into a new workspace.
-	Files []event.InlineFile
 	// Proxy is where the environment's programs reach the network; nil is no
 	// network.
 	Proxy Proxy

@@ -7,20 +7,24 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stayd/stayd/internal/environment/shell"
 )
 
-// groups are the places where this process may make control groups. Either is
+// groups are the places where this process may make control groups. Each is
 // empty where it may not.
 type groups struct {
 	version string // "cgroup v1" or "cgroup v2"
 	memory  string
 	pids    string
+	cpu     string
 	n       atomic.Int64
 }
 
@@ -34,7 +38,7 @@ func findGroups() *groups {
 	for _, c := range []struct {
 		controller, limit string
 		into              *string
-	}{{"memory", "memory.limit_in_bytes", &g.memory}, {"pids", "pids.max", &g.pids}} {
+	}{{"memory", "memory.limit_in_bytes", &g.memory}, {"pids", "pids.max", &g.pids}, {"cpu", "cpu.cfs_quota_us", &g.cpu}} {
 		if m, ok := mounts[c.controller]; ok {
 			*c.into = m.writable(own[c.controller], c.limit)
 		}
@@ -43,9 +47,10 @@ func findGroups() *groups {
 		if dir := m.writable(own[""], "memory.max"); dir != "" {
 			g.version, g.memory = "cgroup v2", dir
 			g.pids = m.writable(own[""], "pids.max")
+			g.cpu = m.writable(own[""], "cpu.max")
 		}
 	}
-	for _, dir := range []string{g.memory, g.pids} {
+	for _, dir := range []string{g.memory, g.pids, g.cpu} {
 		clearLeft(dir)
 	}
 	return g
@@ -132,46 +137,38 @@ func clearLeft(dir string) {
 	}
 }
 
-// group is the control group of one command.
+// group is the control group of one environment.
 type group struct {
-	v2           bool
-	memory, pids string // folders; empty where there is none
+	v2                bool
+	memory, pids, cpu string // folders; empty where there is none
 }
 
 func (g *group) limitsMemory() bool    { return g.memory != "" }
 func (g *group) limitsProcesses() bool { return g.pids != "" }
 
+// cpuPeriod is over what time the use of processors is counted, in microseconds.
+const cpuPeriod = 100_000
+
 // create makes a group with these limits.
-func (g *groups) create(l Limits) (*group, error) {
+func (g *groups) create(l shell.Limits) (*group, error) {
 	made := &group{v2: g.version == "cgroup v2"}
 	name := fmt.Sprintf("stayd-%d-%d", os.Getpid(), g.n.Add(1))
-	memory := strconv.FormatInt(l.Memory, 10)
-	set := func(parent string, into *string, limits ...[2]string) error {
-		if parent == "" {
-			return nil
-		}
-		dir := filepath.Join(parent, name)
-		if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("make a control group: %w", err)
-		}
-		*into = dir
-		for _, lim := range limits {
-			err := os.WriteFile(filepath.Join(dir, lim[0]), []byte(lim[1]), 0)
-			// Swap is limited only where it is counted.
-			if err != nil && !strings.Contains(lim[0], "sw") {
-				return fmt.Errorf("limit a control group: %w", err)
-			}
-		}
-		return nil
-	}
-	limits := [][2]string{{"memory.limit_in_bytes", memory}, {"memory.memsw.limit_in_bytes", memory}}
+	memory, quota := strconv.FormatInt(l.Memory, 10), strconv.Itoa(int(l.CPUs*cpuPeriod))
+	memoryLimits := [][2]string{{"memory.limit_in_bytes", memory}, {"memory.memsw.limit_in_bytes", memory}}
+	cpuLimits := [][2]string{{"cpu.cfs_period_us", strconv.Itoa(cpuPeriod)}, {"cpu.cfs_quota_us", quota}}
 	if made.v2 {
-		limits = [][2]string{{"memory.max", memory}, {"memory.swap.max", "0"}}
+		memoryLimits = [][2]string{{"memory.max", memory}, {"memory.swap.max", "0"}}
+		cpuLimits = [][2]string{{"cpu.max", quota + " " + strconv.Itoa(cpuPeriod)}}
 	}
-	err := set(g.memory, &made.memory, limits...)
+	// Each program has a process of bwrap's in its namespace, which is not the
+	// agent's.
+	pids := strconv.Itoa(l.Processes + shell.MaxProcesses)
+	var err error
+	if made.memory, err = makeGroup(g.memory, name, memoryLimits); err == nil {
+		made.pids, err = makeGroup(g.pids, name, [][2]string{{"pids.max", pids}})
+	}
 	if err == nil {
-		// bwrap's own process in the namespace is one more.
-		err = set(g.pids, &made.pids, [2]string{"pids.max", strconv.Itoa(l.Processes + 1)})
+		made.cpu, err = makeGroup(g.cpu, name, cpuLimits)
 	}
 	if err != nil {
 		return nil, errors.Join(err, made.remove())
@@ -179,10 +176,30 @@ func (g *groups) create(l Limits) (*group, error) {
 	return made, nil
 }
 
+// makeGroup makes a group below parent, where there is one, and returns its
+// folder.
+func makeGroup(parent, name string, limits [][2]string) (string, error) {
+	if parent == "" {
+		return "", nil
+	}
+	dir := filepath.Join(parent, name)
+	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("make a control group: %w", err)
+	}
+	for _, l := range limits {
+		err := os.WriteFile(filepath.Join(dir, l[0]), []byte(l[1]), 0)
+		// Swap is limited only where it is counted.
+		if err != nil && !strings.Contains(l[0], "sw") {
+			return dir, fmt.Errorf("limit a control group: %w", err)
+		}
+	}
+	return dir, nil
+}
+
 func (g *group) add(pid int) error {
 	for _, dir := range g.dirs() {
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
-			return fmt.Errorf("put the command into its control group: %w", err)
+			return fmt.Errorf("put the program into its control group: %w", err)
 		}
 	}
 	return nil
@@ -190,28 +207,27 @@ func (g *group) add(pid int) error {
 
 func (g *group) dirs() []string {
 	var dirs []string
-	for _, d := range []string{g.memory, g.pids} {
-		if d != "" && (len(dirs) == 0 || dirs[0] != d) {
+	for _, d := range []string{g.memory, g.pids, g.cpu} {
+		if d != "" && !slices.Contains(dirs, d) {
 			dirs = append(dirs, d)
 		}
 	}
 	return dirs
 }
 
-// outOfMemory reports whether the kernel killed a process of the group for its
-// memory.
-func (g *group) outOfMemory() bool {
+// killed is how many processes of the group the kernel killed for its memory.
+func (g *group) killed() int {
 	if g.memory == "" {
-		return false
+		return 0
 	}
 	name := "memory.oom_control"
 	if g.v2 {
 		name = "memory.events"
 	}
-	killed := false
+	killed := 0
 	eachLine(filepath.Join(g.memory, name), func(line string) {
-		if n, ok := strings.CutPrefix(line, "oom_kill "); ok && n != "0" {
-			killed = true
+		if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			killed, _ = strconv.Atoi(n) // the kernel writes a number
 		}
 	})
 	return killed

@@ -18,7 +18,7 @@ func New(Config) *Driver { return &Driver{} }
 
 // Check always fails.
 func (d *Driver) Check(context.Context) error {
-	return &environment.UnavailableError{Sandbox: sandbox, Reason: "it needs Linux, and this is " + runtime.GOOS, Install: "use the sandbox js, or run the runtime on Linux"}
+	return &environment.UnavailableError{Sandbox: sandboxName, Reason: "it needs Linux, and this is " + runtime.GOOS, Install: "use the sandbox js, or run the runtime on Linux"}
 }
 
 // Open always fails.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/stayd/stayd/internal/environment"
+	"github.com/stayd/stayd/internal/environment/netns"
 )
 
 // layout is the options of bwrap: what the command sees. They are handed over
@@ -41,13 +42,19 @@ var shared = []string{
 	"/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/mime.types", "/etc/protocols", "/etc/services", "/etc/perl", "/etc/magic",
 }
 
-func (l *layout) options(c command, limits Limits) {
+// shmSize is how much of its memory a program may have in /dev/shm.
+const shmSize = 256 << 20
+
+// options is the layout of one program of the sandbox. Where the sandbox has a
+// network namespace, bwrap itself is already in it.
+func (l *layout) options(s *sandbox, cwd string) {
 	l.add("--unshare-all", "--unshare-user", "--uid", userID, "--gid", userID, "--hostname", "sandbox",
 		"--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv")
-	env := map[string]string{"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": environment.Workspace, "LANG": "C.UTF-8", "USER": "agent", "TMPDIR": "/tmp"}
-	maps.Copy(env, c.env)
-	for _, k := range slices.Sorted(maps.Keys(env)) {
-		l.add("--setenv", k, env[k])
+	if s.network != nil {
+		l.add("--share-net")
+	}
+	for _, k := range slices.Sorted(maps.Keys(s.env)) {
+		l.add("--setenv", k, s.env[k])
 	}
 	l.add("--ro-bind", "/usr", "/usr")
 	for _, dir := range []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"} {
@@ -61,19 +68,36 @@ func (l *layout) options(c command, limits Limits) {
 	for _, p := range append(pythons, shared...) {
 		l.add("--ro-bind-try", p, p)
 	}
-	tmp := strconv.FormatInt(limits.Memory/2, 10)
-	l.add("--proc", "/proc", "--dev", "/dev", "--size", tmp, "--tmpfs", "/dev/shm", "--size", tmp, "--perms", "1777", "--tmpfs", "/tmp",
+	l.add("--proc", "/proc", "--dev", "/dev", "--size", strconv.FormatInt(min(shmSize, s.driver.cfg.Limits.Memory/4), 10), "--tmpfs", "/dev/shm",
 		"--dir", "/run", "--dir", "/var", "--symlink", "/tmp", "/var/tmp")
-	if c.workspace == "" {
-		l.add("--dir", environment.Workspace)
+	if s.workspace == "" {
+		l.add("--dir", environment.Workspace, "--perms", "1777", "--tmpfs", "/tmp")
 	} else {
-		l.add("--bind", c.workspace, environment.Workspace)
+		l.add("--bind", s.workspace, environment.Workspace, "--bind", s.tmp, "/tmp")
 	}
-	cwd := c.cwd
+	for _, m := range s.driver.cfg.Data {
+		l.add("--ro-bind", m.Host, m.Path)
+	}
 	if cwd == "" {
 		cwd = environment.Workspace
 	}
 	l.add("--chdir", cwd)
+}
+
+// variables are those that a program has. The session's own come last, but for
+// the proxy, around which there is no way.
+func variables(spec environment.Spec) map[string]string {
+	env := map[string]string{"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": environment.Workspace, "LANG": "C.UTF-8", "USER": "agent", "TMPDIR": "/tmp"}
+	maps.Copy(env, spec.Env)
+	if spec.Proxy == nil {
+		return env
+	}
+	for _, k := range []string{"http_proxy", "https_proxy", "all_proxy"} {
+		env[k], env[strings.ToUpper(k)] = "http://"+netns.Address, "http://"+netns.Address
+	}
+	env["no_proxy"] = "localhost,127.0.0.1,::1"
+	env["NO_PROXY"] = env["no_proxy"]
+	return env
 }
 
 // seal makes what is left writable read-only. It comes last. Of /proc, that is

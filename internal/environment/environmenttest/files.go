@@ -19,7 +19,7 @@ func testList(t *testing.T, s *Session) {
 	}
 	want := map[string]event.Class{
 		"read_file": event.Pure, "list_files": event.Pure, "write_file": event.Idempotent, "edit_file": event.Idempotent,
-		"run_code": event.Idempotent, "run_command": "",
+		"run_code": event.Idempotent, "run_command": event.Idempotent, "read_process": event.Pure, "write_process": event.Idempotent, "stop_process": event.Idempotent,
 	}
 	found := map[string]bool{}
 	for _, spec := range specs {
@@ -98,25 +98,6 @@ func testEdit(t *testing.T, s *Session) {
 	s.Fails(t, "edit_file", Args{"path": "in", "old_text": "a", "new_text": "b"}, "is a folder")
 }
 
-// An edit that is repeated, after a restart too, is made once.
-func testEditOnce(t *testing.T, s *Session) {
-	t.Helper()
-	s.OK(t, "write_file", Args{"path": "f", "content": "x"})
-	edit := Args{"path": "f", "old_text": "x", "new_text": "xx"}
-	res, err := s.Try(t.Context(), t, "eff_1", "edit_file", edit)
-	first := mustSucceed(t, "edit_file", res, err)
-	s.Open(t)
-	res, err = s.Try(t.Context(), t, "eff_1", "edit_file", edit)
-	equal(t, "the repeated answer", mustSucceed(t, "edit_file", res, err), first)
-	equal(t, "after the repeat", s.Content(t, "f"), "xx")
-	s.OK(t, "write_file", Args{"path": "f", "content": "something else with x"})
-	res, err = s.Try(t.Context(), t, "eff_1", "edit_file", edit)
-	if err != nil || !res.Failed || !strings.Contains(res.Error, "changed since") {
-		t.Errorf("error %v, failed %v %q", err, res.Failed, res.Error)
-	}
-	equal(t, "after the refusal", s.Content(t, "f"), "something else with x")
-}
-
 func testListFiles(t *testing.T, s *Session) {
 	t.Helper()
 	if err := os.Symlink("given.txt", s.Host("link")); err != nil {
@@ -149,7 +130,7 @@ func testBadArguments(t *testing.T, s *Session) {
 
 func testPaths(t *testing.T, s *Session) {
 	t.Helper()
-	for _, p := range []string{"../secret", "../../secret", "/etc/passwd", "/", "/workspace/../etc/passwd", "in/../../secret", "/workspace/../state/seed/commit", "/workspacex/a", "//etc/passwd", "/proc/self/root/etc/passwd", s.Spec.Dir + "/workspace/given.txt"} {
+	for _, p := range []string{"../secret", "../../secret", "/etc/passwd", "/", "/workspace/../etc/passwd", "in/../../secret", "/workspace/../unfinished/x", "/workspacex/a", "//etc/passwd", "/proc/self/root/etc/passwd", s.Spec.Dir + "/workspace/given.txt"} {
 		s.Fails(t, "read_file", Args{"path": p}, "outside of /workspace")
 		s.Fails(t, "write_file", Args{"path": p, "content": "x"}, "outside of /workspace")
 		s.Fails(t, "edit_file", Args{"path": p, "old_text": "s", "new_text": "x"}, "outside of /workspace")
@@ -163,14 +144,14 @@ func testPaths(t *testing.T, s *Session) {
 func testLinks(t *testing.T, s *Session) {
 	t.Helper()
 	for name, target := range map[string]string{
-		"up": "..", "host": "/", "state": "../state", "secret": "../../secret", "abs": filepath.Join(filepath.Dir(s.Spec.Dir), "secret"),
-		"loop": "loop", "two": "up/state", "proc": "/proc/self/root",
+		"up": "..", "host": "/", "state": "../unfinished", "secret": "../../secret", "abs": filepath.Join(filepath.Dir(s.Spec.Dir), "secret"),
+		"loop": "loop", "two": "up/unfinished", "proc": "/proc/self/root",
 	} {
 		if err := os.Symlink(target, s.Host(name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, p := range []string{"up/state/seed/commit", "up", "host/etc/passwd", "state/seed/commit", "secret", "abs", "loop", "loop/x", "two/seed/commit", "proc/etc/passwd"} {
+	for _, p := range []string{"up/unfinished/x", "up", "host/etc/passwd", "state/x", "secret", "abs", "loop", "loop/x", "two/x", "proc/etc/passwd"} {
 		s.Fails(t, "read_file", Args{"path": p}, "")
 		s.Fails(t, "write_file", Args{"path": p, "content": "x"}, "")
 		s.Fails(t, "edit_file", Args{"path": p, "old_text": "s", "new_text": "x"}, "")

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stayd/stayd/internal/environment"
+	"github.com/stayd/stayd/internal/environment/workspace"
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/tool"
 )
@@ -28,7 +29,6 @@ func Run(t *testing.T, d environment.Driver) {
 		"ReadAndWrite":        testReadAndWrite,
 		"ReadInPieces":        testReadInPieces,
 		"Edit":                testEdit,
-		"EditOnce":            testEditOnce,
 		"ListFiles":           testListFiles,
 		"BadArguments":        testBadArguments,
 		"Paths":               testPaths,
@@ -40,8 +40,10 @@ func Run(t *testing.T, d environment.Driver) {
 		"CloseTwice":          testCloseTwice,
 		"Code":                testCode,
 		"CodeFiles":           testCodeFiles,
-		"CodeOnce":            testCodeOnce,
-		"CodeAllOrNothing":    testCodeAllOrNothing,
+		"CodeState":           testCodeState,
+		"CodeDeclarations":    testCodeDeclarations,
+		"CodeRenewed":         testCodeRenewed,
+		"CodeClose":           testCodeClose,
 		"CodeTimeout":         testCodeTimeout,
 		"CodeMemory":          testCodeMemory,
 		"CodeCancel":          testCodeCancel,
@@ -50,9 +52,11 @@ func Run(t *testing.T, d environment.Driver) {
 		"CodeDeepRecursion":   testCodeDeepRecursion,
 		"Concurrent":          testConcurrent,
 		"CommandIfThereIsOne": testCommand,
+		"ManyEnvironments":    testMany,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, New(t, d)) })
 	}
+	runPrograms(t, d)
 }
 
 // Session is an environment of its own, for one test.
@@ -74,12 +78,29 @@ func New(t *testing.T, d environment.Driver) *Session {
 	}
 	s := &Session{Driver: d, Spec: environment.Spec{
 		Project: "proj_1", Session: "sess_1", Dir: filepath.Join(base, "session"),
-		Env:   map[string]string{"GREETING": "hello"},
-		Files: []event.InlineFile{{ID: "file_1", Path: "/workspace/given.txt", Data: []byte("given\n")}, {ID: "file_2", Path: "/workspace/in/deep/data.csv", Data: []byte("a,b\n1,2\n")}},
+		Env: map[string]string{"GREETING": "hello"},
 	}}
+	s.Fill(t)
 	s.Open(t)
 	t.Cleanup(func() { s.Server.Close() })
 	return s
+}
+
+// Fill puts the given files into the workspace, which is not open.
+func (s *Session) Fill(t *testing.T) {
+	t.Helper()
+	w, err := workspace.Open(s.Spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, content := range map[string]string{"/workspace/given.txt": "given\n", "/workspace/in/deep/data.csv": "a,b\n1,2\n"} {
+		if err := w.Write(p, strings.NewReader(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Open opens the environment anew, as after a restart.

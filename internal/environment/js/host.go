@@ -12,18 +12,18 @@ import (
 
 // register gives the interpreter the functions of the host, under names that
 // the prelude takes away. They take and return strings, and a bool.
-func (p *program) register(vm *quickjs.VM) error {
+func (m *machine) register() error {
 	for name, fn := range map[string]quickjs.HostFunc{
-		"emit":   p.text(1, p.emit),
-		"read":   p.text(1, p.read),
-		"write":  p.text(2, func(a []string) (any, error) { return nil, p.files.WriteFile(a[0], []byte(a[1])) }),
-		"append": p.text(2, func(a []string) (any, error) { return nil, p.files.AppendFile(a[0], []byte(a[1])) }),
-		"list":   p.text(1, p.list),
-		"exists": p.text(1, func(a []string) (any, error) { return p.files.Exists(a[0]) }),
-		"remove": p.text(1, func(a []string) (any, error) { return nil, p.files.Remove(a[0]) }),
-		"mkdir":  p.text(1, func(a []string) (any, error) { return nil, p.files.Mkdir(a[0]) }),
+		"emit":   m.text(1, m.emit),
+		"read":   m.text(1, m.read),
+		"write":  m.text(2, func(a []string) (any, error) { return nil, m.files.WriteFile(a[0], a[1]) }),
+		"append": m.text(2, func(a []string) (any, error) { return nil, m.files.AppendFile(a[0], a[1]) }),
+		"list":   m.text(1, m.list),
+		"exists": m.text(1, func(a []string) (any, error) { return m.files.Exists(a[0]) }),
+		"remove": m.text(1, func(a []string) (any, error) { return nil, m.files.Remove(a[0]) }),
+		"mkdir":  m.text(1, func(a []string) (any, error) { return nil, m.files.Mkdir(a[0]) }),
 	} {
-		if err := vm.RegisterHostFunc("__host_"+name, fn); err != nil {
+		if err := m.vm.RegisterHostFunc("__host_"+name, fn); err != nil {
 			return fmt.Errorf("register %s: %w", name, err)
 		}
 	}
@@ -32,9 +32,9 @@ func (p *program) register(vm *quickjs.VM) error {
 
 // text makes a host function of one that takes n strings. It fails once the run
 // is over, so that code which calls it in a loop ends.
-func (p *program) text(n int, fn func([]string) (any, error)) quickjs.HostFunc {
+func (m *machine) text(n int, fn func([]string) (any, error)) quickjs.HostFunc {
 	return func(args []any) (any, error) {
-		if err := p.ctx.Err(); err != nil {
+		if err := m.now.ctx.Err(); err != nil {
 			return nil, err
 		}
 		if len(args) != n {
@@ -52,17 +52,17 @@ func (p *program) text(n int, fn func([]string) (any, error)) quickjs.HostFunc {
 	}
 }
 
-func (p *program) emit(a []string) (any, error) {
-	_, err := p.out.Write([]byte(a[0]))
+func (m *machine) emit(a []string) (any, error) {
+	_, err := m.now.out.Write([]byte(a[0]))
 	return nil, err
 }
 
-func (p *program) read(a []string) (any, error) {
-	b, err := p.files.ReadFile(a[0])
+func (m *machine) read(a []string) (any, error) {
+	b, err := m.files.ReadFile(a[0])
 	if err != nil {
 		return nil, err
 	}
-	if int64(len(b)) > p.memory/2 {
+	if int64(len(b)) > m.memory/2 {
 		return nil, fmt.Errorf("%s has %d bytes, which is too much for the memory limit", a[0], len(b))
 	}
 	if !utf8.Valid(b) {
@@ -71,8 +71,8 @@ func (p *program) read(a []string) (any, error) {
 	return string(b), nil
 }
 
-func (p *program) list(a []string) (any, error) {
-	names, err := p.files.List(a[0])
+func (m *machine) list(a []string) (any, error) {
+	names, err := m.files.List(a[0])
 	if err != nil {
 		return nil, err
 	}

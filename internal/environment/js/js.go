@@ -1,8 +1,7 @@
 // Package js is the environment that needs nothing of the machine: a workspace
 // with file tools, and JavaScript that runs in this process. The code reaches
-// the workspace and nothing else. What it writes is put in place when it has
-// ended well, all of it or nothing, and once for an effect id, so that running it
-// again after a crash is safe.
+// the workspace and nothing else. Its variables live on from one call to the next,
+// for as long as the environment is open and its interpreter is sound.
 //
 // The interpreter's time limit is checked between the steps of the program. A
 // single built-in operation that takes very long (a search in huge strings) is
@@ -16,6 +15,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,18 +80,18 @@ func (d *Driver) Open(_ context.Context, spec environment.Spec) (tool.Server, er
 	if err != nil {
 		return nil, err
 	}
-	return &server{engine: d.engine, files: w}, nil
+	return &server{files: w, code: d.engine.NewSession(w, slices.Contains(spec.Languages, Language))}, nil
 }
 
 type server struct {
-	engine *Engine
-	files  *workspace.Workspace
-	close  sync.Once
-	err    error
+	files *workspace.Workspace
+	code  *Session
+	close sync.Once
+	err   error
 }
 
 func (s *server) List(context.Context) ([]event.ToolSpec, error) {
-	return append(workspace.Tools(), s.engine.Tool()), nil
+	return append(workspace.Tools(), s.code.engine.tool()), nil
 }
 
 func (s *server) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
@@ -100,85 +101,47 @@ func (s *server) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	if c.Name != RunCode {
 		return tool.Failure("the environment has no tool %q", c.Name), nil
 	}
-	return s.engine.Call(ctx, s.files, c)
-}
-
-func (s *server) Close() error {
-	s.close.Do(func() { s.err = s.files.Close() })
-	return s.err
-}
-
-// RunCode is the name of the tool that runs JavaScript.
-const RunCode = "run_code"
-
-// Tool describes run_code. It is idempotent: see Call.
-func (e *Engine) Tool() event.ToolSpec {
-	return event.ToolSpec{
-		Name: RunCode, Class: event.Idempotent, ItemType: event.ItemCommandExecution,
-		Description: `Run JavaScript (ES2023, top-level await). What it prints with console.log and the value of its last expression are the output.
-Files are below /workspace, as text: fs.readFile(path), fs.readLines(path), fs.writeFile(path, text), fs.appendFile(path, text), fs.listFiles(path) (names; folders end in "/"), fs.exists(path), fs.mkdir(path), fs.remove(path). parseCSV(text, {header: true}) returns rows as objects, without header as arrays.
-Changes to files are kept only if the code ends without an error. There is no network, no timers and no require.`,
-		Parameters: json.RawMessage(`{
-			"type": "object", "additionalProperties": false, "required": ["code"], "properties": {
-			"code": {"type": "string", "description": "JavaScript source"},
-			"timeout_seconds": {"type": "integer", "minimum": 1, "maximum": 3600, "description": "Time limit; default 30"}}}`),
-	}
-}
-
-// answer is what is kept of a run that changed files.
-type answer struct {
-	Output string `json:"output"`
-}
-
-// Call performs a call of run_code in the workspace. The exit code is 0, or 1
-// for code that failed or was stopped by a limit; then no file was changed.
-// With an effect id whose changes were decided before, nothing runs: what is
-// missing of the changes is put in place, and the output of then is returned.
-func (e *Engine) Call(ctx context.Context, w *workspace.Workspace, c tool.Call) (tool.Result, error) {
 	var args struct {
+		Language       string `json:"language"`
 		Code           string `json:"code"`
 		TimeoutSeconds int64  `json:"timeout_seconds"`
 	}
 	if err := workspace.Arguments(c.Arguments, &args); err != nil {
 		return tool.Failure("%v", err), nil
 	}
-	limit := e.limits.Timeout
-	if args.TimeoutSeconds != 0 {
-		limit = time.Duration(args.TimeoutSeconds) * time.Second
+	if args.Language != "" && args.Language != Language {
+		return tool.Failure("language: there is only %s in this environment", Language), nil
 	}
-	switch {
-	case args.Code == "":
-		return tool.Failure("code is required"), nil
-	case args.TimeoutSeconds < 0 || args.TimeoutSeconds > int64(e.limits.MaxTimeout/time.Second):
-		return tool.Failure("timeout_seconds must be from 1 to %d", int64(e.limits.MaxTimeout/time.Second)), nil
-	case e.Abandoned() >= MaxAbandoned:
-		err := errors.New("code that could not be stopped keeps the machine busy; no more JavaScript is run until it ends or the runtime is restarted")
-		return tool.Result{}, &tool.Error{Message: err.Error(), Err: err}
-	}
-	files, saved, err := w.Begin(ctx, c.EffectID)
-	if err != nil {
-		return tool.Result{}, &tool.Error{Message: "run_code was not started: " + err.Error(), Err: err}
-	}
-	if files == nil {
-		return repeated(saved)
-	}
-	res, err := e.run(ctx, files, args.Code, limit, c.Output)
-	if err != nil {
-		return tool.Result{}, &tool.Error{Message: "run_code failed: " + err.Error(), Sent: true, Err: err}
-	}
-	return res, nil
+	return s.code.Run(ctx, args.Code, args.TimeoutSeconds, c.Output)
 }
 
-func repeated(saved json.RawMessage) (tool.Result, error) {
-	var a answer
-	if err := json.Unmarshal(saved, &a); err != nil {
-		return tool.Result{}, &tool.Error{Message: "the saved output cannot be read", Sent: true, Err: err}
-	}
-	return ended(a.Output, 0), nil
+func (s *server) Close() error {
+	s.close.Do(func() { s.err = errors.Join(s.code.Close(), s.files.Close()) })
+	return s.err
 }
 
-func ended(output string, code int) tool.Result {
-	res := tool.Text(output)
-	res.ExitCode = &code
-	return res
+// RunCode is the name of the tool that runs code, and Language what it calls
+// JavaScript.
+const (
+	RunCode  = "run_code"
+	Language = "javascript"
+)
+
+// Description tells the model what JavaScript can do.
+const Description = `JavaScript is ES2023 with top-level await. console.log prints. Files are below /workspace, as text of at most 64 MiB: fs.readFile(path), fs.readLines(path), fs.writeFile(path, text), fs.appendFile(path, text), fs.listFiles(path) (names; folders end in "/"), fs.exists(path), fs.mkdir(path), fs.remove(path). parseCSV(text, {header: true}) returns rows as objects, without header as arrays. It has no network, no timers and no require.`
+
+// Limits are those of the engine's code.
+func (e *Engine) Limits() Limits { return e.limits }
+
+func (e *Engine) tool() event.ToolSpec {
+	return event.ToolSpec{
+		Name: RunCode, Class: event.Idempotent, ItemType: event.ItemCommandExecution,
+		Description: fmt.Sprintf("Run JavaScript. The output is what it prints and the value of its last expression. Variables, functions and classes of the top level live on in later calls. Limits: %d MiB of memory, 256 KiB of output.\n%s", e.limits.Memory>>20, Description),
+		Parameters: json.RawMessage(fmt.Sprintf(`{
+			"type": "object", "additionalProperties": false, "required": ["code"], "properties": {
+			"language": {"type": "string", "enum": ["javascript"], "description": "Default javascript"},
+			"code": {"type": "string", "description": "JavaScript source"},
+			"timeout_seconds": {"type": "integer", "minimum": 1, "maximum": %d, "description": "Time limit; default %d"}}}`,
+			int64(e.limits.MaxTimeout/time.Second), int64(e.limits.Timeout/time.Second))),
+	}
 }

@@ -56,3 +56,6 @@ type Limits struct {
 	CPUs      float64 // processors
 	Disk      int64   // bytes of the workspace and of /tmp
 }
+
+// Mount is a folder of this machine that programs may read, and where they see it.
+type Mount struct{ Host, Path string }

@@ -21,8 +21,8 @@ const (
 	defaultList = 1_000
 )
 
-// Tools are the file tools: reading is pure; write_file has the same end
-// however often it is done, and edit_file is done once for an effect id.
+// Tools are the file tools. Reading is pure. Writing is idempotent, as whoever
+// repeats a call sets the folder back before.
 func Tools() []event.ToolSpec {
 	spec := func(name string, class event.Class, description, parameters string) event.ToolSpec {
 		return event.ToolSpec{

@@ -1,11 +1,12 @@
 // Package workspace is the folder in which an agent works, and the file tools
-// that act in it. It owns the layout below the folder that a session is given:
+// that act in it. Below the folder that a session is given, it owns
 //
 //	workspace/  what the agent sees as /workspace
-//	state/      what the runtime knows of it, which the agent never sees
+//	unfinished/ files that are being written, and are not in place yet
 //
 // No path that an agent names, and no link that it makes, leads out of
-// workspace/. The package runs no code.
+// workspace/. Nothing is made durable here, and nothing is remembered of a call:
+// the folder is a copy of what its owner stores. The package runs no code.
 package workspace
 
 import (
@@ -22,53 +23,32 @@ import (
 	"github.com/stayd/stayd/internal/environment"
 )
 
-// Folders below the session's folder.
-const (
-	workspaceDir = "workspace"
-	stateDir     = "state"
-)
-
-// Folders and files below state/.
-const (
-	tmpDir     = "tmp"
-	editsDir   = "edits"
-	effectsDir = "effects"
-	seedDir    = "seed"
-)
+// unfinishedDir is a folder of the session's. It is on the same file system as
+// the workspace, so that a file is put in place at once.
+const unfinishedDir = "unfinished"
 
 // Workspace is a session's folder. It is safe for use by many goroutines.
 type Workspace struct {
-	dir   string   // the workspace on this machine
-	state string   // the state folder on this machine
-	root  *os.Root // of the workspace
+	dir        string   // the workspace on this machine
+	unfinished string   // on this machine
+	root       *os.Root // of the workspace
 
 	// mu orders what changes the workspace, so that an edit is made to what was
-	// read, and changes that belong together are not mixed with others.
+	// read.
 	mu sync.Mutex
-	// running has room for one program that stages changes.
-	running chan struct{}
 }
 
 // Open opens the workspace of a session, and makes it where it is not there
-// yet. What was decided before a crash and not fully in place is put in place
-// first.
+// yet.
 func Open(spec environment.Spec) (*Workspace, error) {
-	w := &Workspace{
-		dir:     filepath.Join(spec.Dir, workspaceDir),
-		state:   filepath.Join(spec.Dir, stateDir),
-		running: make(chan struct{}, 1),
+	w := &Workspace{dir: spec.WorkspaceDir(), unfinished: filepath.Join(spec.Dir, unfinishedDir)}
+	if err := os.MkdirAll(w.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the workspace: %w", err)
 	}
-	for _, d := range []string{w.dir, filepath.Join(w.state, editsDir), filepath.Join(w.state, effectsDir)} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return nil, fmt.Errorf("make the workspace: %w", err)
-		}
+	if err := os.RemoveAll(w.unfinished); err != nil {
+		return nil, fmt.Errorf("clear the workspace's unfinished files: %w", err)
 	}
-	// What is in tmp was never in place: a crash left it.
-	tmp := filepath.Join(w.state, tmpDir)
-	if err := os.RemoveAll(tmp); err != nil {
-		return nil, fmt.Errorf("clear the workspace's temporary files: %w", err)
-	}
-	if err := os.Mkdir(tmp, 0o700); err != nil {
+	if err := os.Mkdir(w.unfinished, 0o700); err != nil {
 		return nil, fmt.Errorf("make the workspace: %w", err)
 	}
 	root, err := os.OpenRoot(w.dir)
@@ -76,14 +56,6 @@ func Open(spec environment.Spec) (*Workspace, error) {
 		return nil, fmt.Errorf("open the workspace: %w", err)
 	}
 	w.root = root
-	if err := w.seed(spec); err != nil {
-		root.Close() //nolint:errcheck,gosec // the error that matters is the first
-		return nil, err
-	}
-	if err := w.finish(); err != nil {
-		root.Close() //nolint:errcheck,gosec // the error that matters is the first
-		return nil, err
-	}
 	return w, nil
 }
 
@@ -131,15 +103,10 @@ func Shown(rel string) string { return path.Join(environment.Workspace, rel) }
 const maxLinks = 40
 
 // resolve follows the links in rel, as the agent sees them: an absolute target
-// is below /workspace or leads nowhere. Names that do not exist are left as they
-// are. What it returns is opened through the root, which stays confined whatever
-// changes in between.
-func (w *Workspace) resolve(rel string) (string, error) {
-	return resolve(rel, true, w.root.Readlink)
-}
-
-// resolve follows the last name, too, where follow is set.
-func resolve(rel string, follow bool, readlink func(string) (string, error)) (string, error) {
+// is below /workspace or leads nowhere. The last name is followed, too, where
+// follow is set. Names that do not exist are left as they are. What it returns is
+// opened through the root, which stays confined whatever changes in between.
+func (w *Workspace) resolve(rel string, follow bool) (string, error) {
 	done, rest := ".", strings.Split(rel, "/")
 	for links := 0; len(rest) > 0; {
 		name := rest[0]
@@ -158,7 +125,7 @@ func resolve(rel string, follow bool, readlink func(string) (string, error)) (st
 		if len(rest) == 0 && !follow {
 			return next, nil
 		}
-		target, err := readlink(next)
+		target, err := w.root.Readlink(next)
 		if err != nil { // not a link, or nothing: the one who opens it will see
 			done = next
 			continue
@@ -183,7 +150,7 @@ func (w *Workspace) locate(p string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return w.resolve(rel)
+	return w.resolve(rel, true)
 }
 
 // Folder returns the folder at p as the agent sees it, with the links in p
@@ -217,6 +184,15 @@ func (w *Workspace) open(rel string) (*os.File, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	return f, info, nil
+}
+
+// told turns an error into one that may be shown to the agent, where it is one to
+// be told of.
+func told(p string, err error) error {
+	if msg, ok := explain(p, err); ok {
+		return errors.New(msg)
+	}
+	return err
 }
 
 // explain says what went wrong with p in words for the agent, without a path of

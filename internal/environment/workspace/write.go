@@ -1,17 +1,19 @@
 package workspace
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/tool"
 )
 
@@ -38,7 +40,7 @@ func (w *Workspace) writeFile(c tool.Call) (tool.Result, error) {
 	if err := w.writable(rel); err != nil {
 		return failure(args.Path, err)
 	}
-	if err := w.replace(rel, []byte(*args.Content), w.modeOf(rel)); err != nil {
+	if err := w.replace(rel, strings.NewReader(*args.Content), w.modeOf(rel)); err != nil {
 		return failure(args.Path, err)
 	}
 	return tool.Text(fmt.Sprintf("wrote %d bytes to %s", len(*args.Content), Shown(rel))), nil
@@ -58,19 +60,6 @@ func (w *Workspace) writable(rel string) error {
 		return pathErrorf("%s is not a regular file", Shown(rel))
 	}
 	return nil
-}
-
-// edit is what is remembered of an edit before it is made.
-type edit struct {
-	Path   string `json:"path"`
-	Before string `json:"before"` // SHA-256 of the file
-	After  string `json:"after"`
-	Answer string `json:"answer"`
-}
-
-func sum(b []byte) string {
-	h := sha256.Sum256(b)
-	return hex.EncodeToString(h[:])
 }
 
 type editArgs struct {
@@ -98,48 +87,32 @@ func (w *Workspace) editFile(c tool.Call) (tool.Result, error) {
 	if err != nil {
 		return failure(args.Path, err)
 	}
-	if c.EffectID != "" {
-		switch done, err := w.remembered(c.EffectID); {
-		case err != nil:
-			return tool.Result{}, err
-		case done == nil:
-		case done.After == sum(before):
-			return tool.Text(done.Answer), nil
-		case done.Before != sum(before):
-			return tool.Failure("the edit of %s was interrupted, and the file was changed since: read it before you edit it again", Shown(rel)), nil
-		}
-	}
 	after, answer, err := args.apply(rel, string(before))
 	if err != nil {
 		return failure(args.Path, err)
 	}
-	if c.EffectID != "" {
-		if err := w.remember(c.EffectID, &edit{Path: rel, Before: sum(before), After: sum(after), Answer: answer}); err != nil {
-			return failure(args.Path, err)
-		}
-	}
-	if err := w.replace(rel, after, mode); err != nil {
+	if err := w.replace(rel, strings.NewReader(after), mode); err != nil {
 		return failure(args.Path, err)
 	}
 	return tool.Text(answer), nil
 }
 
 // apply returns the text with the edit made, and what to answer.
-func (a *editArgs) apply(rel, text string) (after []byte, answer string, err error) {
+func (a *editArgs) apply(rel, text string) (after, answer string, err error) {
 	n := strings.Count(text, a.OldText)
 	switch {
 	case n == 0:
-		return nil, "", pathErrorf("old_text is not in %s", Shown(rel))
+		return "", "", pathErrorf("old_text is not in %s", Shown(rel))
 	case n > 1 && !a.ReplaceAll:
-		return nil, "", pathErrorf("old_text is in %s %d times; make it longer, or set replace_all", Shown(rel), n)
+		return "", "", pathErrorf("old_text is in %s %d times; make it longer, or set replace_all", Shown(rel), n)
 	case len(text)+n*(len(*a.NewText)-len(a.OldText)) > MaxFile:
-		return nil, "", pathErrorf("%s would have over %d bytes", Shown(rel), MaxFile)
+		return "", "", pathErrorf("%s would have over %d bytes", Shown(rel), MaxFile)
 	}
 	places := "1 place"
 	if n > 1 {
 		places = fmt.Sprintf("%d places", n)
 	}
-	return []byte(strings.ReplaceAll(text, a.OldText, *a.NewText)), fmt.Sprintf("changed %s in %s", places, Shown(rel)), nil
+	return strings.ReplaceAll(text, a.OldText, *a.NewText), fmt.Sprintf("changed %s in %s", places, Shown(rel)), nil
 }
 
 func (w *Workspace) readWhole(rel string) ([]byte, fs.FileMode, error) {
@@ -161,29 +134,81 @@ func (w *Workspace) readWhole(rel string) ([]byte, fs.FileMode, error) {
 	return b, info.Mode(), nil
 }
 
-func (w *Workspace) remembered(effectID string) (*edit, error) {
-	b, err := os.ReadFile(filepath.Join(w.state, editsDir, fileName(effectID)))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// Write puts a file with the mode into the workspace at p, an absolute path below
+// /workspace, and makes the folders above it. A file that is there is replaced.
+func (w *Workspace) Write(p string, r io.Reader, mode fs.FileMode) error {
+	if !path.IsAbs(p) {
+		return pathErrorf("the path %q is not absolute", p)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	rel, err := w.locate(p)
+	if err == nil {
+		err = w.writable(rel)
+	}
+	if err == nil {
+		err = w.replace(rel, r, mode)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read what is remembered of the edit: %w", err)
+		return fmt.Errorf("write %s: %w", p, told(p, err))
 	}
-	e := new(edit)
-	if err := json.Unmarshal(b, e); err != nil {
-		return nil, fmt.Errorf("read what is remembered of the edit: %w", err)
-	}
-	return e, nil
+	return nil
 }
 
-func (w *Workspace) remember(effectID string, e *edit) error {
-	b, err := json.Marshal(e)
-	if err != nil {
-		return fmt.Errorf("encode what is remembered of the edit: %w", err)
+// replace writes a file of the workspace. What was there is replaced at once:
+// nobody ever sees half of a file, and no other name of the old file changes. The
+// caller holds w.mu.
+func (w *Workspace) replace(rel string, content io.Reader, mode fs.FileMode) error {
+	if rel == "." {
+		return pathErrorf("%s is a folder", environment.Workspace)
 	}
-	dir := filepath.Join(w.state, editsDir)
-	if err := mark(filepath.Join(dir, fileName(effectID)), b); err != nil {
+	from := filepath.Join(w.unfinished, rand.Text())
+	err := writeNew(from, content, mode)
+	if err == nil {
+		err = w.install(from, rel)
+	}
+	if err != nil {
+		os.Remove(from) //nolint:errcheck,gosec // Open clears what is left
+	}
+	return err
+}
+
+func writeNew(name string, content io.Reader, mode fs.FileMode) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
 		return err
 	}
-	return prune(dir, keptEdits, func(string) bool { return true })
+	_, err = io.Copy(f, content)
+	if err == nil {
+		err = f.Chmod(mode.Perm())
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// install moves a file that is outside of the workspace to rel.
+func (w *Workspace) install(from, rel string) error {
+	parent := path.Dir(rel)
+	if err := w.root.MkdirAll(parent, 0o755); err != nil {
+		return fmt.Errorf("make the folder %s: %w", Shown(parent), err)
+	}
+	d, err := w.root.Open(parent)
+	if err != nil {
+		return err
+	}
+	defer d.Close() //nolint:errcheck // a folder that was only opened
+	if err := unix.Renameat(unix.AT_FDCWD, from, int(d.Fd()), path.Base(rel)); err != nil {
+		return fmt.Errorf("write %s: %w", Shown(rel), err)
+	}
+	return nil
+}
+
+// modeOf is the mode that a new version of the file gets.
+func (w *Workspace) modeOf(rel string) fs.FileMode {
+	if info, err := w.root.Lstat(rel); err == nil && info.Mode().IsRegular() {
+		return info.Mode().Perm()
+	}
+	return 0o644
 }

@@ -1,0 +1,175 @@
+package bubblewrap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"sync"
+
+	"github.com/stayd/stayd/internal/environment"
+	"github.com/stayd/stayd/internal/environment/netns"
+	"github.com/stayd/stayd/internal/environment/shell"
+)
+
+// sandbox is the shell.Sandbox of one environment. What it needs of the machine
+// is made for its first program.
+type sandbox struct {
+	driver         *Driver
+	bwrap          string
+	workspace, tmp string // folders on this machine; empty for none
+	env            map[string]string
+	proxy          environment.Proxy
+	disk           *shell.Disk // nil where there are no folders
+
+	mu       sync.Mutex
+	made     bool
+	closed   bool
+	group    *group
+	network  *netns.Namespace // nil: each program has its own
+	served   chan error       // the end of the proxy
+	starts   chan func()      // run by the thread that starts the programs
+	thread   sync.WaitGroup
+	programs map[*program]bool
+	running  sync.WaitGroup // of programs
+	watched  chan struct{}  // closed when no program runs any more
+}
+
+var errClosed = errors.New("the environment was closed")
+
+// Limits implements shell.Sandbox.
+func (s *sandbox) Limits() shell.Limits { return s.driver.cfg.Limits }
+
+// make makes what the programs share. The caller holds s.mu.
+func (s *sandbox) make(ctx context.Context) error {
+	if s.made {
+		return nil
+	}
+	g, err := s.driver.groups.create(s.driver.cfg.Limits)
+	if err != nil {
+		return err
+	}
+	s.group = g
+	if helper := s.driver.cfg.NetHelper; helper != nil && s.workspace != "" {
+		s.network, err = netns.Open(ctx, netns.Config{Helper: helper, Listen: s.proxy != nil})
+		if err != nil {
+			return errors.Join(err, g.remove())
+		}
+	}
+	if s.proxy != nil && s.network != nil {
+		s.served = make(chan error, 1)
+		go func() { s.served <- s.proxy.Serve(s.network.Listener()) }()
+	}
+	s.starts = make(chan func())
+	s.thread.Add(1)
+	go s.startPrograms()
+	s.made = true
+	return nil
+}
+
+// startPrograms starts them, all from one thread: a program ends when the thread
+// that started it does.
+func (s *sandbox) startPrograms() {
+	defer s.thread.Done()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for start := range s.starts {
+		start()
+	}
+}
+
+// Start implements shell.Sandbox.
+func (s *sandbox) Start(ctx context.Context, c shell.Command) (shell.Process, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	p, err := s.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.start(ctx, c); err != nil {
+		s.leave(p)
+		return nil, err
+	}
+	go func() {
+		defer s.leave(p)
+		p.supervise()
+	}()
+	return p, nil
+}
+
+// enter notes a program that is about to be started.
+func (s *sandbox) enter(ctx context.Context) (*program, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errClosed
+	}
+	if err := s.make(ctx); err != nil {
+		return nil, err
+	}
+	p := &program{sandbox: s, init: -1, killed: s.group.killed(), done: make(chan struct{})}
+	s.programs[p] = true
+	s.running.Add(1)
+	if len(s.programs) == 1 && s.disk != nil {
+		watched := make(chan struct{})
+		s.watched = watched
+		s.running.Go(func() { s.disk.Watch(watched, s.full) })
+	}
+	return p, nil
+}
+
+func (s *sandbox) leave(p *program) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.programs, p)
+	if len(s.programs) == 0 && s.watched != nil {
+		close(s.watched)
+		s.watched = nil
+	}
+	s.running.Done()
+}
+
+// full stops the programs, as there is no room for what they write.
+func (s *sandbox) full() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.programs {
+		p.full.Store(true)
+		p.Kill()
+	}
+}
+
+// Close implements shell.Sandbox.
+func (s *sandbox) Close() error {
+	s.mu.Lock()
+	first := !s.closed
+	s.closed = true
+	for p := range s.programs {
+		p.Kill()
+	}
+	s.mu.Unlock()
+	s.running.Wait()
+	if !first || !s.made {
+		if first && s.proxy != nil {
+			return s.proxy.Close()
+		}
+		return nil
+	}
+	close(s.starts)
+	s.thread.Wait()
+	var errs []error
+	if s.proxy != nil {
+		errs = append(errs, s.proxy.Close())
+	}
+	if s.network != nil {
+		errs = append(errs, s.network.Close())
+	}
+	if s.served != nil {
+		if err := <-s.served; err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, fmt.Errorf("serve the environment's proxy: %w", err))
+		}
+	}
+	return errors.Join(append(errs, s.group.remove())...)
+}

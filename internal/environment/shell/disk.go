@@ -1,0 +1,153 @@
+package shell
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// How often a Disk looks, and how old what it knows may be.
+const (
+	diskLook    = 250 * time.Millisecond
+	diskMeasure = 5 * time.Second
+)
+
+// Disk watches how much of the disk the folders of one environment take. To
+// measure them is dear, so it is done where the file system's free space, which
+// costs nothing to ask for, says that it matters. It is safe for use by many
+// goroutines.
+type Disk struct {
+	limit   int64
+	folders []string
+
+	mu       sync.Mutex
+	used     int64 // -1: not measured yet
+	free     int64 // when it was measured
+	measured time.Time
+	took     time.Duration
+}
+
+// NewDisk returns a Disk of these folders, which are on one file system. 0 is no
+// limit, and then only the file system's free space counts.
+func NewDisk(limit int64, folders ...string) *Disk {
+	return &Disk{limit: limit, folders: folders, used: -1}
+}
+
+// Over reports whether the folders take more than their limit, by a measure of
+// which it can be said that little has happened since.
+func (d *Disk) Over() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.limit == 0 {
+		return false
+	}
+	free, _ := d.space()
+	d.refresh(free)
+	return d.used > d.limit
+}
+
+// refresh measures where what is known is too old, or says nothing any more, as
+// the free space fell or the folders were tidied up.
+func (d *Disk) refresh(free int64) {
+	age := time.Since(d.measured)
+	known := d.used >= 0 && d.used <= d.limit && d.free-free <= (d.limit-d.used)/2
+	if known && age < max(diskMeasure, 20*d.took) {
+		return
+	}
+	start := time.Now()
+	d.used = 0
+	for _, f := range d.folders {
+		d.used += size(f)
+	}
+	d.free, d.measured = free, time.Now()
+	d.took = d.measured.Sub(start)
+}
+
+// over reports whether the folders take more than is allowed. It measures at most
+// a quarter of the time.
+func (d *Disk) over(free, allowed int64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.limit == 0 {
+		return false
+	}
+	if time.Since(d.measured) >= 4*d.took {
+		d.refresh(free)
+	}
+	return d.used > allowed
+}
+
+// space is the free space of the file system, and how much of it is to stay free:
+// a twentieth, or 1 GiB.
+func (d *Disk) space() (free, floor int64) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(d.folders[0], &st); err != nil {
+		return 1 << 62, 0
+	}
+	block := int64(st.Bsize)
+	return int64(st.Bavail) * block, min(int64(st.Blocks)*block/20, 1<<30)
+}
+
+// size is what a folder takes on the disk, in bytes. What cannot be read counts
+// nothing: it is removed at this moment, or the agent's own business.
+func size(folder string) int64 {
+	var n int64
+	filepath.WalkDir(folder, func(_ string, e fs.DirEntry, err error) error { //nolint:errcheck,gosec // see above
+		if err != nil {
+			return nil //nolint:nilerr // see above
+		}
+		if info, err := e.Info(); err == nil {
+			if st, ok := info.Sys().(*syscall.Stat_t); ok && (st.Nlink == 1 || e.IsDir()) {
+				n += st.Blocks * 512
+			} else if ok {
+				n += st.Blocks * 512 / int64(st.Nlink)
+			}
+		}
+		return nil
+	})
+	return n
+}
+
+// Watch looks until done is closed, and calls stop where the environment takes
+// more than it may and goes on to take more. One that was over its limit before
+// can so still be tidied up.
+func (d *Disk) Watch(done <-chan struct{}, stop func()) {
+	tick := time.NewTicker(diskLook)
+	defer tick.Stop()
+	const slack = 1 << 20
+	started, floor := d.space()
+	floor = min(floor, started-8*slack)
+	allowed := d.limit
+	if d.Over() {
+		d.mu.Lock()
+		allowed = d.used + slack
+		d.mu.Unlock()
+	}
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		}
+		free, _ := d.space()
+		if free < floor || d.over(free, allowed) {
+			stop()
+		}
+	}
+}
+
+// Clear empties a folder, or makes it, with the mode.
+func Clear(folder string, mode os.FileMode) error {
+	if err := os.RemoveAll(folder); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	return os.Chmod(folder, mode)
+}
