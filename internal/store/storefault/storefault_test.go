@@ -220,3 +220,46 @@ func TestCrashTakesOthersAlong(t *testing.T) {
 		}
 	})
 }
+
+// TestForkCrash has the process crash before and after the first append of a
+// fork. The next process finds the fork whole or not at all, and can make it.
+func TestForkCrash(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		inner, epoch := seed(t)
+		leases, err := inner.Claim(t.Context(), "node", []int{store.ShardOf("fork")}, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := inner.Append(t.Context(), record(1, epoch)); err != nil {
+			t.Fatal(err)
+		}
+		r := event.Record{
+			Session: "fork", Seq: 2, Time: time.UnixMicro(2), Kind: event.KindTurnCreated, Version: event.Version,
+			Data: []byte("{}"), Salt: make([]byte, event.SaltSize),
+		}
+		r.Seal(event.Hash{})
+		a := &store.Append{
+			Project: "p", Session: "fork", Epoch: leases[0].Epoch, Records: []event.Record{r},
+			Parent: &store.Parent{Session: session, Seq: 1}, Trees: []store.Tree{{Seq: 2, Root: event.Hash{1}}},
+		}
+		s := storefault.New(inner, storefault.Rule{Append: 1, After: after, Crash: true})
+		if err := s.Append(t.Context(), a); !errors.Is(err, storefault.ErrCrashed) {
+			t.Errorf("fork: %v, want ErrCrashed", err)
+		}
+		again := s.Reopen()
+		got, err := again.Read(t.Context(), "p", "fork", 0, 10)
+		if want := map[bool]int{false: 0, true: 2}[after]; err != nil || len(got) != want {
+			t.Errorf("the next process finds %d records, %v; want %d", len(got), err, want)
+		}
+		if want := map[bool]error{false: nil, true: store.ErrConflict}[after]; !errors.Is(again.Append(t.Context(), a), want) {
+			t.Errorf("the same fork by the next process: want %v", want)
+		}
+		got, err = again.Read(t.Context(), "p", "fork", 0, 10)
+		if err != nil || len(got) != 2 || got[0].Session != session || got[1].Session != "fork" {
+			t.Errorf("the fork has %d records, %v", len(got), err)
+		}
+		if roots, err := again.Trees(t.Context(), "p"); err != nil || len(roots) != 1 {
+			t.Errorf("%d trees are named, %v; want 1", len(roots), err)
+		}
+	}
+}

@@ -342,7 +342,8 @@ func testForkNeverMade(f *fixture) {
 	f.check(f.s, a)
 }
 
-// testForkMany bounds what a fork stores.
+// testForkMany counts what many forks of one session store, and has them read
+// on when it is deleted.
 func testForkMany(f *fixture) {
 	const forks = 2000
 	a := f.put(row("p", "a", 1))
@@ -378,7 +379,6 @@ func testForkMany(f *fixture) {
 	if after.Records != before.Records+forks || after.Blobs != before.Blobs || after.Sessions != before.Sessions+forks {
 		f.Errorf("usage: %+v, before the forks %+v", after, before)
 	}
-	f.Logf("a fork adds %d bytes to the files, of which 200 are its record", (after.Bytes-before.Bytes)/forks)
 	f.delete(a)
 	f.checkAll(f.s, a, logs[0], logs[forks-1])
 	for _, l := range logs[:20] {

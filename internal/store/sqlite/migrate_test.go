@@ -1,0 +1,75 @@
+package sqlite_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stayd/stayd/internal/store"
+)
+
+// firstSchema makes a file by the first migration alone.
+func firstSchema(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "stayd.db")
+	script, err := os.ReadFile("migrations/0001_init.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tamper(t, path, `PRAGMA journal_mode = WAL`)
+	tamper(t, path, string(script))
+	tamper(t, path, `CREATE TABLE schema_versions (id INTEGER PRIMARY KEY AUTOINCREMENT, version_id INTEGER NOT NULL, is_applied INTEGER NOT NULL, tstamp TIMESTAMP DEFAULT (datetime('now')));
+		INSERT INTO schema_versions (version_id, is_applied) VALUES (0, 1), (1, 1)`)
+	return path
+}
+
+// TestMigrateFirstSchema opens a file that the first version wrote: its agents
+// are objects, its log goes on and can be forked.
+func TestMigrateFirstSchema(t *testing.T) {
+	path := firstSchema(t)
+	tamper(t, path, `INSERT INTO agents (project, id, version, created_at, updated_at, data) VALUES
+		('project', 'agent_1', 3, 1700000000000001, 1700000000000002, CAST('{"name":"one"}' AS BLOB)),
+		('project', 'agent_2', 1, 1700000000000003, 1700000000000003, CAST('{}' AS BLOB)),
+		('other', 'agent_1', 1, 1700000000000004, 1700000000000004, CAST('{"name":"other"}' AS BLOB))`)
+	c := newChain([store.Shards]int64{}, "s")
+	c.took(c.next(`1`))
+	c.took(c.next(`"two"`))
+	tamper(t, path, `INSERT INTO projects (num, id) VALUES (1, 'project')`)
+	tamper(t, path, `INSERT INTO sessions (num, project, id, shard, status, metadata, updated_at, agent_id, created_at)
+		VALUES (7, 1, 's', ?, 'idle', '{}', 5, 'agent_1', 5)`, store.ShardOf("s"))
+	for _, r := range c.records {
+		tamper(t, path, `INSERT INTO records (session, seq, time, kind, version, salt, digest, hash, data) VALUES (7, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			r.Seq, r.Time.UnixMicro(), string(r.Kind), r.Version, r.Salt, r.Digest[:], r.Hash[:], r.Data)
+	}
+
+	s := open(t, path)
+	got, err := s.ListObjects(t.Context(), store.ObjectQuery{Project: "project", Kind: store.KindAgent, Asc: true, Limit: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []store.Object{
+		{
+			Project: "project", Kind: "agent", ID: "agent_1", Version: 3, Data: []byte(`{"name":"one"}`),
+			CreatedAt: time.UnixMicro(1700000000000001).UTC(), UpdatedAt: time.UnixMicro(1700000000000002).UTC(),
+		},
+		{
+			Project: "project", Kind: "agent", ID: "agent_2", Version: 1, Data: []byte(`{}`),
+			CreatedAt: time.UnixMicro(1700000000000003).UTC(), UpdatedAt: time.UnixMicro(1700000000000003).UTC(),
+		},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("agents (-want +got):\n%s", d)
+	}
+	if o, err := s.Object(t.Context(), "other", store.KindAgent, "agent_1"); err != nil || string(o.Data) != `{"name":"other"}` {
+		t.Errorf("agent of another project: %s, %v", o.Data, err)
+	}
+	epochs := claim(t, s)
+	c.epoch = epochs[store.ShardOf("s")]
+	c.append(t, s, `3`)
+	c.check(t, s)
+	fork(t, s, epochs, c, 2, "f").check(t, s)
+	mustClose(t, s)
+}
