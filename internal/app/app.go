@@ -19,6 +19,7 @@ import (
 	"github.com/stayd/stayd/internal/blob"
 	"github.com/stayd/stayd/internal/cluster"
 	"github.com/stayd/stayd/internal/effect"
+	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/feed"
 	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/httpapi/agents"
@@ -139,12 +140,16 @@ func (a *App) wire() {
 	})
 	registerMetrics(a.server.Metrics(), a)
 	agents.Mount(a.server, agents.Config{
-		Journal: j, Store: a.store, Feed: f, Now: time.Now,
+		Journal: j, Store: a.store, Feed: f, Blobs: a.blobs, Now: time.Now,
 		CheckModel: func(name string) error {
 			_, err := a.models.Resolve(name)
 			return err
 		},
-		CheckSandbox:        a.tools.check,
+		CheckSandbox:   a.tools.check,
+		DefaultSandbox: func(context.Context) string { return event.SandboxJS },
+		AllowNetwork: func(access string) error {
+			return fmt.Errorf("this server gives environments no network access %q: leave network out, or set access to disabled", access)
+		},
 		AllowStdio:          a.tools.allowStdio,
 		CompactionThreshold: a.compactionThreshold,
 	})

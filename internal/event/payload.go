@@ -84,7 +84,8 @@ type SessionForked struct {
 	From          string            `json:"from"`
 	At            int64             `json:"at"`
 	EnvironmentID string            `json:"environment_id,omitempty"`
-	Agent         *Agent            `json:"agent,omitempty"` // in place of the one at that point
+	TokenHash     Hash              `json:"token_hash,omitzero"` // of the token with which it connects
+	Agent         *Agent            `json:"agent,omitempty"`     // in place of the one at that point
 	Metadata      map[string]string `json:"metadata,omitempty"`
 	SpendLimit    *SpendLimit       `json:"spend_limit,omitempty"`
 }

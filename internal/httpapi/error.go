@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/stayd/stayd/internal/blob"
 	"github.com/stayd/stayd/internal/session"
 	"github.com/stayd/stayd/internal/store"
 )
@@ -35,6 +36,7 @@ const (
 	CodeUnsupported = "unsupported_parameter"
 	CodeJSON        = "invalid_json"
 	CodeTooLarge    = "request_too_large"
+	CodeIncomplete  = "incomplete_body"
 	CodeKeyReused   = session.CodeKeyReused
 	CodeCorrupt     = "log_corrupt"
 	CodeFull        = "storage_full"
@@ -74,7 +76,7 @@ func errorOf(err error) *Error {
 			Status: http.StatusRequestEntityTooLarge, Code: CodeTooLarge,
 			Message: "The request body is larger than the limit of " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes.",
 		}
-	case errors.Is(err, store.ErrCorrupt):
+	case errors.Is(err, store.ErrCorrupt), errors.Is(err, blob.ErrCorrupt), errors.Is(err, blob.ErrNotFound):
 		return &Error{
 			Status: http.StatusInternalServerError, Code: CodeCorrupt, Err: err,
 			Message: "What is stored is not what was written: it was changed or damaged. Nothing was done.",

@@ -21,8 +21,13 @@ type Operation struct {
 	Status  int // of success; 0 is 200
 	// Stream is set where the answer is, or may be, a stream of events.
 	Stream bool
+	// Upload is the media type of a body that is read piece by piece. Body then
+	// only says in the document what it is; nil is bytes.
+	Upload string
+	// Download is set where the answer is bytes: a *Content.
+	Download bool
 	// Do performs the operation. Its result is written as JSON, unless it is a
-	// Stream, which writes itself.
+	// Stream or a *Content, which write themselves.
 	Do func(c *Call) (any, error)
 }
 
@@ -61,12 +66,16 @@ func (s *Server) Register(op Operation) {
 			return
 		}
 		result, err := op.Do(c)
-		switch stream, isStream := result.(Stream); {
-		case err != nil:
+		if err != nil {
 			c.Fail(err)
-		case isStream:
-			c.stream(stream)
-		case result == nil:
+			return
+		}
+		switch result := result.(type) {
+		case Stream:
+			c.stream(result)
+		case *Content:
+			c.content(result)
+		case nil:
 			c.w.WriteHeader(op.Status)
 		default:
 			c.write(op.Status, result)
@@ -150,12 +159,13 @@ func (s *Server) describe(op *Operation) *huma.Operation {
 			Description: "A request that is repeated with the same key is done once.",
 		})
 	}
-	if op.Body != nil {
-		d.RequestBody = &huma.RequestBody{Required: true, Content: jsonContent(s.bodies[reflect.TypeOf(op.Body)])}
-	}
+	d.RequestBody = s.requestBody(op)
 	success := &huma.Response{Description: http.StatusText(op.Status), Content: map[string]*huma.MediaType{}}
 	if op.Result != nil {
 		success.Content = jsonContent(s.registry.Schema(reflect.TypeOf(op.Result), true, op.ID+"Result"))
+	}
+	if op.Download {
+		success.Content[MediaBytes] = &huma.MediaType{Schema: bytesSchema()}
 	}
 	if op.Stream {
 		success.Content["text/event-stream"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
@@ -166,6 +176,24 @@ func (s *Server) describe(op *Operation) *huma.Operation {
 	}
 	return d
 }
+
+func (s *Server) requestBody(op *Operation) *huma.RequestBody {
+	var content map[string]*huma.MediaType
+	switch {
+	case op.Body != nil:
+		content = jsonContent(s.bodies[reflect.TypeOf(op.Body)])
+		if op.Upload != "" {
+			content = map[string]*huma.MediaType{op.Upload: content["application/json"]}
+		}
+	case op.Upload != "":
+		content = map[string]*huma.MediaType{op.Upload: {Schema: bytesSchema()}}
+	default:
+		return nil
+	}
+	return &huma.RequestBody{Required: true, Content: content}
+}
+
+func bytesSchema() *huma.Schema { return &huma.Schema{Type: huma.TypeString, Format: "binary"} }
 
 func jsonContent(schema *huma.Schema) map[string]*huma.MediaType {
 	return map[string]*huma.MediaType{"application/json": {Schema: schema}}

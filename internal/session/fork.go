@@ -29,7 +29,7 @@ func (s *State) forked(p *event.SessionForked, at time.Time) {
 	}
 	s.Usage, s.CostNanoUSD = event.Usage{}, 0
 	s.leaveOpen(at)
-	s.leaveEnvironment(p.EnvironmentID)
+	s.leaveEnvironment(p)
 	s.toolsChanged()
 }
 
@@ -52,12 +52,11 @@ func (s *State) leaveOpen(at time.Time) {
 }
 
 // leaveEnvironment gives the fork an environment of its own, with the same files.
-func (s *State) leaveEnvironment(id string) {
+func (s *State) leaveEnvironment(p *event.SessionForked) {
 	if s.Environment.Type == event.EnvironmentNone {
 		return
 	}
-	s.Environment.ID = id
-	s.Environment.TokenHash = event.Hash{}
+	s.Environment.ID, s.Environment.TokenHash = p.EnvironmentID, p.TokenHash
 	place := &s.Place
 	place.Epoch, place.Resets = 0, 0
 	switch {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/stayd/stayd/internal/blob"
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/feed"
 	"github.com/stayd/stayd/internal/httpapi"
@@ -23,6 +24,7 @@ type Config struct {
 	Journal *journal.Journal
 	Store   store.Store
 	Feed    *feed.Feed
+	Blobs   blob.Store // of the contents of files
 	Now     func() time.Time
 
 	// CheckModel returns an error, whose text is shown, for a model that cannot
@@ -31,6 +33,11 @@ type Config struct {
 	// CheckSandbox returns an error, whose text is shown, for a sandbox that this
 	// machine cannot give.
 	CheckSandbox func(ctx context.Context, name string) error
+	// DefaultSandbox is the sandbox of a session that names none.
+	DefaultSandbox func(ctx context.Context) string
+	// AllowNetwork returns an error, whose text is shown, where the operator does
+	// not allow environments the access to the network.
+	AllowNetwork func(access string) error
 	// AllowStdio reports whether MCP servers may be started with the command.
 	AllowStdio func(command string) bool
 	// CompactionThreshold is the number of input tokens from which a conversation
@@ -46,20 +53,13 @@ type api struct {
 // Mount registers the protocol's operations.
 func Mount(s *httpapi.Server, cfg Config) {
 	a := &api{Config: cfg, server: s}
-	for _, op := range a.savedOperations() {
-		s.Register(op)
-	}
-	for _, op := range a.sessionOperations() {
-		s.Register(op)
-	}
-	for _, op := range a.historyOperations() {
-		s.Register(op)
-	}
-	for _, op := range a.effectOperations() {
-		s.Register(op)
-	}
-	for _, op := range a.logOperations() {
-		s.Register(op)
+	for _, operations := range [][]httpapi.Operation{
+		a.savedOperations(), a.sessionOperations(), a.forkOperations(), a.historyOperations(), a.effectOperations(),
+		a.logOperations(), a.artifactOperations(),
+	} {
+		for _, op := range operations {
+			s.Register(op)
+		}
 	}
 }
 

@@ -30,7 +30,7 @@ func (a *api) environment(ctx context.Context, b *environmentBody, sessionID str
 		return event.Environment{}, err
 	}
 	env := event.Environment{
-		Type: event.EnvironmentHosted, ID: event.DeriveID("env", sessionID), Sandbox: b.Sandbox, Env: b.Env,
+		Type: event.EnvironmentHosted, ID: environmentID(sessionID), Sandbox: b.Sandbox, Env: b.Env,
 	}
 	if env.Sandbox == "" {
 		env.Sandbox = event.SandboxJS

@@ -64,6 +64,16 @@ type environmentEvent struct {
 	Environment environmentState `json:"environment"`
 }
 
+// resetEvent says that what ran in an environment was lost.
+type resetEvent struct {
+	EventID       string  `json:"event_id"`
+	Type          string  `json:"type"`
+	SessionID     string  `json:"session_id"`
+	TurnID        *string `json:"turn_id"`
+	EnvironmentID string  `json:"environment_id"`
+	ResetCount    int64   `json:"reset_count"`
+}
+
 type environmentState struct {
 	ID     string            `json:"id"`
 	Type   string            `json:"type"`
@@ -82,10 +92,11 @@ type moment struct {
 	turn    string   // the id of the current turn
 	waiting string   // the ids of the effects that wait for the client or a person
 	running []string // the ids of the items of calls that are open
+	place   string   // the status of the environment
 }
 
 func momentOf(s *session.State) moment {
-	var m moment
+	m := moment{place: s.Place.Status}
 	t := s.Current()
 	if t == nil {
 		return m
@@ -109,18 +120,21 @@ func waiting(s *session.State) string {
 		// An effect that was approved and then became unknown waits anew.
 		ids = append(ids, e.ID+" "+string(e.Status))
 	}
+	if s.NeedsConnection() {
+		ids = append(ids, s.Environment.ID)
+	}
 	return strings.Join(ids, ",")
 }
 
 // project returns the events of a record: a function of the state before it, its
 // payload and the state after it.
-func project(before moment, seq int64, p event.Payload, after *session.State) []wireEvent {
-	x := projection{s: after, seq: seq}
+func project(before moment, seq int64, p event.Payload, after *session.State, v view) []wireEvent {
+	x := projection{s: after, seq: seq, view: v}
 	switch p := p.(type) {
 	case *event.SessionCreated:
-		x.add("evt_"+after.ID+"_created", "agent.session.created", func(id, kind string) any {
-			return sessionEvent{id, kind, renderSession(after)}
-		})
+		x.made("created")
+	case *event.SessionForked:
+		x.made("forked")
 	case *event.TurnCreated:
 		x.turnCreated(p.TurnID)
 	case *event.ModelResponded:
@@ -133,7 +147,7 @@ func project(before moment, seq int64, p event.Payload, after *session.State) []
 	case *event.ToolResult:
 		x.added(p.Item.ID)
 	case *event.EnvironmentChanged:
-		x.environment(p)
+		x.environmentChanged(before.place, p)
 	}
 	for _, id := range before.running {
 		if en, ok := after.Item(id); ok && en.Status != event.StatusInProgress {
@@ -150,6 +164,7 @@ func project(before moment, seq int64, p event.Payload, after *session.State) []
 type projection struct {
 	s      *session.State
 	seq    int64
+	view   view
 	events []wireEvent
 }
 
@@ -179,9 +194,20 @@ func (x *projection) follow(before moment) {
 	}
 }
 
+// made is a session that begins, with its environment. Whoever made it is told
+// the token of the environment here, and nobody else anywhere.
+func (x *projection) made(how string) {
+	x.add("evt_"+x.s.ID+"_"+how, "agent.session."+how, func(id, kind string) any {
+		return sessionEvent{id, kind, renderSession(x.s, x.view)}
+	})
+	if x.s.Environment.Type != event.EnvironmentNone {
+		x.environment("", session.PlacePending, nil)
+	}
+}
+
 func (x *projection) session(status string) {
 	id := "evt_" + x.s.ID + "_" + strconv.FormatInt(x.seq, 10) + "_" + status
-	x.add(id, "agent.session."+status, func(id, kind string) any { return sessionEvent{id, kind, renderSession(x.s)} })
+	x.add(id, "agent.session."+status, func(id, kind string) any { return sessionEvent{id, kind, renderSession(x.s, view{base: x.view.base})} })
 }
 
 // turnCreated shows the turn as it was then, though it may have started with the
@@ -322,14 +348,29 @@ func (x *projection) part(en *session.Entry, k partKind, index int, c event.Cont
 	x.events = append(x.events, wireEvent{text.EventID, text.Type, text}, wireEvent{done.EventID, done.Type, done})
 }
 
-func (x *projection) environment(p *event.EnvironmentChanged) {
-	e := environmentEvent{
-		EventID: "evt_" + x.s.ID + "_" + strconv.FormatInt(x.seq, 10) + "_environment", Type: "agent.session.environment." + p.Status,
-		SessionID: x.s.ID, TurnID: orNull(p.TurnID),
-		Environment: environmentState{ID: x.s.Environment.ID, Type: x.s.Environment.Type, Status: p.Status},
+// environmentChanged shows a status that is another than before, and that what
+// ran in the environment was lost.
+func (x *projection) environmentChanged(before string, p *event.EnvironmentChanged) {
+	if p.Reset > 0 {
+		x.add(x.environmentEventID("reset"), "agent.session.environment.reset", func(id, kind string) any {
+			return resetEvent{EventID: id, Type: kind, SessionID: x.s.ID, TurnID: orNull(p.TurnID), EnvironmentID: x.s.Environment.ID, ResetCount: p.Reset}
+		})
 	}
-	if p.Error != nil {
-		e.Environment.Error = &environmentError{Code: p.Error.Code, Message: p.Error.Message, Type: "environment_error"}
+	if p.Status != session.PlaceConnected || before != session.PlaceConnected {
+		x.environment(p.TurnID, p.Status, p.Error)
 	}
-	x.events = append(x.events, wireEvent{ID: e.EventID, Type: e.Type, Data: e})
+}
+
+func (x *projection) environment(turnID, status string, failed *event.TurnError) {
+	state := environmentState{ID: x.s.Environment.ID, Type: x.s.Environment.Type, Status: status}
+	if failed != nil {
+		state.Error = &environmentError{Code: failed.Code, Message: failed.Message, Type: "environment_error"}
+	}
+	x.add(x.environmentEventID("environment"), "agent.session.environment."+status, func(id, kind string) any {
+		return environmentEvent{EventID: id, Type: kind, SessionID: x.s.ID, TurnID: orNull(turnID), Environment: state}
+	})
+}
+
+func (x *projection) environmentEventID(what string) string {
+	return "evt_" + x.s.ID + "_" + strconv.FormatInt(x.seq, 10) + "_" + what
 }

@@ -112,6 +112,7 @@ type sessionObject struct {
 	Usage           usageObject       `json:"usage"`
 	VaultIDs        []string          `json:"vault_ids"`
 	SpendControl    *spendObject      `json:"spend_control,omitempty"`
+	ForkedFrom      *forkedFrom       `json:"forked_from"`
 }
 
 type spendObject struct {
@@ -139,44 +140,17 @@ type typeOnly struct {
 	Type string `json:"type"`
 }
 
-type hostedObject struct {
-	Type                  string         `json:"type"`
-	ID                    string         `json:"id"`
-	CapabilityDirectories []string       `json:"capability_directories"`
-	Files                 []fileObject   `json:"files"`
-	Network               networkObject  `json:"network"`
-	Packages              packagesObject `json:"packages"`
-	Plugins               []any          `json:"plugins"`
-	Skills                []any          `json:"skills"`
-	ContainerSize         *string        `json:"container_size"`
-	Desktop               desktopBody    `json:"desktop"`
-	Sandbox               string         `json:"sandbox"`
-}
-
-type fileObject struct {
-	Type      string `json:"type"`
-	ID        string `json:"id"`
-	Path      string `json:"path"`
-	SizeBytes int    `json:"size_bytes"`
-}
-
-type networkObject struct {
-	Access         string   `json:"access"`
-	AllowedDomains []string `json:"allowed_domains"`
-}
-
-type packagesObject struct {
-	NPM    []string `json:"npm"`
-	Python []string `json:"python"`
-	System []string `json:"system"`
-}
-
 type callAction struct {
 	Type      string          `json:"type"`
 	Arguments json.RawMessage `json:"arguments"`
 	CallID    string          `json:"call_id"`
 	Name      string          `json:"name"`
 	TurnID    string          `json:"turn_id"`
+}
+
+type connectionAction struct {
+	Type          string `json:"type"`
+	EnvironmentID string `json:"environment_id"`
 }
 
 // effectAction asks a person about an effect; an addition of Stayd's.

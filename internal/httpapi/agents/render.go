@@ -7,14 +7,20 @@ import (
 	"github.com/stayd/stayd/internal/session"
 )
 
+// view is what a client is shown beside the state.
+type view struct {
+	base  string // the URL of the server, without a path
+	token string // of the environment, for who has just made it
+}
+
 // renderSession is the session as clients see it. It keeps nothing of the state.
-func renderSession(s *session.State) sessionObject {
+func renderSession(s *session.State, v view) sessionObject {
 	o := sessionObject{
 		ID: s.ID, Object: "agent.session", CreatedAt: s.CreatedAt.Unix(), LastActiveAt: s.LastActiveAt.Unix(),
 		Agent: sessionAgent{
 			ID: s.Agent.ID, Name: s.Agent.Name, Model: s.Agent.Model, Instructions: s.Agent.Instructions, AgentParts: renderParts(&s.Agent),
 		},
-		Environment: renderEnvironment(&s.Environment), Metadata: orEmpty(s.Metadata), RequiredActions: []any{},
+		Environment: renderEnvironment(&s.Environment, v), Metadata: orEmpty(s.Metadata), RequiredActions: []any{},
 		Status: s.Status(), Usage: renderUsage(s.Usage), VaultIDs: s.VaultIDs,
 	}
 	if o.VaultIDs == nil {
@@ -25,6 +31,12 @@ func renderSession(s *session.State) sessionObject {
 	}
 	for _, e := range s.RequiredActions() {
 		o.RequiredActions = append(o.RequiredActions, renderAction(s, e))
+	}
+	if s.NeedsConnection() {
+		o.RequiredActions = append(o.RequiredActions, connectionAction{Type: "environment_connection", EnvironmentID: s.Environment.ID})
+	}
+	if f := s.Forked; f != nil {
+		o.ForkedFrom = &forkedFrom{SessionID: f.From, Record: f.At}
 	}
 	return o
 }
@@ -102,22 +114,6 @@ func renderTransport(t *event.Transport) any {
 		return stdioObject{Type: t.Type, Command: t.Command, Args: orNone(t.Args), Cwd: t.Cwd, EnvVars: orNone(t.EnvVars)}
 	}
 	return httpObject{Type: t.Type, ServerURL: t.ServerURL, Headers: orEmpty(t.Headers)}
-}
-
-func renderEnvironment(e *event.Environment) any {
-	if e.Type == event.EnvironmentNone {
-		return typeOnly{Type: e.Type}
-	}
-	o := hostedObject{
-		Type: e.Type, ID: e.ID, CapabilityDirectories: []string{}, Files: make([]fileObject, len(e.Files)),
-		Network:  networkObject{Access: "disabled", AllowedDomains: []string{}},
-		Packages: packagesObject{NPM: []string{}, Python: []string{}, System: []string{}},
-		Plugins:  []any{}, Skills: []any{}, Sandbox: e.Sandbox,
-	}
-	for i, f := range e.Files {
-		o.Files[i] = fileObject{Type: fileInline, ID: f.ID, Path: f.Path, SizeBytes: len(f.Data)}
-	}
-	return o
 }
 
 func renderUsage(u event.Usage) usageObject {

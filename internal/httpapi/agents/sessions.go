@@ -46,6 +46,7 @@ type newSession struct {
 	id      string
 	created *event.SessionCreated
 	turn    *event.TurnCreated // nil without an input
+	view    view               // of who makes it
 }
 
 func (a *api) createSession(c *httpapi.Call) (any, error) {
@@ -68,39 +69,49 @@ func (a *api) createSession(c *httpapi.Call) (any, error) {
 			payloads = append(payloads, n.turn)
 		}
 		err := tx.Append(payloads...)
-		made = renderSession(tx.State)
+		made = renderSession(tx.State, n.view)
 		return err
 	})
 	if errors.Is(err, store.ErrConflict) && in.Key != "" {
+		n.view.token = "" // which nobody is told twice
 		made, err = a.sessionBefore(c, n.id, in)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if body.Stream {
-		return a.follow(c.Context(), c.Project, n.id, "0")
+		return a.follow(c, n.id, "0", n.view)
 	}
 	return made, nil
 }
 
 // sessionBefore answers a repeated creation.
 func (a *api) sessionBefore(c *httpapi.Call, id string, in event.Input) (sessionObject, error) {
-	var made sessionObject
-	err := a.Journal.View(c.Context(), c.Project, id, func(s *session.State) error {
-		if s.Created != in {
-			return keyReused()
-		}
-		made = renderSession(s)
-		return nil
-	})
-	if errors.Is(err, store.ErrNotFound) {
-		return made, keyReused() // by a session that was deleted since
+	made, known, err := a.madeBefore(c, id, in)
+	if err == nil && !known {
+		err = keyReused() // by a session that was deleted since
 	}
 	return made, err
 }
 
+// madeBefore returns the session that the same request made before, if there is
+// one.
+func (a *api) madeBefore(c *httpapi.Call, id string, in event.Input) (made sessionObject, known bool, err error) {
+	err = a.Journal.View(c.Context(), c.Project, id, func(s *session.State) error {
+		if s.Created != in {
+			return keyReused()
+		}
+		made = renderSession(s, view{base: c.Base()})
+		return nil
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return made, false, nil
+	}
+	return made, err == nil, err
+}
+
 func (a *api) newSession(c *httpapi.Call, body *createSession, in event.Input) (*newSession, error) {
-	n := &newSession{id: idFor("sess", in, c.Project)}
+	n := &newSession{id: idFor("sess", in, c.Project), view: view{base: c.Base()}}
 	if err := unservedSession(body.VaultIDs, body.Review); err != nil {
 		return nil, err
 	}
@@ -188,13 +199,13 @@ func (a *api) sessionAgent(c *httpapi.Call, body *createSession, sessionID strin
 }
 
 func (a *api) getSession(c *httpapi.Call) (any, error) {
-	return a.viewed(c.Context(), c.Project, c.Path("session_id"))
+	return a.viewed(c, c.Path("session_id"))
 }
 
-func (a *api) viewed(ctx context.Context, project, id string) (sessionObject, error) {
+func (a *api) viewed(c *httpapi.Call, id string) (sessionObject, error) {
 	var found sessionObject
-	err := a.Journal.View(ctx, project, id, func(s *session.State) error {
-		found = renderSession(s)
+	err := a.Journal.View(c.Context(), c.Project, id, func(s *session.State) error {
+		found = renderSession(s, view{base: c.Base()})
 		return nil
 	})
 	return found, sessionError(err, id)
@@ -220,7 +231,7 @@ func (a *api) listSessions(c *httpapi.Call) (any, error) {
 	rows = rows[:min(len(rows), p.Limit)]
 	found := make([]sessionObject, 0, len(rows))
 	for i := range rows {
-		o, err := a.viewed(c.Context(), c.Project, rows[i].Session)
+		o, err := a.viewed(c, rows[i].Session)
 		switch {
 		case errors.Is(err, store.ErrCorrupt):
 			o = corruptSession(&rows[i])
@@ -296,7 +307,7 @@ func (a *api) updateSession(c *httpapi.Call) (any, error) {
 				return err
 			}
 		}
-		found = renderSession(tx.State)
+		found = renderSession(tx.State, view{base: c.Base()})
 		return nil
 	})
 	if err != nil {
@@ -309,17 +320,11 @@ func (a *api) updateSession(c *httpapi.Call) (any, error) {
 func (a *api) change(tx *journal.Tx, body *updateSession, pairs map[string]string, in event.Input) error {
 	p := event.SessionUpdated{Input: in}
 	if body.Agent.Given() {
-		agent := tx.State.Agent
-		if err := a.apply(&agent, &body.Agent.V, "agent."); err != nil {
+		agent, err := a.changedAgent(&tx.State.Agent, &body.Agent.V)
+		if err != nil {
 			return err
 		}
-		// A threshold that nobody chose follows the model.
-		before := &tx.State.Agent
-		if agent.Compaction.Threshold == a.CompactionThreshold(before.Model) {
-			agent.Compaction.Threshold = 0
-		}
-		a.resolve(&agent)
-		p.Agent = &agent
+		p.Agent = agent
 	}
 	if body.Metadata.Set {
 		if pairs == nil {
@@ -334,6 +339,20 @@ func (a *api) change(tx *journal.Tx, body *updateSession, pairs map[string]strin
 		return nil
 	}
 	return tx.Append(&p)
+}
+
+// changedAgent is a session's agent with the settings that were given.
+func (a *api) changedAgent(before *event.Agent, settings *AgentSettings) (*event.Agent, error) {
+	agent := *before
+	if err := a.apply(&agent, settings, "agent."); err != nil {
+		return nil, err
+	}
+	// A threshold that nobody chose follows the model.
+	if agent.Compaction.Threshold == a.CompactionThreshold(before.Model) {
+		agent.Compaction.Threshold = 0
+	}
+	a.resolve(&agent)
+	return &agent, nil
 }
 
 func (a *api) deleteSession(c *httpapi.Call) (any, error) {

@@ -59,6 +59,7 @@ type follower struct {
 	a       *api
 	project string
 	id      string
+	view    view
 	sub     *feed.Subscription
 	w       *httpapi.EventWriter
 
@@ -71,9 +72,9 @@ type follower struct {
 
 // follow makes the stream of a session's events, from the cursor on or, where it
 // is empty, from now on.
-func (a *api) follow(ctx context.Context, project, id, after string) (any, error) {
-	f := &follower{a: a, project: project, id: id, sub: a.Feed.Subscribe(id), live: map[string]*liveItem{}, early: map[string]bool{}}
-	if err := f.begin(ctx, after); err != nil {
+func (a *api) follow(c *httpapi.Call, id, after string, v view) (any, error) {
+	f := &follower{a: a, project: c.Project, id: id, view: v, sub: a.Feed.Subscribe(id), live: map[string]*liveItem{}, early: map[string]bool{}}
+	if err := f.begin(c.Context(), after); err != nil {
 		f.sub.Close()
 		return nil, err
 	}
@@ -157,12 +158,21 @@ func (f *follower) fold(r *event.Record, wanted bool) ([]wireEvent, error) {
 	}
 	var events []wireEvent
 	if wanted {
-		events = project(before, r.Seq, p, f.s)
+		events = f.eventsOf(before, r.Seq, p)
 	}
 	if r.Kind == event.KindTurnEnded {
 		forget(f.s)
 	}
 	return events, nil
+}
+
+// eventsOf returns the events of the record that the state is after. What was
+// another session's before a fork is shown as this one's.
+func (f *follower) eventsOf(before moment, seq int64, p event.Payload) []wireEvent {
+	id := f.s.ID
+	f.s.ID = f.id
+	defer func() { f.s.ID = id }()
+	return project(before, seq, p, f.s, f.view)
 }
 
 // run sends events until the client is gone, the session deleted or the server
