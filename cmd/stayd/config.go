@@ -42,6 +42,9 @@ var (
 		stringSetting("store", "postgres:// URL of the store; without it the store is a SQLite file in the data folder", func(c *app.Config) *string { return &c.Store }),
 		stringSetting("models", "YAML file of models, prices and fallbacks", func(c *app.Config) *string { return &c.Models }),
 		stringSetting("scripts", "folder of NAME.yaml for the models script/NAME", func(c *app.Config) *string { return &c.Scripts }),
+		stringSetting("blobs", "where files are kept: folder, or s3://bucket/prefix?region=R&endpoint=URL; without it in the store", func(c *app.Config) *string { return &c.Blobs }),
+		stringSetting("environment-network", "the most that environments may be given of the network: none, restricted (to the domains that they name) or enabled", func(c *app.Config) *string { return &c.Network }),
+		listSetting("dataset", "folders that all environments may read: NAME=FOLDER is /data/NAME"),
 		listSetting("allow-outbound", "private addresses that may be reached: CIDR or host:port"),
 		listSetting("allow-stdio-mcp", "commands that may be started as MCP servers; * allows any"),
 		{"lease-ttl", "how long a process that died keeps others from its sessions", func(fs *pflag.FlagSet, name, usage string, c *app.Config) {
@@ -94,14 +97,18 @@ func loadConfig(fs *pflag.FlagSet, getenv func(string) string) (app.Config, erro
 // assign makes the configuration of the merged values.
 func assign(k *koanf.Koanf) (app.Config, error) {
 	c := app.Default()
+	if exe, err := os.Executable(); err == nil {
+		c.NetHelper = []string{exe, netHelper}
+	}
 	for name, to := range map[string]*string{
 		"listen": &c.Listen, "data": &c.Data, "store": &c.Store, "models": &c.Models, "scripts": &c.Scripts,
+		"blobs": &c.Blobs, "environment-network": &c.Network,
 	} {
 		if k.Exists(name) {
 			*to = k.String(name)
 		}
 	}
-	for name, to := range map[string]*[]string{"allow-outbound": &c.AllowOutbound, "allow-stdio-mcp": &c.AllowStdioMCP} {
+	for name, to := range map[string]*[]string{"allow-outbound": &c.AllowOutbound, "allow-stdio-mcp": &c.AllowStdioMCP, "dataset": &c.DataSets} {
 		if k.Exists(name) {
 			*to = list(k.Get(name))
 		}

@@ -13,9 +13,21 @@ import (
 
 	"github.com/stayd/stayd/internal/client"
 	"github.com/stayd/stayd/internal/cluster"
+	"github.com/stayd/stayd/internal/environment/netns"
 )
 
+// netHelper is the argument with which this program is run again to make a
+// network namespace for a sandbox.
+const netHelper = "sandbox-net"
+
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == netHelper {
+		if err := netns.Prepare(); err != nil {
+			fmt.Fprintf(os.Stderr, "stayd: %v\n", err)
+			os.Exit(exitFailed)
+		}
+		return
+	}
 	os.Exit(run(os.Args[1:]))
 }
 

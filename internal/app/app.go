@@ -125,7 +125,7 @@ func (a *App) wire() {
 		a.tidy(c)
 	})
 	a.environments = &effect.Environments{
-		Sandboxes: a.tools.sandboxes, Dir: filepath.Join(a.cfg.Data, workspacesFolder), Blobs: a.blobs,
+		Sandboxes: a.tools.sandboxes, Dir: filepath.Join(a.cfg.Data, workspacesFolder), Blobs: a.blobs, Egress: a.tools.egress,
 	}
 	a.worker = &worker.Worker{
 		Journal: j, Feed: f, Due: a.store, Shards: a.holder, Now: time.Now, Log: a.log,
@@ -198,7 +198,7 @@ func (a *App) collect(ctx context.Context) {
 		case <-a.deleted:
 			err = a.removeWorkspaces(ctx)
 		case <-tick.C:
-			_, err = a.store.Collect(ctx, collectEvery)
+			err = a.collectBlobs(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			a.log.Warn("what was deleted could not be cleared away", "error", err)

@@ -30,6 +30,15 @@ type Config struct {
 	// AllowStdioMCP has the commands that sessions may start as MCP servers on
 	// this machine; "*" allows any.
 	AllowStdioMCP []string
+	// Network is the most that an environment may ask for: "none", "restricted"
+	// or "enabled".
+	Network string
+	// DataSets are folders that all environments may read: NAME=FOLDER is
+	// /data/NAME.
+	DataSets []string
+	// NetHelper is the command line of a program that makes network namespaces for
+	// sandboxes; see netns.Config. Without it their programs reach no network.
+	NetHelper []string
 	// LeaseTTL is how long the shards of a process that died stay its own.
 	LeaseTTL time.Duration
 	// Patience is how long to wait on start for another process to give up the
@@ -43,6 +52,7 @@ func Default() Config {
 		Listen:   "127.0.0.1:8080",
 		Data:     "data",
 		MaxBody:  100 << 20,
+		Network:  NetworkRestricted,
 		LeaseTTL: cluster.DefaultTTL,
 		Patience: cluster.DefaultTTL + time.Second,
 	}
@@ -65,8 +75,18 @@ func (c *Config) Validate() error {
 	if c.Store != "" && !strings.HasPrefix(c.Store, "postgres://") && !strings.HasPrefix(c.Store, "postgresql://") {
 		add("store %q is not a postgres:// URL; leave it empty for SQLite in the data folder", redactURL(c.Store))
 	}
-	if err := checkBlobs(c.Blobs); err != nil {
+	if c.Blobs != "" && c.Blobs != "folder" {
+		if _, err := bucket(c.Blobs); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if err := checkNetwork(c.Network); err != nil {
 		errs = append(errs, err)
+	}
+	for _, d := range c.DataSets {
+		if _, err := parseDataSet(d); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if c.MaxBody < 1024 {
 		add("max-body %d is below 1024 bytes", c.MaxBody)

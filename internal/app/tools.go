@@ -6,10 +6,9 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/stayd/stayd/internal/environment"
-	"github.com/stayd/stayd/internal/environment/bubblewrap"
-	"github.com/stayd/stayd/internal/environment/js"
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/outbound"
 	"github.com/stayd/stayd/internal/tool"
@@ -21,6 +20,10 @@ type tools struct {
 	pool      *mcp.Pool
 	sandboxes map[string]environment.Driver
 	stdio     []string
+	egress    func(*event.Network, func(event.EgressRequest)) (environment.Proxy, error)
+
+	choose sync.Once
+	chosen string
 }
 
 func openTools(cfg *Config, log *slog.Logger) (*tools, error) {
@@ -28,15 +31,19 @@ func openTools(cfg *Config, log *slog.Logger) (*tools, error) {
 	if err != nil {
 		return nil, fmt.Errorf("allow-outbound: %w", err)
 	}
-	code := js.NewEngine(js.Limits{})
+	sandboxes, err := openSandboxes(cfg)
+	if err != nil {
+		return nil, err
+	}
+	egress, err := openEgress(cfg)
+	if err != nil {
+		return nil, err
+	}
 	return &tools{
 		pool: mcp.NewPool(mcp.PoolConfig{HTTP: client, Log: func(session, label, line string) {
 			log.Debug("an MCP server wrote to its standard error", "session", session, "server", label, "line", line)
 		}}),
-		sandboxes: map[string]environment.Driver{
-			event.SandboxJS:         js.New(code),
-			event.SandboxBubblewrap: bubblewrap.New(bubblewrap.Config{Code: code}),
-		},
+		sandboxes: sandboxes, egress: egress,
 		stdio: cfg.AllowStdioMCP,
 	}, nil
 }

@@ -1,0 +1,64 @@
+package app
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/stayd/stayd/internal/environment"
+	"github.com/stayd/stayd/internal/environment/egress"
+	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/outbound"
+)
+
+// What environments may be given of the network.
+const (
+	NetworkNone       = "none"
+	NetworkRestricted = event.NetworkRestricted
+	NetworkEnabled    = event.NetworkEnabled
+)
+
+// openEgress returns how the programs of environments reach the network.
+func openEgress(cfg *Config) (func(*event.Network, func(event.EgressRequest)) (environment.Proxy, error), error) {
+	dial, err := outbound.NewDialer(outbound.Policy{Allow: cfg.AllowOutbound})
+	if err != nil {
+		return nil, fmt.Errorf("allow-outbound: %w", err)
+	}
+	return func(n *event.Network, record func(event.EgressRequest)) (environment.Proxy, error) {
+		if err := cfg.allowNetwork(n.Access); err != nil {
+			return nil, err
+		}
+		return egress.New(egress.Policy{Access: n.Access, Allowed: n.Allowed, Blocked: n.Blocked}, dial, func(r egress.Request) {
+			record(event.EgressRequest{
+				At: r.At.UTC(), Method: r.Method, Host: r.Host, Port: int(r.Port), Path: r.Path, Allowed: r.Allowed, Reason: r.Reason,
+				Status: r.Status, BytesUp: r.BytesUp, BytesDown: r.BytesDown, DurationMS: r.DurationMS,
+			})
+		})
+	}, nil
+}
+
+// allowNetwork returns an error, whose text is shown, for an access that the
+// operator does not give.
+func (c *Config) allowNetwork(access string) error {
+	order := []string{NetworkNone, NetworkRestricted, NetworkEnabled}
+	if rank(order, access) <= rank(order, c.Network) {
+		return nil
+	}
+	return fmt.Errorf("this server gives environments no network access %q, only %q; its operator may allow more with --environment-network", access, c.Network)
+}
+
+func rank(order []string, s string) int {
+	for i := range order {
+		if order[i] == s {
+			return i
+		}
+	}
+	return len(order)
+}
+
+// checkNetwork reports what is wrong with an access.
+func checkNetwork(access string) error {
+	if access != NetworkNone && access != NetworkRestricted && access != NetworkEnabled {
+		return fmt.Errorf("environment-network %q is none of %s", access, strings.Join([]string{NetworkNone, NetworkRestricted, NetworkEnabled}, ", "))
+	}
+	return nil
+}
