@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -69,7 +70,7 @@ func BenchmarkRestore(b *testing.B) {
 		n++
 		// A folder of its own each time: ext4 looks long for an inode that was not
 		// deleted in the last minute.
-		restore(b, openFolder(b, tree, filepath.Join(base, fmt.Sprint(n))), root)
+		restore(b, openFolder(b, tree, filepath.Join(base, strconv.Itoa(n))), root)
 	}
 }
 

@@ -53,10 +53,16 @@ func TestRestoreFollowsNothing(t *testing.T) {
 			must(t, os.Remove(at("dir1/file1")))
 			must(t, os.Symlink(filepath.Join(outside, "file1"), at("dir1/file1")))
 		},
-		"new name":  func() { must(t, os.Symlink(outside, at("more"))) },
-		"dangling":  func() { must(t, os.Remove(at("large"))); must(t, os.Symlink(filepath.Join(outside, "new"), at("large"))) },
-		"hard link": func() { must(t, os.Remove(at("dir1/file1"))); must(t, os.Link(filepath.Join(outside, "file1"), at("dir1/file1"))) },
-		"fifo":      func() { must(t, os.Remove(at("dir1/file1"))); must(t, unix.Mkfifo(at("dir1/file1"), 0o600)) },
+		"new name": func() { must(t, os.Symlink(outside, at("more"))) },
+		"dangling": func() {
+			must(t, os.Remove(at("large")))
+			must(t, os.Symlink(filepath.Join(outside, "new"), at("large")))
+		},
+		"hard link": func() {
+			must(t, os.Remove(at("dir1/file1")))
+			must(t, os.Link(filepath.Join(outside, "file1"), at("dir1/file1")))
+		},
+		"fifo": func() { must(t, os.Remove(at("dir1/file1"))); must(t, unix.Mkfifo(at("dir1/file1"), 0o600)) },
 		"in a removed folder": func() {
 			must(t, os.Mkdir(at("gone"), 0o755))
 			must(t, os.Symlink(outside, at("gone/link")))
@@ -255,13 +261,12 @@ func TestCaptureUnderWrites(t *testing.T) {
 			_ = os.WriteFile(at("dir2/file2"), []byte("again"), 0o644)
 		}
 	}()
-	var snap snapshot.Snapshot
 	for range 50 {
-		snap = capture(t, x.folder)
+		capture(t, x.folder)
 	}
 	close(stop)
 	<-done
-	snap = capture(t, x.folder)
+	snap := capture(t, x.folder)
 	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
 	restore(t, openFolder(t, x.tree, elsewhere), snap.Root)
 	wantSame(t, x.dir, elsewhere)
@@ -336,7 +341,7 @@ func TestIndex(t *testing.T) {
 func TestNewReferencesArePut(t *testing.T) {
 	x := newFixture(t)
 	write(t, filepath.Join(x.dir, "file"), random(5000, 1))
-	first := capture(t, x.folder)
+	capture(t, x.folder)
 	must(t, os.Remove(filepath.Join(x.dir, "file")))
 	capture(t, x.folder)
 	for _, name := range x.blobs.Names(project) {
@@ -350,7 +355,6 @@ func TestNewReferencesArePut(t *testing.T) {
 	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
 	restore(t, openFolder(t, x.tree, elsewhere), capture(t, x.folder).Root)
 	wantSame(t, x.dir, elsewhere)
-	_ = first
 }
 
 // TestLargeFileChanged puts of a large file only what is new in it, and Restore

@@ -47,7 +47,7 @@ func TestDecodeIsStrict(t *testing.T) {
 		"duplicate":         dirBlob(t, goodFile, goodFile),
 		"empty name":        file(func(e *entry) { e.name = "" }),
 		"dot":               file(func(e *entry) { e.name = "." }),
-		"dot dot":           file(func(e *entry) { e.name = ".." }),
+		"parent":            file(func(e *entry) { e.name = ".." }),
 		"slash":             file(func(e *entry) { e.name = "a/b" }),
 		"nul":               file(func(e *entry) { e.name = "a\x00b" }),
 		"long name":         file(func(e *entry) { e.name = strings.Repeat("n", 256) }),

@@ -62,8 +62,9 @@ func (e *entry) count() (files, size int64) {
 		return e.files, e.size
 	case File:
 		return 1, e.size
+	default:
+		return 1, 0
 	}
-	return 1, 0
 }
 
 func totals(entries []entry) (files, size int64) {

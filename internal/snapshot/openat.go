@@ -23,6 +23,11 @@ type openDir struct {
 	mode int
 }
 
+// modeOf is the type and the permissions of what st was made of.
+func modeOf(st *unix.Stat_t) uint32 {
+	return uint32(st.Mode) //nolint:unconvert // it has 16 bits on some systems
+}
+
 const dirFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 
 // openTop opens the folder at a path. Links above it are followed; it must not be
@@ -56,7 +61,7 @@ func newOpenDir(fd int, path string) *openDir {
 // which nothing can be made for want of the bits in need, has them for as long
 // as it is open.
 func (d *openDir) open(name string, st *unix.Stat_t, need uint32) (*openDir, error) {
-	mode := uint32(st.Mode) & 0o7777
+	mode := modeOf(st) & 0o7777
 	lacks := mode&need != need && os.Geteuid() != 0
 	if lacks && int(st.Uid) == os.Geteuid() {
 		if err := chmodAt(d.fd, name, st, mode|need); err != nil {
@@ -136,7 +141,7 @@ func (d *openDir) openFile(name string, st *unix.Stat_t) (*os.File, unix.Stat_t,
 	fd, err := retry(func() (int, error) { return unix.Openat(d.fd, name, flags, 0) })
 	if errors.Is(err, unix.EACCES) && int(st.Uid) == os.Geteuid() {
 		// The owner of a file may read it after having been so kind as to say so.
-		mode := uint32(st.Mode) & 0o7777
+		mode := modeOf(st) & 0o7777
 		if err = chmodAt(d.fd, name, st, mode|0o400); err == nil {
 			fd, err = retry(func() (int, error) { return unix.Openat(d.fd, name, flags, 0) })
 			if err == nil {

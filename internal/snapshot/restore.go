@@ -181,7 +181,7 @@ func (r *restore) item(ctx context.Context, d *openDir, it *item, found bool, ol
 		if st, err = d.stat(it.name); err != nil {
 			return fmt.Errorf("look at %q: %w", path, err)
 		}
-		if uint32(st.Mode)&unix.S_IFMT != formats[it.kind] {
+		if modeOf(&st)&unix.S_IFMT != formats[it.kind] {
 			if err := r.remove(d, it.name); err != nil {
 				return fmt.Errorf("replace %q: %w", path, err)
 			}
@@ -233,7 +233,7 @@ func (r *restore) subdir(ctx context.Context, d *openDir, it *item, found bool, 
 		return err
 	}
 	// Its permissions may forbid to make what is in it: they are given last.
-	if uint32(st.Mode)&0o7777 != uint32(it.mode) || sub.mode >= 0 {
+	if modeOf(st)&0o7777 != uint32(it.mode) || sub.mode >= 0 {
 		sub.mode = int(it.mode)
 	}
 	var known *dirState
@@ -248,7 +248,7 @@ func (r *restore) subdir(ctx context.Context, d *openDir, it *item, found bool, 
 // to the workers.
 func (r *restore) file(ctx context.Context, d *openDir, it *item, found bool, st *unix.Stat_t, old *item, path string) error {
 	if found && old != nil && old.kind == File && !old.racy && old.stat == statOf(st) && old.sameContent(&it.entry) {
-		if uint32(st.Mode)&0o7777 == uint32(it.mode) && nanos(st.Mtim) == it.time {
+		if modeOf(st)&0o7777 == uint32(it.mode) && nanos(st.Mtim) == it.time {
 			it.stat = old.stat
 			return nil
 		}
@@ -268,7 +268,7 @@ func (r *restore) file(ctx context.Context, d *openDir, it *item, found bool, st
 
 // setMeta gives a file that has the right content its permissions and its time.
 func (r *restore) setMeta(d *openDir, it *item, st *unix.Stat_t) error {
-	if uint32(st.Mode)&0o7777 != uint32(it.mode) {
+	if modeOf(st)&0o7777 != uint32(it.mode) {
 		if err := chmodAt(d.fd, it.name, st, uint32(it.mode)); err != nil {
 			return fmt.Errorf("set the permissions of %q: %w", it.name, err)
 		}

@@ -16,7 +16,7 @@ func TestAsUser(t *testing.T) {
 	}
 	exe, err := os.ReadFile("/proc/self/exe")
 	must(t, err)
-	dir, err := os.MkdirTemp("/tmp", "snapshot-user-")
+	dir, err := os.MkdirTemp("/tmp", "snapshot-user-") //nolint:usetesting // a folder above that of t.TempDir is closed to others
 	must(t, err)
 	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 	copied := filepath.Join(dir, "test")
