@@ -7,6 +7,7 @@
 package outbound
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,8 @@ type Policy struct {
 	// limit, as a tool may work for hours before it answers. Callers bound
 	// requests by their context.
 	HeaderTimeout time.Duration
+	// Resolver looks up names; nil is the one of the process.
+	Resolver *net.Resolver
 	// MaxRedirects is how many redirects are followed; 0 is 5, less than 0 none.
 	MaxRedirects int
 }
@@ -63,15 +66,13 @@ func New(p Policy) (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.DialTimeout == 0 {
-		p.DialTimeout = 10 * time.Second
-	}
+	p.DialTimeout = cmp.Or(p.DialTimeout, 10*time.Second)
 	if p.Proxy != nil {
 		if err := rules.add(hostPort(p.Proxy)); err != nil {
 			return nil, fmt.Errorf("proxy %s: %w", p.Proxy.Redacted(), err)
 		}
 	}
-	d := &dialer{rules: rules, timeout: p.DialTimeout}
+	d := &dialer{rules: rules, timeout: p.DialTimeout, resolver: p.Resolver}
 	t := &http.Transport{
 		DialContext:           d.dial,
 		Proxy:                 http.ProxyURL(p.Proxy),
@@ -90,14 +91,32 @@ func New(p Policy) (*http.Client, error) {
 	return c, nil
 }
 
+// NewDialer returns a function that connects as the policy allows, for what is
+// not a request of this process. A name is resolved once, and the address that
+// was checked is the one that is connected to. Its errors wrap a *RefusedError
+// where the policy refused. It fails on an entry of Allow that cannot be
+// understood, and with a Proxy, which it could not use.
+func NewDialer(p Policy) (func(ctx context.Context, network, addr string) (net.Conn, error), error) {
+	if p.Proxy != nil {
+		return nil, errors.New("a dialer does not go through a proxy")
+	}
+	rules, err := parseRules(p.Allow)
+	if err != nil {
+		return nil, err
+	}
+	d := &dialer{rules: rules, timeout: cmp.Or(p.DialTimeout, 10*time.Second), resolver: p.Resolver}
+	return d.dial, nil
+}
+
 // dialer connects to what the rules allow.
 type dialer struct {
-	rules   *rules
-	timeout time.Duration
+	rules    *rules
+	timeout  time.Duration
+	resolver *net.Resolver
 }
 
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	n := net.Dialer{Timeout: d.timeout, KeepAlive: 30 * time.Second}
+	n := net.Dialer{Timeout: d.timeout, KeepAlive: 30 * time.Second, Resolver: d.resolver}
 	if !d.rules.allowsHost(addr) {
 		n.ControlContext = func(_ context.Context, network, resolved string, _ syscall.RawConn) error {
 			return d.rules.check(addr, network, resolved)
