@@ -44,11 +44,10 @@ func Story(p event.Payload, width int) string {
 			return Shorten(fmt.Sprintf("the server %s did not list its tools: %s", p.ServerLabel, p.Error), width)
 		}
 		return fmt.Sprintf("the server %s offers %s", p.ServerLabel, names(p.Tools))
-	case *event.EnvironmentChanged:
-		if p.Error != nil {
-			return Shorten("environment "+p.Status+": "+p.Error.Message, width)
-		}
-		return "environment " + p.Status
+	case *event.SessionForked:
+		return fmt.Sprintf("forked from %s after record %d", p.From, p.At)
+	case *event.EnvironmentChanged, *event.Snapshot, *event.Egress, *event.ArtifactDeleted:
+		return environmentStory(p, width)
 	case *event.ModelResponded:
 		return modelStory(p, width)
 	case *event.ContextCompacted:
@@ -57,6 +56,39 @@ func Story(p event.Payload, width int) string {
 		return "the client answers: " + Shorten(event.OutputText(p.Item.Output)+p.Item.Error, width)
 	}
 	return effectStory(p, width)
+}
+
+func environmentStory(p event.Payload, width int) string {
+	switch p := p.(type) {
+	case *event.EnvironmentChanged:
+		switch {
+		case p.Error != nil:
+			return Shorten("environment "+p.Status+": "+p.Error.Message, width)
+		case p.Reset > 0:
+			return fmt.Sprintf("environment %s, made anew for the %d. time: its processes were lost, its files are kept", p.Status, p.Reset)
+		}
+		return "environment " + p.Status
+	case *event.Snapshot:
+		text := fmt.Sprintf("the workspace holds %d files, %d bytes: %.12s", p.Files, p.Bytes, p.Root)
+		for _, a := range p.Artifacts {
+			text += ", to be published: " + a.Path
+		}
+		return Shorten(text, width)
+	case *event.Egress:
+		var hosts []string
+		for i := range p.Requests {
+			r := &p.Requests[i]
+			said := "allowed"
+			if !r.Allowed {
+				said = "refused"
+			}
+			hosts = append(hosts, fmt.Sprintf("%s %s:%d %s", r.Method, r.Host, r.Port, said))
+		}
+		return Shorten("network: "+strings.Join(hosts, ", "), width)
+	case *event.ArtifactDeleted:
+		return "artifact " + Short(p.ArtifactID) + " was deleted"
+	}
+	return string(p.Kind())
 }
 
 func names(tools []event.ToolSpec) string {
