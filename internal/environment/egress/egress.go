@@ -81,7 +81,9 @@ func New(p Policy, dial Dial, record func(Request)) (*Proxy, error) {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    maxHeader,
-		BaseContext:       func(net.Listener) context.Context { return x.life },
+		// Every request is refused or forwarded, and recorded.
+		DisableGeneralOptionsHandler: true,
+		BaseContext:                  func(net.Listener) context.Context { return x.life },
 	}
 	return x, nil
 }

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -372,7 +373,7 @@ func TestForward(t *testing.T) {
 	}
 	rec := <-x.records
 	want := egress.Request{At: rec.At, Method: "POST", Host: "127.0.0.1", Port: rec.Port, Path: "/a%2Fb", Allowed: true, Status: 418, BytesUp: 4, BytesDown: 9, DurationMS: rec.DurationMS}
-	if rec != want || fmt.Sprint(rec.Port) != port || time.Since(rec.At) > time.Minute {
+	if rec != want || strconv.Itoa(int(rec.Port)) != port || time.Since(rec.At) > time.Minute {
 		t.Errorf("recorded %+v, want %+v", rec, want)
 	}
 }
@@ -397,8 +398,6 @@ type response struct {
 }
 
 func (x *proxy) get(c *http.Client, u string) (response, error) {
-	// Go sends requests to this machine past every proxy: but for the host of the
-	// Transport's own function, which is not asked.
 	resp, err := c.Get(u)
 	if err != nil {
 		return response{}, err
@@ -429,11 +428,11 @@ func TestTLSTunnel(t *testing.T) {
 	}
 	c.CloseIdleConnections()
 	rec := <-x.records
-	if !rec.Allowed || rec.Method != "CONNECT" || rec.Host != "example.com" || rec.Port != 443 || rec.Path != "" || rec.Status != 200 || rec.BytesUp < 200 || rec.BytesDown < 500 {
+	if !rec.Allowed || rec.Method != http.MethodConnect || rec.Host != "example.com" || rec.Port != 443 || rec.Path != "" || rec.Status != 200 || rec.BytesUp < 200 || rec.BytesDown < 500 {
 		t.Errorf("recorded %+v", rec)
 	}
 	for name, sni := range map[string]string{"another host": "evil.test", "a neighbour": "www.example.com", "none": ""} {
-		_, err := x.handshake(t, "example.com:443", sni)
+		err := x.handshake(t, "example.com:443", sni)
 		if err == nil || !strings.Contains(err.Error(), "access denied") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -441,7 +440,7 @@ func TestTLSTunnel(t *testing.T) {
 			t.Errorf("%s: recorded %+v", name, rec)
 		}
 	}
-	if _, err := x.handshake(t, "8.8.8.8:443", ""); err != nil {
+	if err := x.handshake(t, "8.8.8.8:443", ""); err != nil {
 		t.Errorf("an address, of which TLS has no name: %v", err)
 	}
 	<-x.records
@@ -468,7 +467,7 @@ func TestTLSTunnel(t *testing.T) {
 }
 
 // handshake does TLS with a name through a tunnel.
-func (x *proxy) handshake(t *testing.T, to, sni string) (*tls.Conn, error) {
+func (x *proxy) handshake(t *testing.T, to, sni string) error {
 	t.Helper()
 	c := x.dial(t)
 	fmt.Fprintf(c, "CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n", to)
@@ -481,7 +480,7 @@ func (x *proxy) handshake(t *testing.T, to, sni string) (*tls.Conn, error) {
 	}
 	tc := tls.Client(c, &tls.Config{ServerName: sni, InsecureSkipVerify: true})
 	defer tc.Close()
-	return tc, tc.Handshake()
+	return tc.Handshake()
 }
 
 // On a port that is allowed by its number, a tunnel may be anything, and each way
