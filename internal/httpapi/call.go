@@ -96,12 +96,15 @@ type Page struct {
 }
 
 // Pages reads limit, order and after from the query.
-func (c *Call) Pages() (Page, error) {
-	p := Page{Limit: defaultLimit}
+func (c *Call) Pages() (Page, error) { return c.PagesOf(defaultLimit, maxLimit) }
+
+// PagesOf is Pages of a list with other limits than most have.
+func (c *Call) PagesOf(fallback, highest int) (Page, error) {
+	var p Page
 	q := c.URL.Query()
 	p.After = q.Get("after")
 	var err error
-	if p.Limit, err = number(q, "limit", defaultLimit, 1, maxLimit); err != nil {
+	if p.Limit, err = number(q, "limit", fallback, 1, highest); err != nil {
 		return p, err
 	}
 	switch order := q.Get("order"); order {

@@ -45,6 +45,7 @@ const DefaultMaxBody = 32 << 20
 type Server struct {
 	cfg     Config
 	mux     *http.ServeMux
+	before  *http.ServeMux // what is tried before mux
 	origin  *http.CrossOriginProtection
 	metrics *metrics
 
@@ -63,6 +64,7 @@ func New(cfg Config) *Server {
 	s := &Server{
 		cfg:      cfg,
 		mux:      http.NewServeMux(),
+		before:   http.NewServeMux(),
 		origin:   http.NewCrossOriginProtection(),
 		metrics:  newMetrics(),
 		registry: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
@@ -93,28 +95,35 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) serve(c *Call) {
-	handler, pattern := s.mux.Handler(c.Request)
+	mux := s.before
+	first, pattern := mux.Handler(c.Request)
 	if pattern == "" {
-		c.Fail(s.noRoute(c, handler))
-		return
+		var handler http.Handler
+		mux = s.mux
+		if handler, pattern = mux.Handler(c.Request); pattern == "" {
+			c.Fail(s.noRoute(c, handler, first))
+			return
+		}
 	}
 	if err := s.admit(c, pattern); err != nil {
 		c.Fail(err)
 		return
 	}
 	c.route = pattern
-	s.mux.ServeHTTP(c.w, c.WithContext(withCall(c.Context(), c)))
+	mux.ServeHTTP(c.w, c.WithContext(withCall(c.Context(), c)))
 }
 
 // noRoute says why there is nothing at the path.
-func (s *Server) noRoute(c *Call, handler http.Handler) error {
-	probe := &response{ResponseWriter: discard{header: http.Header{}}}
-	handler.ServeHTTP(probe, c.Request)
+func (s *Server) noRoute(c *Call, handlers ...http.Handler) error {
 	e := &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("Invalid URL (%s %s)", c.Method, c.URL.Path)}
-	if allow := probe.Header().Get("Allow"); probe.status == http.StatusMethodNotAllowed {
-		c.w.Header().Set("Allow", allow)
-		e.Status = http.StatusMethodNotAllowed
-		e.Message = fmt.Sprintf("Not allowed to %s on %s. Allowed: %s.", c.Method, c.URL.Path, allow)
+	for _, h := range handlers {
+		probe := &response{ResponseWriter: discard{header: http.Header{}}}
+		h.ServeHTTP(probe, c.Request)
+		if allow := probe.Header().Get("Allow"); probe.status == http.StatusMethodNotAllowed {
+			c.w.Header().Set("Allow", allow)
+			e.Status = http.StatusMethodNotAllowed
+			e.Message = fmt.Sprintf("Not allowed to %s on %s. Allowed: %s.", c.Method, c.URL.Path, allow)
+		}
 	}
 	return e
 }

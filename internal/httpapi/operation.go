@@ -15,10 +15,13 @@ type Operation struct {
 	Path    string // with {names} for its parts
 	ID      string // of the operation in the OpenAPI document
 	Summary string
-	Query   []Param
-	Body    any // zero value of the body's type; nil where there is none
-	Result  any // zero value of the result's type; nil where the body is empty
-	Status  int // of success; 0 is 200
+	// Before has the path tried before all others: it has a word where one of them
+	// has a name, and a name where that has a word.
+	Before bool
+	Query  []Param
+	Body   any // zero value of the body's type; nil where there is none
+	Result any // zero value of the result's type; nil where the body is empty
+	Status int // of success; 0 is 200
 	// Stream is set where the answer is, or may be, a stream of events.
 	Stream bool
 	// Upload is the media type of a body that is read piece by piece. Body then
@@ -60,7 +63,11 @@ func (s *Server) Register(op Operation) {
 		s.bodies[t] = s.registry.Schema(t, true, op.ID+"Body")
 	}
 	s.document.AddOperation(s.describe(&op))
-	s.handle(op.Method+" "+op.Path, func(c *Call) {
+	mux := s.mux
+	if op.Before {
+		mux = s.before
+	}
+	handle(mux, op.Method+" "+op.Path, func(c *Call) {
 		if err := c.checkQuery(op.Query); err != nil {
 			c.Fail(err)
 			return
@@ -83,8 +90,8 @@ func (s *Server) Register(op Operation) {
 	})
 }
 
-func (s *Server) handle(pattern string, fn func(*Call)) {
-	s.mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) {
+func handle(mux *http.ServeMux, pattern string, fn func(*Call)) {
+	mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) {
 		c := r.Context().Value(callKey{}).(*Call)
 		c.Request = r
 		fn(c)
@@ -93,8 +100,8 @@ func (s *Server) handle(pattern string, fn func(*Call)) {
 
 // own registers the paths of the server itself.
 func (s *Server) own() {
-	s.handle("GET /metrics", func(c *Call) { s.metrics.handler().ServeHTTP(c.w, c.Request) })
-	s.handle("GET /openapi.json", func(c *Call) {
+	handle(s.mux, "GET /metrics", func(c *Call) { s.metrics.handler().ServeHTTP(c.w, c.Request) })
+	handle(s.mux, "GET /openapi.json", func(c *Call) {
 		spec, err := s.spec()
 		if err != nil {
 			c.Fail(err)

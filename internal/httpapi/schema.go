@@ -36,6 +36,15 @@ func (o *Opt[T]) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, &o.V)
 }
 
+// MarshalJSON is the value, or null. A field that was not there is left out by
+// omitzero.
+func (o Opt[T]) MarshalJSON() ([]byte, error) {
+	if !o.Given() {
+		return []byte("null"), nil
+	}
+	return json.Marshal(o.V)
+}
+
 // Schema is the value's schema, or null.
 func (Opt[T]) Schema(r huma.Registry) *huma.Schema {
 	return Nullable(SchemaOf[T](r))

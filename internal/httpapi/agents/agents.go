@@ -55,7 +55,8 @@ func Mount(s *httpapi.Server, cfg Config) {
 	a := &api{Config: cfg, server: s}
 	for _, operations := range [][]httpapi.Operation{
 		a.savedOperations(), a.sessionOperations(), a.forkOperations(), a.historyOperations(), a.effectOperations(),
-		a.logOperations(), a.artifactOperations(),
+		a.logOperations(), a.artifactOperations(), a.environmentOperations(), a.environmentFileOperations(), a.templateOperations(),
+		a.uploadOperations(),
 	} {
 		for _, op := range operations {
 			s.Register(op)

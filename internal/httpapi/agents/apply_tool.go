@@ -69,22 +69,29 @@ func (a *api) mcp(b *toolBody, path string) (*event.Tool, error) {
 		Type: event.ToolMCP, ServerLabel: b.ServerLabel, Transport: transport, AllowedTools: b.AllowedTools,
 		Required: b.Required, RequestMetadata: compact(b.RequestMetadata),
 	}
-	for _, name := range slices.Sorted(maps.Keys(b.Effects)) {
-		e := b.Effects[name]
-		if tool.Effects == nil {
-			tool.Effects = map[string]event.EffectPolicy{}
+	tool.Effects, err = effects(b.Effects, path+".effects")
+	return tool, err
+}
+
+// effects makes the policies of the tools of a server.
+func effects(in map[string]effectBody, path string) (map[string]event.EffectPolicy, error) {
+	var out map[string]event.EffectPolicy
+	for _, name := range slices.Sorted(maps.Keys(in)) {
+		e := in[name]
+		if out == nil {
+			out = map[string]event.EffectPolicy{}
 		}
 		if e.Class == string(event.Reconcilable) && e.Lookup == "" {
-			return nil, httpapi.Invalid(path+".effects."+name+".lookup", "A reconcilable tool needs a lookup: the name of the server's tool that says what became of an effect id.")
+			return nil, httpapi.Invalid(path+"."+name+".lookup", "A reconcilable tool needs a lookup: the name of the server's tool that says what became of an effect id.")
 		}
 		if e.Approval == "never" {
 			e.Approval = ""
 		}
-		tool.Effects[name] = event.EffectPolicy{
+		out[name] = event.EffectPolicy{
 			Class: event.Class(e.Class), Lookup: e.Lookup, OnUnknown: e.OnUnknown, Approval: e.Approval, TimeoutSeconds: e.TimeoutSeconds,
 		}
 	}
-	return tool, nil
+	return out, nil
 }
 
 func (a *api) transport(b *transportBody, path string) (*event.Transport, error) {

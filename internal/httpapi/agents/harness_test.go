@@ -93,7 +93,7 @@ func newWorld(tb testing.TB) *world {
 	w.journal = journal.New(w.store, holder, now, func(c journal.Commit) { w.feed.Committed(c.Session, c.Records) })
 	server := httpapi.New(httpapi.Config{Log: log, Version: "test", Stopping: w.stopping})
 	agents.Mount(server, agents.Config{
-		Journal: w.journal, Store: w.store, Feed: w.feed, Now: now,
+		Journal: w.journal, Store: w.store, Feed: w.feed, Blobs: st.Blobs(), Now: now,
 		CheckModel: func(name string) error {
 			if strings.HasPrefix(name, "test/") {
 				return nil
@@ -101,10 +101,17 @@ func newWorld(tb testing.TB) *world {
 			return fmt.Errorf("there is no model '%s'", name)
 		},
 		CheckSandbox: func(_ context.Context, name string) error {
-			if name == event.SandboxJS {
+			if name != event.SandboxBubblewrap {
 				return nil
 			}
 			return errors.New("the bubblewrap sandbox is not available on this machine: install it")
+		},
+		DefaultSandbox: func(context.Context) string { return event.SandboxJS },
+		AllowNetwork: func(access string) error {
+			if access == event.NetworkEnabled {
+				return errors.New("the operator allows no open network")
+			}
+			return nil
 		},
 		AllowStdio:          func(command string) bool { return command == "allowed-mcp" },
 		CompactionThreshold: func(string) int64 { return 100_000 },

@@ -89,19 +89,10 @@ func renderTool(t *event.Tool) toolObject {
 	case event.ToolFunction:
 		return functionObject{Type: t.Type, Name: t.Name, Description: t.Description, Parameters: t.Parameters}
 	case event.ToolMCP:
-		o := mcpObject{
+		return mcpObject{
 			Type: t.Type, ServerLabel: t.ServerLabel, Transport: renderTransport(t.Transport), AllowedTools: t.AllowedTools,
-			ConnectionOrigin: "service", RequestMetadata: t.RequestMetadata, Required: t.Required,
+			ConnectionOrigin: "service", RequestMetadata: t.RequestMetadata, Required: t.Required, Effects: renderEffects(t.Effects),
 		}
-		for name, e := range t.Effects {
-			if o.Effects == nil {
-				o.Effects = map[string]effectBody{}
-			}
-			o.Effects[name] = effectBody{
-				Class: string(e.Class), Lookup: e.Lookup, OnUnknown: e.OnUnknown, Approval: e.Approval, TimeoutSeconds: e.TimeoutSeconds,
-			}
-		}
-		return o
 	}
 	return typeOnly{Type: t.Type}
 }

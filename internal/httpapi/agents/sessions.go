@@ -47,6 +47,9 @@ type newSession struct {
 	created *event.SessionCreated
 	turn    *event.TurnCreated // nil without an input
 	view    view               // of who makes it
+
+	row *store.Object // of the prepared environment that it takes, or nil
+	pre *prewarmed
 }
 
 func (a *api) createSession(c *httpapi.Call) (any, error) {
@@ -58,11 +61,35 @@ func (a *api) createSession(c *httpapi.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := a.newSession(c, &body, in)
+	n, err := a.takenSession(c, &body, in)
 	if err != nil {
 		return nil, err
 	}
-	var made sessionObject
+	made, err := a.makeSession(c, n, in)
+	if err != nil {
+		return nil, err
+	}
+	if body.Stream {
+		return a.follow(c, n.id, "0", n.view)
+	}
+	return made, nil
+}
+
+// takenSession is a new session that has the environment it asked for.
+func (a *api) takenSession(c *httpapi.Call, body *createSession, in event.Input) (*newSession, error) {
+	for i := 1; ; i++ {
+		n, err := a.newSession(c, body, in)
+		if err != nil {
+			return nil, err
+		}
+		err = a.take(c, n)
+		if !errors.Is(err, store.ErrConflict) || i == updateAttempts {
+			return n, err
+		}
+	}
+}
+
+func (a *api) makeSession(c *httpapi.Call, n *newSession, in event.Input) (made sessionObject, err error) {
 	err = a.Journal.Create(c.Context(), c.Project, n.id, func(tx *journal.Tx) error {
 		payloads := []event.Payload{n.created}
 		if n.turn != nil {
@@ -72,17 +99,15 @@ func (a *api) createSession(c *httpapi.Call) (any, error) {
 		made = renderSession(tx.State, n.view)
 		return err
 	})
-	if errors.Is(err, store.ErrConflict) && in.Key != "" {
+	switch {
+	case errors.Is(err, store.ErrConflict) && in.Key != "":
 		n.view.token = "" // which nobody is told twice
-		made, err = a.sessionBefore(c, n.id, in)
+		return a.sessionBefore(c, n.id, in)
+	case errors.Is(err, store.ErrFull), errors.Is(err, session.ErrImpossible):
+		// Nothing was written, for certain.
+		err = errors.Join(err, a.giveBack(c, n))
 	}
-	if err != nil {
-		return nil, err
-	}
-	if body.Stream {
-		return a.follow(c, n.id, "0", n.view)
-	}
-	return made, nil
+	return made, err
 }
 
 // sessionBefore answers a repeated creation.
@@ -115,7 +140,7 @@ func (a *api) newSession(c *httpapi.Call, body *createSession, in event.Input) (
 	if err := unservedSession(body.VaultIDs, body.Review); err != nil {
 		return nil, err
 	}
-	env, err := a.environment(c.Context(), &body.Environment, n.id)
+	env, err := a.environment(c, &body.Environment, n)
 	if err != nil {
 		return nil, err
 	}
@@ -361,13 +386,22 @@ func (a *api) deleteSession(c *httpapi.Call) (any, error) {
 		return nil, err
 	}
 	id := c.Path("session_id")
+	prepared := ""
 	err = a.Journal.Update(c.Context(), c.Project, id, func(tx *journal.Tx) error {
 		payloads, err := tx.State.Delete(in)
 		if err != nil {
 			return err
 		}
+		if e := tx.State.Environment.ID; e != environmentID(id) {
+			prepared = e
+		}
 		return tx.Append(payloads...)
 	})
+	if err == nil && prepared != "" {
+		if err := environmentKind.delete(c, a, prepared); err != nil && !isNotFound(err) {
+			return nil, err
+		}
+	}
 	if errors.Is(err, store.ErrNotFound) && in.Key != "" {
 		err = a.deletedBefore(c, id, in, err)
 	}
