@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -103,9 +104,12 @@ func (s *Store) tryClaim(ctx context.Context, p *pending) error {
 		err := tx.QueryRow(ctx, `SELECT
 			coalesce((SELECT seq FROM records WHERE shard = $1 AND project = $2 AND session = $3 ORDER BY seq DESC LIMIT 1), 0),
 			coalesce((SELECT erased FROM pasts WHERE shard = $1 AND project = $2 AND session = $3), 0),
-			coalesce((SELECT deleted FROM sessions WHERE shard = $1 AND project = $2 AND session = $3), false)`,
+			coalesce((SELECT deleted FROM sessions WHERE shard = $1 AND project = $2 AND session = $3), false)
+			FROM leases WHERE shard = $1`,
 			parent.Shard, parent.Project, parent.Session).Scan(&head, &erased, &deleted)
 		switch {
+		case errors.Is(err, pgx.ErrNoRows): // no one has ever written to the shard
+			return noParent(ctx, tx, p)
 		case err != nil:
 			return err
 		case head == 0 || deleted:

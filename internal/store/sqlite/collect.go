@@ -59,7 +59,8 @@ func (t *tx) collect(until int64) (int, error) {
 }
 
 // unclaimed finds records that their own session has forgotten and no fork has.
-const unclaimed = "SELECT id, session, seq FROM records WHERE kept IS NOT NULL AND NOT %s ORDER BY session, seq LIMIT ?"
+const unclaimed = `SELECT r.id, k.session, k.seq FROM kept k JOIN records r ON r.session = k.session AND r.seq = k.seq
+	WHERE NOT %s ORDER BY k.session, k.seq LIMIT ?`
 
 type forgotten struct{ id, session, seq int64 }
 
@@ -87,7 +88,7 @@ func (s *Store) forget(ctx context.Context) error {
 }
 
 func (s *Store) unclaimed(ctx context.Context) (list []forgotten, err error) {
-	rows, err := s.reads.db.QueryContext(ctx, fmt.Sprintf(unclaimed, claimed("records")), collectBatch)
+	rows, err := s.reads.db.QueryContext(ctx, fmt.Sprintf(unclaimed, claimed("k")), collectBatch)
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +109,9 @@ func (t *tx) forget(f forgotten) error {
 		return err
 	}
 	if _, err := t.exec(stmtForget, f.id); err != nil {
+		return err
+	}
+	if _, err := t.exec(stmtNotKept, f.session, f.seq); err != nil {
 		return err
 	}
 	if _, err := t.exec(stmtDropTree, f.session, f.seq); err != nil {

@@ -181,6 +181,7 @@ const (
 	stmtDropTrees
 	stmtDropTree
 	stmtForget
+	stmtNotKept
 	stmtRecordBlob
 	stmtBlobNamed
 	stmtUnnameBlob
@@ -246,13 +247,14 @@ var statements = [stmtCount]string{
 	stmtAddBlob:     "INSERT INTO blobs (project, hash, data) VALUES (?, ?, ?)",
 	stmtNameBlob:    "DELETE FROM unnamed_blobs WHERE blob = ?",
 	stmtBlobsBefore: "SELECT DISTINCT blob FROM records WHERE session = ? AND seq < ? AND blob IS NOT NULL",
-	stmtEraseBefore: `UPDATE records SET data = NULL, salt = NULL, blob = NULL, kept = NULL
+	stmtEraseBefore: `UPDATE records SET data = NULL, salt = NULL, blob = NULL
 		WHERE session = ? AND seq < ? AND salt IS NOT NULL AND NOT ` + claimed("records"),
-	stmtKeepBefore: "UPDATE records SET kept = 1 WHERE session = ? AND seq < ? AND salt IS NOT NULL AND kept IS NULL",
+	stmtKeepBefore: "INSERT OR IGNORE INTO kept (session, seq) SELECT session, seq FROM records WHERE session = ? AND seq < ? AND salt IS NOT NULL",
 	stmtAddTree:    "INSERT OR IGNORE INTO trees (session, seq, root) VALUES (?, ?, ?)",
 	stmtDropTrees:  "DELETE FROM trees WHERE session = ? AND seq < ? AND NOT " + claimed("trees"),
 	stmtDropTree:   "DELETE FROM trees WHERE session = ? AND seq = ?",
-	stmtForget:     "UPDATE records SET data = NULL, salt = NULL, blob = NULL, kept = NULL WHERE id = ?",
+	stmtForget:     "UPDATE records SET data = NULL, salt = NULL, blob = NULL WHERE id = ?",
+	stmtNotKept:    "DELETE FROM kept WHERE session = ? AND seq = ?",
 	stmtRecordBlob: "SELECT blob FROM records WHERE id = ? AND blob IS NOT NULL",
 	stmtBlobNamed:  "SELECT 1 FROM records WHERE blob = ? LIMIT 1",
 	stmtUnnameBlob: "INSERT OR REPLACE INTO unnamed_blobs (blob, since) VALUES (?, ?)",

@@ -144,11 +144,11 @@ func (s *Store) readFork(ctx context.Context, project, session string, after int
 		if p.upto <= after {
 			continue
 		}
-		rows, err := s.reads.part.QueryContext(ctx, p.num, after, p.upto, limit-len(list))
+		rows, err := s.reads.part.QueryContext(ctx, p.erased, p.num, after, p.upto, limit-len(list))
 		if err != nil {
 			return nil, err
 		}
-		found, _, err := s.scanLog(rows, p.session, func(seq int64, _ bool) bool { return seq <= p.erased }, nil)
+		found, _, err := s.scanLog(rows, p.session, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -161,12 +161,9 @@ func (s *Store) readFork(ctx context.Context, project, session string, after int
 	if err != nil {
 		return nil, err
 	}
-	own, _, err := s.scanLog(rows, session, ownForgotten, nil)
+	own, _, err := s.scanLog(rows, session, nil)
 	return append(list, own...), err
 }
-
-// ownForgotten says of a session's own record that only forks have it.
-func ownForgotten(_ int64, kept bool) bool { return kept }
 
 // Trees lists the roots that records and objects of the project name.
 func (s *Store) Trees(ctx context.Context, project string) ([]event.Hash, error) {

@@ -2,15 +2,14 @@ package sqlite_test
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stayd/stayd/internal/blob"
+	"github.com/stayd/stayd/internal/blob/blobtest"
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/store"
 )
@@ -122,20 +121,16 @@ func TestPiecesAreGone(t *testing.T) {
 	}
 }
 
-func TestDamagedPiece(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "stayd.db")
-	s := open(t, path)
-	b := one([]byte(noise(3000)))
-	if err := s.Blobs().Put(t.Context(), "p", b); err != nil {
-		t.Fatal(err)
-	}
-	mustClose(t, s)
-	tamper(t, path, "UPDATE piece_data SET data = CAST(? AS BLOB)", strings.Repeat("x", 100))
-	s = open(t, path)
-	if got, err := s.Blobs().Get(t.Context(), "p", b[0].Name); !errors.Is(err, blob.ErrCorrupt) || got != nil {
-		t.Errorf("get: %d bytes, %v, want ErrCorrupt", len(got), err)
-	}
-	mustClose(t, s)
+func TestDamagedPieces(t *testing.T) {
+	blobtest.RunCorrupt(t, func(t *testing.T) (blob.Store, func(string, event.Hash, []byte)) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "stayd.db")
+		s := open(t, path)
+		t.Cleanup(func() { mustClose(t, s) })
+		return s.Blobs(), func(_ string, name event.Hash, kept []byte) {
+			tamper(t, path, "UPDATE piece_data SET data = ? WHERE piece = (SELECT id FROM pieces WHERE hash = ?)", kept, name[:])
+		}
+	})
 }
 
 func one(data []byte) []blob.Blob { return []blob.Blob{{Name: blob.Name(data), Data: data}} }

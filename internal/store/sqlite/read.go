@@ -15,14 +15,18 @@ import (
 	"github.com/stayd/stayd/internal/store"
 )
 
-const logColumns = `SELECT r.seq, r.time, r.kind, r.version, r.salt, r.digest, r.hash, r.data, r.kept, b.hash, b.data
-FROM records r LEFT JOIN blobs b ON b.id = r.blob
-WHERE r.session = `
+// logColumns end with the sequence number up to which the records are forgotten
+// by who reads them.
+const logColumns = `SELECT r.seq, r.time, r.kind, r.version, r.salt, r.digest, r.hash, r.data, b.hash, b.data, `
 
+// The joins are in this order whatever the planner may think.
 const (
-	readLog = logColumns + `(SELECT s.num FROM sessions s JOIN projects p ON p.num = s.project WHERE p.id = ? AND s.id = ?)
-AND r.seq > ? ORDER BY r.seq LIMIT ?`
-	readPart = logColumns + `? AND r.seq > ? AND r.seq <= ? ORDER BY r.seq LIMIT ?`
+	readLog = logColumns + `s.erased
+FROM projects p CROSS JOIN sessions s ON s.project = p.num CROSS JOIN records r ON r.session = s.num LEFT JOIN blobs b ON b.id = r.blob
+WHERE p.id = ? AND s.id = ? AND r.seq > ? ORDER BY r.seq LIMIT ?`
+	readPart = logColumns + `?
+FROM records r LEFT JOIN blobs b ON b.id = r.blob
+WHERE r.session = ? AND r.seq > ? AND r.seq <= ? ORDER BY r.seq LIMIT ?`
 )
 
 const indexColumns = `p.id, s.id, s.agent_id, s.status, s.metadata, s.created_at, s.updated_at, s.wake_at, s.deleted
@@ -82,7 +86,7 @@ func (s *Store) read(ctx context.Context, project, session string, after int64, 
 	if err != nil {
 		return nil, err
 	}
-	list, fork, err := s.scanLog(rows, session, ownForgotten, &after)
+	list, fork, err := s.scanLog(rows, session, &after)
 	if err != nil || !fork {
 		return list, err
 	}
@@ -92,14 +96,13 @@ func (s *Store) read(ctx context.Context, project, session string, after int64, 
 // scanLog returns the records in rows, which it closes, without the data of those
 // that are forgotten. Where the first of them does not follow record after, which
 // may be nil, the session is a fork: then scanLog says so and reads no further.
-func (s *Store) scanLog(rows *sql.Rows, session string, forgotten func(seq int64, kept bool) bool, after *int64) (list []event.Record, fork bool, err error) {
+func (s *Store) scanLog(rows *sql.Rows, session string, after *int64) (list []event.Record, fork bool, err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		r := event.Record{Session: session}
-		var us int64
-		var kept sql.NullBool
+		var us, erased int64
 		var digest, hash, name, packed sql.RawBytes
-		if err := rows.Scan(&r.Seq, &us, &r.Kind, &r.Version, &r.Salt, &digest, &hash, &r.Data, &kept, &name, &packed); err != nil {
+		if err := rows.Scan(&r.Seq, &us, &r.Kind, &r.Version, &r.Salt, &digest, &hash, &r.Data, &name, &packed, &erased); err != nil {
 			return nil, false, err
 		}
 		if after != nil && len(list) == 0 && r.Seq > *after+1 {
@@ -109,7 +112,7 @@ func (s *Store) scanLog(rows *sql.Rows, session string, forgotten func(seq int64
 		if copy(r.Digest[:], digest) != len(r.Digest) || copy(r.Hash[:], hash) != len(r.Hash) {
 			return nil, false, fmt.Errorf("record %d has a short hash: %w", r.Seq, store.ErrCorrupt)
 		}
-		if forgotten(r.Seq, kept.Valid) {
+		if r.Seq <= erased {
 			r.Data, r.Salt = nil, nil
 		}
 		if r.Data == nil && !r.Erased() {

@@ -9,9 +9,12 @@ ALTER TABLE sessions ADD COLUMN parent INTEGER;
 ALTER TABLE sessions ADD COLUMN parent_seq INTEGER;
 ALTER TABLE sessions ADD COLUMN erased INTEGER NOT NULL DEFAULT 0;
 
--- 1 where the record's own session has forgotten it, and a fork still has it.
-ALTER TABLE records ADD COLUMN kept INTEGER;
-CREATE INDEX records_kept ON records (session, seq) WHERE kept IS NOT NULL;
+-- Records that their own session has forgotten, and a fork still had when it did.
+CREATE TABLE kept (
+    session INTEGER NOT NULL,
+    seq     INTEGER NOT NULL,
+    PRIMARY KEY (session, seq)
+) STRICT, WITHOUT ROWID;
 
 -- Who still has records of parent: those over erased up to seq.
 CREATE TABLE forks (
