@@ -6,12 +6,15 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stayd/stayd/internal/blob"
+	"github.com/stayd/stayd/internal/blob/blobtest"
 	"github.com/stayd/stayd/internal/blob/folder"
 	"github.com/stayd/stayd/internal/snapshot"
+	"github.com/stayd/stayd/internal/store/sqlite"
 )
 
 // benchFiles and benchSize make 100 MiB in 20 folders.
@@ -20,21 +23,32 @@ const (
 	benchSize  = 100 << 20 / benchFiles
 )
 
-func benchTree(b *testing.B) (*snapshot.Tree, string, *snapshot.Folder, snapshot.Root) {
+// eachStore runs a benchmark with the stores that one machine has by itself.
+func eachStore(b *testing.B, run func(b *testing.B, open func() blob.Store)) {
 	b.Helper()
-	store, err := folder.Open(filepath.Join(b.TempDir(), "blobs"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			b.Error(err)
-		}
+	b.Run("Folder", func(b *testing.B) {
+		run(b, func() blob.Store {
+			s, err := folder.Open(filepath.Join(b.TempDir(), "blobs"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { must(b, s.Close()) })
+			return s
+		})
 	})
-	return benchTreeIn(b, store)
+	b.Run("SQLite", func(b *testing.B) {
+		run(b, func() blob.Store {
+			s, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "stayd.db"), sqlite.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { must(b, s.Close()) })
+			return s.Blobs()
+		})
+	})
 }
 
-func benchTreeIn(b *testing.B, store blob.Store) (*snapshot.Tree, string, *snapshot.Folder, snapshot.Root) {
+func benchTree(b *testing.B, store blob.Store) (*snapshot.Tree, string, *snapshot.Folder, snapshot.Root) {
 	b.Helper()
 	tree := snapshot.New(store, project)
 	dir := filepath.Join(b.TempDir(), "workspace")
@@ -62,69 +76,106 @@ func waitOut(b *testing.B, f *snapshot.Folder) {
 // BenchmarkRestore restores 100 MiB of 1,000 files into an empty folder, which is
 // also what a fork costs on another machine that has the blobs.
 func BenchmarkRestore(b *testing.B) {
-	tree, _, _, root := benchTree(b)
-	base := b.TempDir()
-	b.SetBytes(benchFiles * benchSize)
-	n := 0
-	for b.Loop() {
-		n++
-		// A folder of its own each time: ext4 looks long for an inode that was not
-		// deleted in the last minute.
-		restore(b, openFolder(b, tree, filepath.Join(base, strconv.Itoa(n))), root)
-	}
+	eachStore(b, func(b *testing.B, open func() blob.Store) {
+		tree, _, _, root := benchTree(b, open())
+		base := b.TempDir()
+		b.SetBytes(benchFiles * benchSize)
+		n := 0
+		for b.Loop() {
+			n++
+			// A folder of its own each time: ext4 looks long for an inode that was
+			// not deleted in the last minute.
+			restore(b, openFolder(b, tree, filepath.Join(base, strconv.Itoa(n))), root)
+		}
+	})
+}
+
+// BenchmarkCopy is the machine's own limit for BenchmarkRestore: two programs that
+// copy the same files, without a look at what is in them.
+func BenchmarkCopy(b *testing.B) {
+	eachStore(b, func(b *testing.B, open func() blob.Store) {
+		_, dir, _, _ := benchTree(b, open())
+		base := b.TempDir()
+		b.SetBytes(benchFiles * benchSize)
+		n := 0
+		for b.Loop() {
+			n++
+			to := filepath.Join(base, strconv.Itoa(n))
+			for i := range 20 {
+				must(b, os.MkdirAll(filepath.Join(to, fmt.Sprint("folder", i)), 0o755))
+			}
+			var wg sync.WaitGroup
+			for w := range 2 {
+				wg.Go(func() {
+					for i := w; i < benchFiles; i += 2 {
+						name := filepath.Join(fmt.Sprint("folder", i%20), fmt.Sprint("file", i))
+						data, err := os.ReadFile(filepath.Join(dir, name))
+						if err == nil {
+							err = os.WriteFile(filepath.Join(to, name), data, 0o644)
+						}
+						if err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+		}
+	})
 }
 
 func BenchmarkRestoreEqual(b *testing.B) {
-	_, _, f, root := benchTree(b)
-	for b.Loop() {
-		restore(b, f, root)
-	}
+	eachStore(b, func(b *testing.B, open func() blob.Store) {
+		_, _, f, root := benchTree(b, open())
+		for b.Loop() {
+			restore(b, f, root)
+		}
+	})
 }
 
 // BenchmarkRestoreWithoutIndex compares all of the content.
 func BenchmarkRestoreWithoutIndex(b *testing.B) {
-	tree, dir, _, root := benchTree(b)
-	b.SetBytes(benchFiles * benchSize)
-	for b.Loop() {
-		if err := os.Remove(dir + ".index"); err != nil {
-			b.Fatal(err)
+	eachStore(b, func(b *testing.B, open func() blob.Store) {
+		tree, dir, _, root := benchTree(b, open())
+		b.SetBytes(benchFiles * benchSize)
+		for b.Loop() {
+			must(b, os.Remove(dir+".index"))
+			restore(b, openFolder(b, tree, dir), root)
 		}
-		restore(b, openFolder(b, tree, dir), root)
-	}
+	})
 }
 
+// BenchmarkCaptureOneChanged has the durable Put of three blobs in it; with
+// Memory there is none.
 func BenchmarkCaptureOneChanged(b *testing.B) {
-	_, dir, f, _ := benchTree(b)
-	path := filepath.Join(dir, "folder3", "file3")
-	n := 0
-	for b.Loop() {
-		n++
-		b.StopTimer()
-		if err := os.WriteFile(path, fmt.Append(nil, n), 0o644); err != nil {
-			b.Fatal(err)
-		}
-		b.StartTimer()
-		if s := capture(b, f); len(s.Changed) != 1 {
-			b.Fatalf("%d files changed", len(s.Changed))
+	run := func(b *testing.B, open func() blob.Store) {
+		_, dir, f, _ := benchTree(b, open())
+		path := filepath.Join(dir, "folder3", "file3")
+		n := 0
+		for b.Loop() {
+			n++
+			b.StopTimer()
+			must(b, os.WriteFile(path, fmt.Append(nil, n), 0o644))
+			b.StartTimer()
+			if s := capture(b, f); len(s.Changed) != 1 {
+				b.Fatalf("%d files changed", len(s.Changed))
+			}
 		}
 	}
+	eachStore(b, run)
+	b.Run("Memory", func(b *testing.B) { run(b, func() blob.Store { return blobtest.NewMemory() }) })
 }
 
 func BenchmarkCaptureFirst(b *testing.B) {
-	_, dir, _, _ := benchTree(b)
-	b.SetBytes(benchFiles * benchSize)
-	for b.Loop() {
-		b.StopTimer()
-		store, err := folder.Open(filepath.Join(b.TempDir(), "blobs"))
-		if err != nil {
-			b.Fatal(err)
+	eachStore(b, func(b *testing.B, open func() blob.Store) {
+		_, dir, _, _ := benchTree(b, open())
+		b.SetBytes(benchFiles * benchSize)
+		for b.Loop() {
+			b.StopTimer()
+			must(b, os.Remove(dir+".index"))
+			f := openFolder(b, snapshot.New(open(), project), dir)
+			b.StartTimer()
+			capture(b, f)
 		}
-		tree := snapshot.New(store, project)
-		if err := os.Remove(dir + ".index"); err != nil {
-			b.Fatal(err)
-		}
-		f := openFolder(b, tree, dir)
-		b.StartTimer()
-		capture(b, f)
-	}
+	})
 }

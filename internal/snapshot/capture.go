@@ -77,11 +77,15 @@ func (f *Folder) capture(ctx context.Context) (Snapshot, error) {
 	}
 	c.snap.Root = state.tree
 	c.snap.Files, c.snap.Bytes = totals(state.entries())
-	f.state = state
-	if c.read == 0 && len(c.snap.Changed) == 0 && len(c.snap.Removed) == 0 {
-		return c.snap, nil
+	if c.read > 0 || len(c.snap.Changed) > 0 || len(c.snap.Removed) > 0 {
+		// Before the state is taken over: nobody names the root of a snapshot that
+		// failed, so the next must not rely on it.
+		if err := f.writeIndex(state, stat.Ino); err != nil {
+			return Snapshot{}, err
+		}
 	}
-	return c.snap, f.writeIndex(stat.Ino)
+	f.state = state
+	return c.snap, nil
 }
 
 // capture is one run of Capture: files are found by one goroutine and read by

@@ -16,8 +16,13 @@ import (
 	"github.com/stayd/stayd/internal/event"
 )
 
-// How many files are read or written at a time.
-const workers = 2
+const (
+	// workers is the number of files that are read at a time.
+	workers = 2
+	// restorers is the number of files that are written at a time. It is larger
+	// since they wait for a store that may be far away; each holds one chunk.
+	restorers = 8
+)
 
 // raceWindow is how long before a scan a file may have changed without a later
 // change being sure to give it another time: file systems keep the time of the

@@ -45,9 +45,9 @@ const (
 	indexVersion  = 1
 )
 
-func (f *Folder) writeIndex(top uint64) error {
+func (f *Folder) writeIndex(state *dirState, top uint64) error {
 	data, err := encode(headIndexFile, wireIndex{
-		Version: indexVersion, Project: f.tree.project, Dir: top, Boot: bootID(), State: f.state.wire(),
+		Version: indexVersion, Project: f.tree.project, Dir: top, Boot: bootID(), State: state.wire(),
 	})
 	if err != nil {
 		return err

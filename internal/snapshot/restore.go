@@ -46,7 +46,7 @@ func (f *Folder) restore(ctx context.Context, root Root) error {
 	if err != nil {
 		return errors.Join(err, top.release())
 	}
-	r := &restore{tree: f.tree, top: top, jobs: make(chan writeJob, 4*workers)}
+	r := &restore{tree: f.tree, top: top, jobs: make(chan writeJob, 2*restorers)}
 	state, err := r.run(ctx, root, f.state)
 	if err = errors.Join(err, top.release()); err != nil {
 		return err
@@ -56,7 +56,7 @@ func (f *Folder) restore(ctx context.Context, root Root) error {
 	changed := r.changed || f.state == nil || f.state.tree != root
 	f.state = state
 	if changed {
-		if err := f.writeIndex(stat.Ino); err != nil {
+		if err := f.writeIndex(state, stat.Ino); err != nil {
 			return err
 		}
 	}
@@ -98,7 +98,7 @@ type writeJob struct {
 
 func (r *restore) run(ctx context.Context, root Root, old *dirState) (*dirState, error) {
 	g, ctx := errgroup.WithContext(ctx)
-	for range workers {
+	for range restorers {
 		g.Go(func() error { return r.worker(ctx) })
 	}
 	var state *dirState
