@@ -68,6 +68,13 @@ func (p *process) isEnded() bool {
 	}
 }
 
+// Busy reports whether programs run in the background.
+func (s *server) Busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.runningProcesses() > 0
+}
+
 func (s *server) runningProcesses() int {
 	n := 0
 	for _, p := range s.processes {
@@ -149,7 +156,7 @@ func (s *server) writeProcess(ctx context.Context, c tool.Call) (tool.Result, er
 	select {
 	case err := <-done:
 		if err != nil {
-			return tool.Failure("%s does not take input any more", p.id), nil
+			return tool.Failure("%s does not take input any more", p.id), nil //nolint:nilerr // the model is told
 		}
 		return tool.Text(fmt.Sprintf("wrote %d bytes to %s", len(args.Input), p.id)), nil
 	case <-time.After(writeTime):
