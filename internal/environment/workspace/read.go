@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/stayd/stayd/internal/environment"
@@ -164,15 +166,24 @@ func (l *lister) list(rel string) error {
 func (l *lister) line(rel string, info fs.FileInfo) string {
 	switch mode := info.Mode(); {
 	case mode.IsDir():
-		return Shown(rel) + "/"
+		return printable(Shown(rel)) + "/"
 	case mode.IsRegular():
-		return fmt.Sprintf("%s\t%d", Shown(rel), info.Size())
+		return fmt.Sprintf("%s\t%d", printable(Shown(rel)), info.Size())
 	case mode&fs.ModeSymlink != 0:
 		if target, err := l.w.root.Readlink(rel); err == nil {
-			return fmt.Sprintf("%s -> %s", Shown(rel), target)
+			return fmt.Sprintf("%s -> %s", printable(Shown(rel)), printable(target))
 		}
 	}
-	return Shown(rel) + "\t(not a regular file)"
+	return printable(Shown(rel)) + "\t(not a regular file)"
+}
+
+// printable is the name as it is, or quoted where it would pass for more than one
+// line of a list, or command a terminal.
+func printable(name string) string {
+	if utf8.ValidString(name) && strings.IndexFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
+		return name
+	}
+	return strconv.Quote(name)
 }
 
 func (w *Workspace) readDir(rel string) ([]fs.DirEntry, error) {
