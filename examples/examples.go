@@ -4,7 +4,7 @@ package examples
 
 import "embed"
 
-// FS has agents/*.yaml, data/weather.csv and scripts/demo.yaml.
+// FS has agents/*.yaml, data/weather.csv and the scripts of the demonstration.
 //
-//go:embed agents/*.yaml data/weather.csv scripts/demo.yaml
+//go:embed agents/*.yaml data/weather.csv scripts/demo.yaml scripts/fork.yaml
 var FS embed.FS

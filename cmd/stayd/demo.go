@@ -28,7 +28,8 @@ func newDemo() *cobra.Command {
 		Long: `An agent analyses real weather data in a sandbox, draws a chart and publishes a
 report. While a call is under way, its server is killed with SIGKILL and started
 again. The work goes on to its end; the log and a ledger that the tools keep show
-that nothing was done twice.
+that nothing was done twice. Then a session that works with Python is forked in
+the middle, and both go on.
 
 Where a model is ready (an API key, a local Ollama, or --model) it is a real one;
 otherwise a script plays its part. It needs nothing but this binary.`,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stayd/stayd/internal/client"
 	"github.com/stayd/stayd/internal/cluster"
+	"github.com/stayd/stayd/internal/environment/host"
 	"github.com/stayd/stayd/internal/environment/netns"
 )
 
@@ -27,6 +28,14 @@ func main() {
 			os.Exit(exitFailed)
 		}
 		return
+	}
+	if len(os.Args) > 2 && os.Args[1] == hostHelper {
+		code, err := host.Supervise(os.Args[2:])
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "stayd: %v\n", err)
+			os.Exit(exitFailed)
+		}
+		os.Exit(code)
 	}
 	os.Exit(run(os.Args[1:]))
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/stayd/stayd/internal/blob"
 	"github.com/stayd/stayd/internal/cluster"
 	"github.com/stayd/stayd/internal/effect"
-	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/environment/remote"
 	"github.com/stayd/stayd/internal/feed"
 	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/httpapi/agents"
@@ -45,6 +45,8 @@ type App struct {
 	server *httpapi.Server
 
 	environments *effect.Environments
+	hub          *remote.Hub
+	handler      http.Handler
 
 	stopping chan struct{} // closed when streams have to end
 	deleted  chan struct{} // signalled when a session was deleted
@@ -145,14 +147,13 @@ func (a *App) wire() {
 			_, err := a.models.Resolve(name)
 			return err
 		},
-		CheckSandbox:   a.tools.check,
-		DefaultSandbox: func(context.Context) string { return event.SandboxJS },
-		AllowNetwork: func(access string) error {
-			return fmt.Errorf("this server gives environments no network access %q: leave network out, or set access to disabled", access)
-		},
+		CheckSandbox:        a.tools.check,
+		DefaultSandbox:      func(context.Context) string { return a.tools.defaultSandbox() },
+		AllowNetwork:        a.cfg.allowNetwork,
 		AllowStdio:          a.tools.allowStdio,
 		CompactionThreshold: a.compactionThreshold,
 	})
+	a.openHub(j)
 }
 
 // compactionThreshold leaves a fifth of the model's context for the answer and
@@ -207,7 +208,7 @@ func (a *App) collect(ctx context.Context) {
 }
 
 // Handler is the whole HTTP API.
-func (a *App) Handler() http.Handler { return a.server }
+func (a *App) Handler() http.Handler { return a.handler }
 
 // Models is the catalog of models.
 func (a *App) Models() *router.Router { return a.models }
@@ -215,7 +216,7 @@ func (a *App) Models() *router.Router { return a.models }
 // Serve answers requests on the listener until ctx ends, and then closes the
 // runtime.
 func (a *App) Serve(ctx context.Context, l net.Listener) error {
-	srv := &http.Server{Handler: a.server, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)}
+	srv := &http.Server{Handler: a.handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	var err error
@@ -242,6 +243,7 @@ func (a *App) Close(ctx context.Context) error {
 		a.cancel()
 		a.running.Wait()
 		a.environments.Close()
+		a.hub.Close()
 		a.holder.Stop(ctx)
 		a.closeErr = errors.Join(a.tools.close(), a.store.Close())
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/environment/bubblewrap"
+	"github.com/stayd/stayd/internal/environment/gvisor"
 	"github.com/stayd/stayd/internal/environment/js"
 	"github.com/stayd/stayd/internal/environment/shell"
 	"github.com/stayd/stayd/internal/event"
@@ -29,12 +30,13 @@ func openSandboxes(cfg *Config) (map[string]environment.Driver, error) {
 	return map[string]environment.Driver{
 		event.SandboxJS:         js.New(code),
 		event.SandboxBubblewrap: bubblewrap.New(bubblewrap.Config{Code: code, NetHelper: cfg.NetHelper, Data: data}),
+		event.SandboxGVisor:     gvisor.New(gvisor.Config{Code: code, Helper: cfg.NetHelper, Data: data}),
 	}, nil
 }
 
 // preferred are the sandboxes in the order in which they are taken where a
 // session names none: the one that keeps the most from its code first.
-var preferred = []string{event.SandboxBubblewrap}
+var preferred = []string{event.SandboxGVisor, event.SandboxBubblewrap}
 
 // chooseTimeout bounds the trial of all of them.
 const chooseTimeout = 30 * time.Second

@@ -5,6 +5,7 @@
 package effect
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -155,8 +156,11 @@ func languages(s *session.State) []string {
 		var args struct {
 			Language string `json:"language"`
 		}
-		if json.Unmarshal(it.Arguments, &args) == nil && !slices.Contains(found, args.Language) {
-			found = append(found, args.Language)
+		if json.Unmarshal(it.Arguments, &args) != nil {
+			continue
+		}
+		if l := cmp.Or(args.Language, "javascript"); !slices.Contains(found, l) {
+			found = append(found, l)
 		}
 	}
 	return found

@@ -32,7 +32,7 @@ type Environments struct {
 	Egress func(n *event.Network, record func(event.EgressRequest)) (environment.Proxy, error)
 	// Remote returns the environment of the session that is connected from
 	// elsewhere.
-	Remote func(session string) (tool.Server, error)
+	Remote func(project, session string) (tool.Server, error)
 
 	mu     sync.Mutex
 	places map[string]*place // by session

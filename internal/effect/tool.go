@@ -94,7 +94,7 @@ func (p *Performer) output(job Job) func(string) {
 // server returns what answers the call.
 func (p *Performer) server(ctx context.Context, job Job) (tool.Server, error) {
 	if job.Server == event.EnvironmentLabel {
-		return p.Environments.Remote(job.Session)
+		return p.Environments.Remote(job.Project, job.Session)
 	}
 	if job.Tool == nil {
 		return nil, fmt.Errorf("the session has no MCP server '%s' any more", job.Server)

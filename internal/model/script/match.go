@@ -191,14 +191,27 @@ func (o *output) content() string {
 func (o *output) value() (any, error) {
 	if !o.parsed {
 		o.parsed = true
-		dec := json.NewDecoder(strings.NewReader(o.content()))
+		text := withoutNotes(o.content())
+		dec := json.NewDecoder(strings.NewReader(text))
 		dec.UseNumber()
 		err := dec.Decode(&o.json)
-		if err != nil || !json.Valid([]byte(o.text)) {
+		if err != nil || !json.Valid([]byte(text)) {
 			o.err = fmt.Errorf("the last output is not JSON: %s", shorten(o.text))
 		}
 	}
 	return o.json, o.err
+}
+
+// withoutNotes cuts the lines in brackets with which a tool's output begins that
+// was told something, where they are no JSON.
+func withoutNotes(text string) string {
+	for {
+		line, rest, more := strings.Cut(text, "\n")
+		if !more || !strings.HasPrefix(line, "[") || !strings.HasSuffix(line, "]") || json.Valid([]byte(line)) {
+			return text
+		}
+		text = rest
+	}
 }
 
 func (v *view) fingerprint() *fingerprint {

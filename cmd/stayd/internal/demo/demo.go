@@ -51,6 +51,7 @@ type Demo struct {
 
 	calls  int // that are done
 	flying string
+	forked map[string]string // by fork, the turn that is its own first
 	killed time.Time
 	killID int // of the process that was killed
 	turn   show.Turn
@@ -65,7 +66,7 @@ Draw the chart with weather__render_chart, once. Publish with weather__publish_r
 
 // Run runs it. The folder keeps what came of it.
 func Run(ctx context.Context, cfg Config) error {
-	d := &Demo{cfg: cfg, cursor: client.FromStart, printer: show.NewPrinter(cfg.Out, cfg.Width, time.Now)}
+	d := &Demo{cfg: cfg, cursor: client.FromStart, forked: map[string]string{}, printer: show.NewPrinter(cfg.Out, cfg.Width, time.Now)}
 	if err := d.prepare(); err != nil {
 		return err
 	}
@@ -98,17 +99,21 @@ func (d *Demo) prepare() error {
 			return fmt.Errorf("make the folder of the demonstration: %w", err)
 		}
 	}
-	script, err := examples.FS.ReadFile("scripts/demo.yaml")
-	if err != nil {
-		return err
-	}
-	if d.cfg.Fast {
-		script = pauses.ReplaceAll(script, nil)
+	for _, name := range []string{"scripts/demo.yaml", "scripts/fork.yaml"} {
+		script, err := examples.FS.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if d.cfg.Fast {
+			script = pauses.ReplaceAll(script, nil)
+		}
+		if err := os.WriteFile(filepath.Join(d.cfg.Dir, filepath.FromSlash(name)), script, 0o600); err != nil {
+			return err
+		}
 	}
 	return errors.Join(
 		os.WriteFile(filepath.Join(d.cfg.Dir, marker), nil, 0o600),
 		os.WriteFile(filepath.Join(d.cfg.Dir, ".gitignore"), []byte("*\n"), 0o600), // where it is run in a repository
-		os.WriteFile(filepath.Join(d.cfg.Dir, "scripts", "demo.yaml"), script, 0o600),
 	)
 }
 
@@ -133,7 +138,21 @@ func (d *Demo) run(ctx context.Context) error {
 	if err := d.follow(ctx); err != nil {
 		return err
 	}
-	return d.conclude(ctx)
+	if err := d.conclude(ctx); err != nil {
+		return err
+	}
+	return d.second(ctx)
+}
+
+// second is the part with forks.
+func (d *Demo) second(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, forkWait)
+	defer cancel()
+	shown, err := d.fork(ctx)
+	if err == nil && !shown {
+		d.say("\nThe second part forks a session in which Python runs. It needs a sandbox that this machine does not have; see stayd doctor.")
+	}
+	return err
 }
 
 func (d *Demo) say(format string, args ...any) { d.printer.Line(show.Dim, format, args...) }
