@@ -15,12 +15,13 @@ import (
 // each project.
 const workspacesFolder = "workspaces"
 
-// tidy asks for the workspaces of deleted sessions to be removed, where the
-// commit deleted one.
+// tidy ends the connection of a machine, and asks for the workspaces of deleted
+// sessions to be removed, where the commit deleted one.
 func (a *App) tidy(c journal.Commit) {
 	if n := len(c.Records); n == 0 || c.Records[n-1].Kind != event.KindSessionDeleted {
 		return
 	}
+	a.hub.Drop(c.Project, c.Session)
 	select {
 	case a.deleted <- struct{}{}:
 	default: // it is asked for already
