@@ -16,6 +16,10 @@ import (
 
 // Record is a record of a session's log as the API shows it.
 type Record struct {
+	// SessionID is whose record it is: that of another where the session is a fork
+	// and has it as its past.
+	SessionID string `json:"session_id,omitempty"`
+
 	Seq     int64           `json:"seq"`
 	Time    time.Time       `json:"time"`
 	Kind    string          `json:"kind"`
@@ -27,9 +31,12 @@ type Record struct {
 	Erased  bool            `json:"erased"`
 }
 
-// Record returns the record of the session as the log holds it, so that it can
-// be verified and decoded.
+// Record returns the record as the log holds it, so that it can
+// be verified and decoded. The session is that of the log.
 func (r *Record) Record(session string) (event.Record, error) {
+	if r.SessionID != "" {
+		session = r.SessionID
+	}
 	e := event.Record{Session: session, Seq: r.Seq, Time: r.Time, Kind: event.Kind(r.Kind), Version: r.Version}
 	if !r.Erased {
 		e.Data = r.Data

@@ -45,6 +45,9 @@ const maxChanges = 5000
 
 func (a *api) diffSessions(c *httpapi.Call) (any, error) {
 	with := c.URL.Query().Get("with")
+	if err := a.exists(c, c.Path("session_id")); err != nil {
+		return nil, err
+	}
 	if with == "" {
 		return nil, missing("with")
 	}

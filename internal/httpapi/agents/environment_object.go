@@ -83,10 +83,10 @@ func renderFiles(files []event.InlineFile) []fileObject {
 	out := make([]fileObject, len(files))
 	for i := range files {
 		f := &files[i]
-		size := int64(len(f.Data))
+		size := max(f.Size, int64(len(f.Data)))
 		out[i] = fileObject{Type: fileInline, ID: f.ID, Path: f.Path, SizeBytes: &size}
 		if f.FileID != "" {
-			out[i].Type, out[i].FileID, size = fileByID, f.FileID, f.Size
+			out[i].Type, out[i].FileID = fileByID, f.FileID
 		}
 	}
 	return out

@@ -31,6 +31,8 @@ func (a *api) logOperations() []httpapi.Operation {
 // they are here byte for byte; hash covers the hash before it, the header and
 // digest.
 type recordObject struct {
+	SessionID string `json:"session_id" doc:"Whose record it is: that of another session where this one is a fork and has it as its past."`
+
 	Seq     int64           `json:"seq"`
 	Time    time.Time       `json:"time"`
 	Kind    string          `json:"kind"`
@@ -88,7 +90,7 @@ func (a *api) exists(c *httpapi.Call, id string) error {
 
 func renderRecord(r *event.Record) recordObject {
 	o := recordObject{
-		Seq: r.Seq, Time: r.Time, Kind: string(r.Kind), Version: r.Version, Digest: r.Digest.String(), Hash: r.Hash.String(), Erased: r.Erased(),
+		SessionID: r.Session, Seq: r.Seq, Time: r.Time, Kind: string(r.Kind), Version: r.Version, Digest: r.Digest.String(), Hash: r.Hash.String(), Erased: r.Erased(),
 	}
 	if !o.Erased {
 		salt := hex.EncodeToString(r.Salt)
