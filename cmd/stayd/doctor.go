@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -19,9 +19,11 @@ import (
 	"github.com/stayd/stayd/cmd/stayd/internal/show"
 	"github.com/stayd/stayd/internal/app"
 	"github.com/stayd/stayd/internal/client"
+	"github.com/stayd/stayd/internal/environment/gvisor"
 )
 
 func newDoctor() *cobra.Command {
+	var install string
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what works on this machine, and what to install",
@@ -35,11 +37,24 @@ file to. Models are not called.`,
 			if err != nil {
 				return err
 			}
+			if install != "" {
+				if err := installSandbox(cmd.Context(), install, cmd.ErrOrStderr()); err != nil {
+					return err
+				}
+			}
 			return doctor(cmd.Context(), cfg, &report{p: show.NewPrinter(cmd.OutOrStdout(), 100, time.Now)})
 		},
 	}
+	cmd.Flags().StringVar(&install, "install", "", "install a sandbox first: gvisor")
 	addSettings(cmd.Flags(), runtimeSettings)
 	return cmd
+}
+
+func installSandbox(ctx context.Context, name string, log io.Writer) error {
+	if name != "gvisor" {
+		return usage("--install %q: only gvisor can be installed this way; bubblewrap comes with the system: apt-get install bubblewrap", name)
+	}
+	return gvisor.Install(ctx, log)
 }
 
 // report prints findings. Only what Stayd cannot do without makes it fail.
@@ -130,7 +145,8 @@ func measureSync(name string) (time.Duration, error) {
 // The scripts that the sandboxes are tried out with.
 const (
 	tryJS      = `steps: [{when: {count: 0}, reply: {calls: [{name: run_code, args: {code: "6 * 7"}}]}}, {when: {output: {equals: "42"}}, reply: works}]`
-	tryCommand = `steps: [{when: {count: 0}, reply: {calls: [{name: run_command, args: {command: "echo $(ulimit -v) $(ulimit -t)"}}]}}, {when: {output: {}}, reply: "limits {{last_output}}"}]`
+	tryCommand = `steps: [{when: {count: 0}, reply: {calls: [{name: run_command, args: {command: "echo it works; python3 --version"}}]}}, {when: {output: {}}, reply: "{{last_output}}"}]`
+	tried      = "it works"
 )
 
 // checkRuntime opens a runtime in a temporary folder and has it work.
@@ -140,7 +156,7 @@ func checkRuntime(ctx context.Context, cfg app.Config, r *report) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	for name, content := range map[string]string{"js.yaml": tryJS, "bubblewrap.yaml": tryCommand} {
+	for name, content := range map[string]string{"js.yaml": tryJS, "bubblewrap.yaml": tryCommand, "gvisor.yaml": tryCommand} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			return err
 		}
@@ -162,14 +178,17 @@ func checkRuntime(ctx context.Context, cfg app.Config, r *report) (err error) {
 	} else {
 		r.good("sandbox js", "runs JavaScript")
 	}
-	said, err := try(ctx, rt, "bubblewrap")
-	switch found := limits(said); {
-	case err != nil:
-		r.note("sandbox bubblewrap", "%s", client.Message(err))
-	case found == "":
-		r.note("sandbox bubblewrap", "a command did not run as it should: %s", show.Shorten(said, 200))
-	default:
-		r.good("sandbox bubblewrap", "runs commands; %s", found)
+	limits := rt.app.Limits()
+	for _, name := range []string{"bubblewrap", "gvisor"} {
+		said, err := try(ctx, rt, name)
+		switch {
+		case err != nil:
+			r.note("sandbox "+name, "%s", client.Message(err))
+		case !strings.Contains(said, tried):
+			r.note("sandbox "+name, "a command did not run as it should: %s", show.Shorten(said, 200))
+		default:
+			r.good("sandbox "+name, "runs commands and %s; %s", languages(said), limits[name])
+		}
 	}
 	checkModels(ctx, rt.app, r)
 	return nil
@@ -193,22 +212,12 @@ func try(ctx context.Context, rt *runtime, sandbox string) (string, error) {
 	return out.String(), err
 }
 
-// limitsLine is how the trial tells the limits that a command has: of address
-// space in KiB, and of CPU seconds.
-var limitsLine = regexp.MustCompile(`limits (\S+) (\S+)`)
-
-// limits says how a command is limited, as it was seen from inside; "" where it
-// was not seen.
-func limits(said string) string {
-	m := limitsLine.FindStringSubmatch(said)
-	if m == nil {
-		return ""
+// languages says in which languages code was seen to run.
+func languages(said string) string {
+	if strings.Contains(said, "Python 3") {
+		return "code in Python and JavaScript"
 	}
-	memory := "memory of all its processes by a cgroup"
-	if m[1] != "unlimited" {
-		memory = m[1] + " KiB of memory for each process, since no cgroup can be used"
-	}
-	return fmt.Sprintf("limited: %s, %s CPU seconds", memory, m[2])
+	return "code in JavaScript; install python3 for Python"
 }
 
 func checkModels(ctx context.Context, a *app.App, r *report) {

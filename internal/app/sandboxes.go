@@ -67,3 +67,20 @@ func parseDataSet(s string) (shell.Mount, error) {
 	}
 	return shell.Mount{Host: filepath.Clean(folder), Path: path.Join("/data", name)}, nil
 }
+
+// Limits says, by the name of a sandbox that runs programs, how it limits them on
+// this machine.
+func (a *App) Limits() map[string]string {
+	out := map[string]string{}
+	for name, d := range a.tools.sandboxes {
+		l, ok := d.(interface{ MemoryLimit() string })
+		switch {
+		case !ok:
+		case l.MemoryLimit() == "RLIMIT_AS":
+			out[name] = "no control groups can be used here, so memory and processes are limited for each program alone"
+		default:
+			out[name] = "limited by " + l.MemoryLimit()
+		}
+	}
+	return out
+}
