@@ -1,0 +1,60 @@
+// Package layout says what of this machine the programs of a sandbox see: which
+// of its files, and which files, variables and user instead of its own. How that
+// is brought about is a driver's business.
+package layout
+
+import (
+	"maps"
+	"path/filepath"
+	"strings"
+
+	"github.com/stayd/stayd/internal/environment"
+	"github.com/stayd/stayd/internal/environment/netns"
+)
+
+// UserID is the user and the group that a program seems to be.
+const UserID = 1000
+
+// File is a file that is made up.
+type File struct{ Path, Content string }
+
+// EtcFiles are files of /etc that name no one on this machine.
+func EtcFiles() []File {
+	return []File{
+		{"/etc/passwd", "agent:x:1000:1000:agent:/workspace:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"},
+		{"/etc/group", "agent:x:1000:\nnogroup:x:65534:\n"},
+		{"/etc/hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n"},
+	}
+}
+
+// SharedEtc are the parts of /etc that programs need and that hold no secret, as
+// far as this machine has them. All of /etc would: the runtime may run as root,
+// who may read everything.
+func SharedEtc() []string {
+	pythons, _ := filepath.Glob("/etc/python3*") // the pattern is well formed
+	return append(pythons,
+		"/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime",
+		"/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/mime.types", "/etc/protocols", "/etc/services", "/etc/perl", "/etc/magic")
+}
+
+// SystemFolders are those beside /usr in which there are programs and libraries.
+// On most machines they are links to folders of /usr, and not all have all.
+func SystemFolders() []string {
+	return []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
+}
+
+// Variables are those that a program has. The session's own come last, but for
+// the proxy, around which there is no way.
+func Variables(spec environment.Spec) map[string]string {
+	env := map[string]string{"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": environment.Workspace, "LANG": "C.UTF-8", "USER": "agent", "TMPDIR": "/tmp"}
+	maps.Copy(env, spec.Env)
+	if spec.Proxy == nil {
+		return env
+	}
+	for _, k := range []string{"http_proxy", "https_proxy", "all_proxy"} {
+		env[k], env[strings.ToUpper(k)] = "http://"+netns.Address, "http://"+netns.Address
+	}
+	env["no_proxy"] = "localhost,127.0.0.1,::1"
+	env["NO_PROXY"] = env["no_proxy"]
+	return env
+}
