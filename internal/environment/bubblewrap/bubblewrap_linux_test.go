@@ -38,7 +38,8 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	if dir := os.Getenv("BUBBLEWRAP_TEST_RUNTIME"); dir != "" {
-		os.Exit(beRuntime(dir))
+		fmt.Println(beRuntime(dir))
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
@@ -282,12 +283,11 @@ func TestBadEnvironment(t *testing.T) {
 
 // beRuntime is a runtime with programs of all sorts in an environment. It says
 // when they run, and waits to be killed.
-func beRuntime(dir string) int {
+func beRuntime(dir string) error {
 	d := bubblewrap.New(bubblewrap.Config{Code: js.NewEngine(js.Limits{})})
 	srv, err := d.Open(context.Background(), environment.Spec{Dir: dir})
 	if err != nil {
-		fmt.Println(err)
-		return 1
+		return err
 	}
 	mark := os.Getenv("BUBBLEWRAP_TEST_MARK")
 	for _, call := range []struct {
@@ -299,20 +299,18 @@ func beRuntime(dir string) int {
 	} {
 		raw, err := json.Marshal(call.args)
 		if err != nil {
-			fmt.Println(err)
-			return 1
+			return err
 		}
 		if res, err := srv.Call(context.Background(), tool.Call{Name: call.name, Arguments: raw}); err != nil || res.Failed {
-			fmt.Println(err, res.Error)
-			return 1
+			return fmt.Errorf("%w %s", err, res.Error)
 		}
 	}
 	raw, err := json.Marshal(args{"command": "echo runs; sleep " + mark})
 	if err != nil {
-		return 1
+		return err
 	}
-	srv.Call(context.Background(), tool.Call{Name: "run_command", Arguments: raw, Output: func(s string) { fmt.Print(s) }})
-	return 1
+	_, err = srv.Call(context.Background(), tool.Call{Name: "run_command", Arguments: raw, Output: func(s string) { fmt.Print(s) }})
+	return err
 }
 
 // When the runtime is killed, everything ends.
@@ -391,6 +389,13 @@ func TestDiskLimit(t *testing.T) {
 	// What is too quick for the watcher is told at the end.
 	if got := s.OK(t, "run_command", args{"command": "head -c 40000000 /dev/zero > big"}); !strings.HasPrefix(got, said) {
 		t.Errorf("over the limit at the end: %q", got)
+	}
+	if got := s.OK(t, "run_code", environmenttest.Python("1")); !strings.HasPrefix(got, "1\n"+said) {
+		t.Errorf("code over the limit: %q", got)
+	}
+	s.Fails(t, "write_file", args{"path": "f", "content": "x"}, "the disk limit of 32 MiB of /workspace and /tmp together would be exceeded: remove files")
+	if got := s.OK(t, "run_code", args{"code": "fs.remove('big'); fs.writeFile('f', 'x')"}); got != "" {
+		t.Errorf("code that tidies up: %q", got)
 	}
 }
 

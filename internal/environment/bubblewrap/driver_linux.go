@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -100,7 +101,8 @@ func (d *Driver) Open(ctx context.Context, spec environment.Spec) (tool.Server, 
 		return nil, err
 	}
 	s := newSandbox(d, bwrap, spec)
-	if err := shell.Clear(s.tmp, 0o1777); err != nil {
+	files.SetDisk(s.disk)
+	if err := clearTmp(s.tmp); err != nil {
 		return nil, errors.Join(fmt.Errorf("clear the environment's /tmp: %w", err), files.Close())
 	}
 	return shell.New(s, files, d.cfg.Code, spec, has), nil
@@ -109,8 +111,19 @@ func (d *Driver) Open(ctx context.Context, spec environment.Spec) (tool.Server, 
 func newSandbox(d *Driver, bwrap string, spec environment.Spec) *sandbox {
 	s := &sandbox{driver: d, bwrap: bwrap, env: variables(spec), proxy: spec.Proxy, programs: map[*program]bool{}}
 	if spec.Dir != "" {
-		s.workspace, s.tmp = spec.WorkspaceDir(), filepath.Join(spec.Dir, "tmp")
-		s.disk = shell.NewDisk(d.cfg.Limits.Disk, s.workspace, s.tmp)
+		s.folder, s.tmp = spec.WorkspaceDir(), filepath.Join(spec.Dir, "tmp")
+		s.disk = workspace.NewDisk(d.cfg.Limits.Disk, s.folder, s.tmp)
 	}
 	return s
+}
+
+// clearTmp empties the folder that the programs see as /tmp, or makes it.
+func clearTmp(folder string) error {
+	if err := os.RemoveAll(folder); err != nil {
+		return err
+	}
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		return err
+	}
+	return os.Chmod(folder, 0o777|os.ModeSticky)
 }

@@ -42,6 +42,10 @@ var shared = []string{
 	"/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/mime.types", "/etc/protocols", "/etc/services", "/etc/perl", "/etc/magic",
 }
 
+// hidden are files of /proc that tell of the machine and of other processes of
+// the runtime's user.
+var hidden = []string{"/proc/keys", "/proc/key-users", "/proc/kcore", "/proc/timer_list", "/proc/sched_debug"}
+
 // shmSize is how much of its memory a program may have in /dev/shm.
 const shmSize = 256 << 20
 
@@ -68,12 +72,17 @@ func (l *layout) options(s *sandbox, cwd string) {
 	for _, p := range append(pythons, shared...) {
 		l.add("--ro-bind-try", p, p)
 	}
-	l.add("--proc", "/proc", "--dev", "/dev", "--size", strconv.FormatInt(min(shmSize, s.driver.cfg.Limits.Memory/4), 10), "--tmpfs", "/dev/shm",
-		"--dir", "/run", "--dir", "/var", "--symlink", "/tmp", "/var/tmp")
-	if s.workspace == "" {
+	l.add("--proc", "/proc", "--dev", "/dev", "--size", strconv.FormatInt(min(shmSize, s.driver.cfg.Limits.Memory/4), 10), "--tmpfs", "/dev/shm")
+	for _, f := range hidden {
+		if _, err := os.Stat(f); err == nil { // what there is depends on the kernel
+			l.add("--ro-bind", "/dev/null", f)
+		}
+	}
+	l.add("--dir", "/run", "--dir", "/var", "--symlink", "/tmp", "/var/tmp")
+	if s.folder == "" {
 		l.add("--dir", environment.Workspace, "--perms", "1777", "--tmpfs", "/tmp")
 	} else {
-		l.add("--bind", s.workspace, environment.Workspace, "--bind", s.tmp, "/tmp")
+		l.add("--bind", s.folder, environment.Workspace, "--bind", s.tmp, "/tmp")
 	}
 	for _, m := range s.driver.cfg.Data {
 		l.add("--ro-bind", m.Host, m.Path)

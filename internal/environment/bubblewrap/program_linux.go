@@ -97,15 +97,12 @@ func (p *program) start(ctx context.Context, c shell.Command) error {
 		return nil
 	}
 	p.Kill()
-	waited := p.cmd.Wait()
+	p.cmd.Wait() //nolint:errcheck,gosec // it was killed
 	gone := p.endNamespace()
-	<-p.copied
+	<-p.copied //nolint:errcheck // there is nobody to read it
 	p.closeFiles()
 	p.stdin.Close() //nolint:errcheck,gosec // a pipe
-	if waited != nil && gone != nil {
-		return errors.Join(err, gone)
-	}
-	return err
+	return errors.Join(err, gone)
 }
 
 // startBwrap starts it from the thread that it ends with.

@@ -11,17 +11,18 @@ import (
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/environment/netns"
 	"github.com/stayd/stayd/internal/environment/shell"
+	"github.com/stayd/stayd/internal/environment/workspace"
 )
 
 // sandbox is the shell.Sandbox of one environment. What it needs of the machine
 // is made for its first program.
 type sandbox struct {
-	driver         *Driver
-	bwrap          string
-	workspace, tmp string // folders on this machine; empty for none
-	env            map[string]string
-	proxy          environment.Proxy
-	disk           *shell.Disk // nil where there are no folders
+	driver      *Driver
+	bwrap       string
+	folder, tmp string // folders on this machine; empty for none
+	env         map[string]string
+	proxy       environment.Proxy
+	disk        *workspace.Disk // nil where there are no folders
 
 	mu       sync.Mutex
 	made     bool
@@ -51,7 +52,7 @@ func (s *sandbox) make(ctx context.Context) error {
 		return err
 	}
 	s.group = g
-	if helper := s.driver.cfg.NetHelper; helper != nil && s.workspace != "" {
+	if helper := s.driver.cfg.NetHelper; helper != nil && s.folder != "" {
 		s.network, err = netns.Open(ctx, netns.Config{Helper: helper, Listen: s.proxy != nil})
 		if err != nil {
 			return errors.Join(err, g.remove())

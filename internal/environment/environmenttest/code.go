@@ -89,7 +89,7 @@ func testCodeTimeout(t *testing.T, s *Session) {
 func testCodeMemory(t *testing.T, s *Session) {
 	t.Helper()
 	for _, code := range []string{"new Uint8Array(2e9)", "let s = 'x'; for (;;) s += s", "const a = []; for (;;) a.push('x'.repeat(1e6) + a.length)"} {
-		if got := s.Exits(t, "run_code", Args{"code": code}, 1); got == "" {
+		if got := s.Exits(t, "run_code", Args{"code": code, "timeout_seconds": 3600}, 1); got == "" {
 			t.Errorf("%s: nothing is said", code)
 		}
 	}
@@ -171,7 +171,7 @@ func testCodeDeepRecursion(t *testing.T, s *Session) {
 		"new RegExp('('.repeat(1e6))",
 		"let a = []; for (let i = 0; i < 1e5; i++) a = [a]; JSON.stringify(a)",
 	} {
-		s.Exits(t, "run_code", Args{"code": code}, 1)
+		s.Exits(t, "run_code", Args{"code": code, "timeout_seconds": 3600}, 1)
 	}
 }
 

@@ -32,6 +32,7 @@ type Limits struct {
 	Timeout    time.Duration // default 30 s; what a call may ask for is MaxTimeout
 	MaxTimeout time.Duration // default 1 h
 	Memory     int64         // bytes; default 128 MiB
+	Disk       int64         // bytes of the workspace of an environment of this package; default 2 GiB
 }
 
 func (l Limits) orDefaults() Limits {
@@ -43,6 +44,9 @@ func (l Limits) orDefaults() Limits {
 	}
 	if l.Memory == 0 {
 		l.Memory = 128 << 20
+	}
+	if l.Disk == 0 {
+		l.Disk = 2 << 30
 	}
 	return l
 }
@@ -80,6 +84,7 @@ func (d *Driver) Open(_ context.Context, spec environment.Spec) (tool.Server, er
 	if err != nil {
 		return nil, err
 	}
+	w.SetDisk(workspace.NewDisk(d.engine.limits.Disk, w.Dir()))
 	return &server{files: w, code: d.engine.NewSession(w, slices.Contains(spec.Languages, Language))}, nil
 }
 
@@ -136,7 +141,7 @@ func (e *Engine) Limits() Limits { return e.limits }
 func (e *Engine) tool() event.ToolSpec {
 	return event.ToolSpec{
 		Name: RunCode, Class: event.Idempotent, ItemType: event.ItemCommandExecution,
-		Description: fmt.Sprintf("Run JavaScript. The output is what it prints and the value of its last expression. Variables, functions and classes of the top level live on in later calls. Limits: %d MiB of memory, 256 KiB of output.\n%s", e.limits.Memory>>20, Description),
+		Description: fmt.Sprintf("Run JavaScript. The output is what it prints and the value of its last expression. Variables, functions and classes of the top level live on in later calls. Limits: %d MiB of memory, %d MiB of disk, 256 KiB of output.\n%s", e.limits.Memory>>20, e.limits.Disk>>20, Description),
 		Parameters: json.RawMessage(fmt.Sprintf(`{
 			"type": "object", "additionalProperties": false, "required": ["code"], "properties": {
 			"language": {"type": "string", "enum": ["javascript"], "description": "Default javascript"},

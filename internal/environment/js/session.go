@@ -136,11 +136,17 @@ func (s *Session) wait(r *run, code string) (o outcome, left bool) {
 		return o, false
 	case <-r.ctx.Done():
 	}
-	select {
-	case o = <-done:
-		o.broken = true
-		return o, false
-	case <-time.After(grace):
+	// An interrupt that comes between two calls into the interpreter is lost.
+	again := time.NewTicker(grace / 40)
+	defer again.Stop()
+	for end := time.Now().Add(grace); time.Now().Before(end); {
+		select {
+		case o = <-done:
+			o.broken = true
+			return o, false
+		case <-again.C:
+			m.vm.Interrupt()
+		}
 	}
 	e.abandoned.Add(1)
 	go func() {

@@ -2,6 +2,7 @@ package js
 
 import (
 	"bytes"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -9,7 +10,7 @@ import (
 // lasting returns the code with the declarations of its top level made such that
 // later code may declare the same names again, as whoever tries something out
 // does: const and let become var, and a class is assigned to one. Positions stay
-// the same, but after the name of a class in its line. Code that it cannot follow
+// the same, but for what follows the beginning of a class in its line. Code that it cannot follow
 // it leaves alone, for the interpreter to judge.
 func lasting(code string) string {
 	s := &scanner{src: code}
@@ -48,6 +49,9 @@ type scanner struct {
 var operators = map[string]bool{
 	"return": true, "typeof": true, "case": true, "do": true, "else": true, "in": true, "instanceof": true, "new": true, "void": true, "delete": true, "throw": true, "await": true, "yield": true, "of": true,
 }
+
+// className is the head of a class after its first word.
+var className = regexp.MustCompile(`^\s+([\p{L}_$][\p{L}\p{N}_$]*)\s*(?:\sextends\s+([\p{L}\p{N}_$.]+)\s*)?\{`)
 
 // operand stands for a token that is a value.
 const operand = "0"
@@ -156,13 +160,12 @@ func (s *scanner) word() {
 		switch {
 		case (w == "const" || w == "let") && (named || strings.HasPrefix(rest, "[") || strings.HasPrefix(rest, "{")):
 			s.edits = append(s.edits, edit{start, s.pos, "var  "[:len(w)]})
-		case w == "class" && named:
-			name := rest
-			if end := strings.IndexFunc(rest, func(r rune) bool { return r < utf8.RuneSelf && !isWord(byte(r)) }); end >= 0 {
-				name = rest[:end]
+		case w == "class":
+			// Where it extends more than a name, its end cannot be told from here.
+			if m := className.FindStringSubmatch(s.src[s.pos:]); m != nil && m[2] != "class" {
+				s.edits = append(s.edits, edit{start, start, "var " + m[1] + " = "})
+				s.class = true
 			}
-			s.edits = append(s.edits, edit{start, start, "var " + name + " = "})
-			s.class = true
 		}
 	}
 	s.prev, s.newline = w, false

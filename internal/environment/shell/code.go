@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/stayd/stayd/internal/environment/js"
 	"github.com/stayd/stayd/internal/environment/output"
 	"github.com/stayd/stayd/internal/environment/workspace"
+	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/tool"
 )
 
@@ -39,13 +41,28 @@ func (s *server) runCode(ctx context.Context, c tool.Call) (tool.Result, error) 
 	case err != nil:
 		return tool.Failure("%v", err), nil
 	case args.Language == js.Language, args.Language == "":
-		return s.code.Run(ctx, args.Code, args.TimeoutSeconds, c.Output)
+		res, err := s.code.Run(ctx, args.Code, args.TimeoutSeconds, c.Output)
+		return s.overDisk(res), err
 	case args.Language != pythonLanguage:
 		return tool.Failure("language must be python or javascript"), nil
 	case s.has.Python == "":
 		return tool.Failure("there is no Python in this environment; use javascript"), nil
 	}
-	return s.python.run(ctx, args.Code, limit, output.New(c.Output), s.limited)
+	res, err := s.python.run(ctx, args.Code, limit, output.New(c.Output), s.limited)
+	return s.overDisk(res), err
+}
+
+// overDisk adds to a result that the environment takes more than it may. Of a
+// program that has ended, its sandbox says so.
+func (s *server) overDisk(res tool.Result) tool.Result {
+	if res.Output == nil || !s.files.Disk().Over() {
+		return res
+	}
+	text, said := event.OutputText(res.Output), s.limited("disk")
+	if !strings.Contains(text, said) {
+		res.Output = event.TextOutput(note(text, said))
+	}
+	return res
 }
 
 // python is the Python of one environment: its variables live on between the

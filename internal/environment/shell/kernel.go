@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -101,11 +102,8 @@ func (k *kernel) close() {
 func (k *kernel) Write(p []byte) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	b := p
-	if len(k.held) > 0 {
-		b = append(k.held, p...)
-		k.held = nil
-	}
+	b := slices.Concat(k.held, p)
+	k.held = nil
 	for {
 		i := bytes.Index(b, k.mark)
 		if i < 0 {
@@ -115,14 +113,14 @@ func (k *kernel) Write(p []byte) (int, error) {
 		b = b[i:]
 		end := bytes.IndexByte(b, '\n')
 		if end < 0 {
-			k.held = bytes.Clone(b)
+			k.held = b
 			return len(p), nil
 		}
 		k.answered(b[len(k.mark):end])
 		b = b[end+1:]
 	}
 	keep := begun(b, k.mark)
-	k.held = bytes.Clone(b[len(b)-keep:])
+	k.held = b[len(b)-keep:]
 	k.print(b[:len(b)-keep])
 	return len(p), nil
 }

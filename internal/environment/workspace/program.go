@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strings"
 	"syscall"
 
 	"github.com/stayd/stayd/internal/environment"
@@ -51,7 +50,7 @@ func (w *Workspace) WriteFile(p, content string) error {
 		err = pathErrorf("%s would have over %d bytes", Shown(rel), MaxProgramFile)
 	}
 	if err == nil {
-		err = w.replace(rel, strings.NewReader(content), w.modeOf(rel))
+		err = w.replaceWith(rel, content, w.modeOf(rel))
 	}
 	return told(p, err)
 }
@@ -74,7 +73,7 @@ func (w *Workspace) AppendFile(p, content string) error {
 func (w *Workspace) add(rel, content string) error {
 	f, err := w.root.OpenFile(rel, os.O_WRONLY|os.O_APPEND|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return w.replace(rel, strings.NewReader(content), 0o644)
+		return w.replaceWith(rel, content, 0o644)
 	}
 	if err != nil {
 		return err
@@ -87,6 +86,9 @@ func (w *Workspace) add(rel, content string) error {
 	case info.Size()+int64(len(content)) > MaxProgramFile:
 		return pathErrorf("%s would have over %d bytes", Shown(rel), MaxProgramFile)
 	case oneName(info):
+		if err := w.disk.room(int64(len(content))); err != nil {
+			return err
+		}
 		_, err = f.WriteString(content)
 		return err
 	}
@@ -94,7 +96,7 @@ func (w *Workspace) add(rel, content string) error {
 	if err != nil {
 		return err
 	}
-	return w.replace(rel, io.MultiReader(strings.NewReader(string(old)), strings.NewReader(content)), info.Mode())
+	return w.replaceWith(rel, string(old)+content, info.Mode())
 }
 
 // oneName reports whether the file has one name only.

@@ -32,6 +32,7 @@ type Workspace struct {
 	dir        string   // the workspace on this machine
 	unfinished string   // on this machine
 	root       *os.Root // of the workspace
+	disk       *Disk    // of which it is a folder
 
 	// mu orders what changes the workspace, so that an edit is made to what was
 	// read.
@@ -42,6 +43,7 @@ type Workspace struct {
 // yet.
 func Open(spec environment.Spec) (*Workspace, error) {
 	w := &Workspace{dir: spec.WorkspaceDir(), unfinished: filepath.Join(spec.Dir, unfinishedDir)}
+	w.disk = NewDisk(0, w.dir)
 	if err := os.MkdirAll(w.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the workspace: %w", err)
 	}
@@ -61,6 +63,13 @@ func Open(spec environment.Spec) (*Workspace, error) {
 
 // Dir is the workspace's folder on this machine.
 func (w *Workspace) Dir() string { return w.dir }
+
+// SetDisk makes the disk's limit that of what is written. It is called before all
+// else.
+func (w *Workspace) SetDisk(d *Disk) { w.disk = d }
+
+// Disk is the disk of which the workspace is a folder.
+func (w *Workspace) Disk() *Disk { return w.disk }
 
 // Close releases the folder. Nothing is lost by it.
 func (w *Workspace) Close() error { return w.root.Close() }

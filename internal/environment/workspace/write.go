@@ -40,7 +40,7 @@ func (w *Workspace) writeFile(c tool.Call) (tool.Result, error) {
 	if err := w.writable(rel); err != nil {
 		return failure(args.Path, err)
 	}
-	if err := w.replace(rel, strings.NewReader(*args.Content), w.modeOf(rel)); err != nil {
+	if err := w.replaceWith(rel, *args.Content, w.modeOf(rel)); err != nil {
 		return failure(args.Path, err)
 	}
 	return tool.Text(fmt.Sprintf("wrote %d bytes to %s", len(*args.Content), Shown(rel))), nil
@@ -91,7 +91,7 @@ func (w *Workspace) editFile(c tool.Call) (tool.Result, error) {
 	if err != nil {
 		return failure(args.Path, err)
 	}
-	if err := w.replace(rel, strings.NewReader(after), mode); err != nil {
+	if err := w.replaceWith(rel, after, mode); err != nil {
 		return failure(args.Path, err)
 	}
 	return tool.Text(answer), nil
@@ -153,6 +153,18 @@ func (w *Workspace) Write(p string, r io.Reader, mode fs.FileMode) error {
 		return fmt.Errorf("write %s: %w", p, told(p, err))
 	}
 	return nil
+}
+
+// replaceWith is replace with a text, if there is room for it.
+func (w *Workspace) replaceWith(rel, content string, mode fs.FileMode) error {
+	more := int64(len(content))
+	if info, err := w.root.Lstat(rel); err == nil && info.Mode().IsRegular() {
+		more -= info.Size()
+	}
+	if err := w.disk.room(more); err != nil {
+		return err
+	}
+	return w.replace(rel, strings.NewReader(content), mode)
 }
 
 // replace writes a file of the workspace. What was there is replaced at once:

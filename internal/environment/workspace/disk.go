@@ -1,14 +1,15 @@
-package shell
+package workspace
 
 import (
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stayd/stayd/internal/environment"
 )
 
 // How often a Disk looks, and how old what it knows may be.
@@ -38,6 +39,34 @@ func NewDisk(limit int64, folders ...string) *Disk {
 	return &Disk{limit: limit, folders: folders, used: -1}
 }
 
+// Limit is how many bytes the folders may take; 0 is no limit.
+func (d *Disk) Limit() int64 { return d.limit }
+
+// room says why n more bytes cannot be written, and counts them where they can.
+func (d *Disk) room(n int64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	free, floor := d.space()
+	if n > 0 && free-n < floor {
+		return pathErrorf("there is no space left: the machine must keep %d MiB", floor>>20)
+	}
+	if d.limit == 0 {
+		return nil
+	}
+	if n <= 0 {
+		return nil
+	}
+	n += 4096 // for its name, and for what a file takes beyond its size
+	if d.refresh(free); d.used+n > d.limit {
+		d.measure(free) // much of what was written may have been replaced
+	}
+	if d.used+n > d.limit {
+		return pathErrorf("the disk limit of %d MiB of %s and /tmp together would be exceeded: remove files", d.limit>>20, environment.Workspace)
+	}
+	d.used += n
+	return nil
+}
+
 // Over reports whether the folders take more than their limit, by a measure of
 // which it can be said that little has happened since.
 func (d *Disk) Over() bool {
@@ -59,6 +88,10 @@ func (d *Disk) refresh(free int64) {
 	if known && age < max(diskMeasure, 20*d.took) {
 		return
 	}
+	d.measure(free)
+}
+
+func (d *Disk) measure(free int64) {
 	start := time.Now()
 	d.used = 0
 	for _, f := range d.folders {
@@ -89,7 +122,7 @@ func (d *Disk) space() (free, floor int64) {
 	if err := unix.Statfs(d.folders[0], &st); err != nil {
 		return 1 << 62, 0
 	}
-	block := int64(st.Bsize)
+	block := int64(st.Bsize) //nolint:unconvert // it is another type on other systems
 	return int64(st.Bavail) * block, min(int64(st.Blocks)*block/20, 1<<30)
 }
 
@@ -139,15 +172,4 @@ func (d *Disk) Watch(done <-chan struct{}, stop func()) {
 			stop()
 		}
 	}
-}
-
-// Clear empties a folder, or makes it, with the mode.
-func Clear(folder string, mode os.FileMode) error {
-	if err := os.RemoveAll(folder); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return err
-	}
-	return os.Chmod(folder, mode)
 }
