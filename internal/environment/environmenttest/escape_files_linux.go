@@ -27,7 +27,7 @@ func fileAttempts() []attempt {
 			if err := os.WriteFile(filepath.Join(e.Spec.Dir, "state-secret"), []byte(e.out.token), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			return e.told(e.run(t, "cat ../state-secret "+e.Spec.Dir+"/state-secret /proc/self/cwd/../state-secret; find / -name state-secret -exec cat {} + 2>/dev/null"))
+			return e.told(e.run(t, "cat ../state-secret "+e.Spec.Dir+"/state-secret /proc/self/cwd/../state-secret; find / /workspace /tmp -xdev -name state-secret -exec cat {} + 2>/dev/null"))
 		}},
 	}
 	for name, command := range map[string]string{

@@ -7,8 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"github.com/stayd/stayd/internal/environment"
+	"github.com/stayd/stayd/internal/environment/layout"
+	"github.com/stayd/stayd/internal/environment/shell"
 )
 
 // config is what a program may see and use, in the words of the OCI runtime
@@ -72,23 +75,6 @@ type mapping struct {
 	Size        int `json:"size"`
 }
 
-// userID is the user and the group that a program seems to be. It stands for
-// the runtime's own, so that each may change the files of the other.
-const userID = 1000
-
-// etcFiles are files of /etc that name no one on this machine.
-var etcFiles = map[string]string{
-	"/etc/passwd": "agent:x:1000:1000:agent:/workspace:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
-	"/etc/group":  "agent:x:1000:\nnogroup:x:65534:\n",
-	"/etc/hosts":  "127.0.0.1 localhost sandbox\n::1 localhost\n",
-}
-
-// shared are the parts of /etc that programs need and that hold no secret.
-var shared = []string{
-	"/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime",
-	"/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/mime.types", "/etc/protocols", "/etc/services", "/etc/perl", "/etc/magic",
-}
-
 // bundle is the root file system of an environment's programs and what is
 // mounted into it. The programs cannot change it.
 type bundle struct {
@@ -97,26 +83,25 @@ type bundle struct {
 }
 
 // newBundle makes the root file system in a folder.
-func newBundle(dir, workspace, tmp string) (*bundle, error) {
+func newBundle(dir, workspace, tmp string, data []shell.Mount) (*bundle, error) {
 	b := &bundle{root: dir}
 	for _, d := range []string{"/proc", "/dev", "/etc", "/run", "/usr", "/var", "/tmp", environment.Workspace} {
 		if err := b.folder(d); err != nil {
 			return nil, err
 		}
 	}
-	for p, content := range etcFiles {
-		if err := os.WriteFile(filepath.Join(b.root, p), []byte(content), 0o644); err != nil { //nolint:gosec // all in the environment may read it
+	for _, f := range layout.EtcFiles() {
+		if err := os.WriteFile(filepath.Join(b.root, f.Path), []byte(f.Content), 0o644); err != nil { //nolint:gosec // all in the environment may read it
 			return nil, fmt.Errorf("make the sandbox's files: %w", err)
 		}
 	}
 	b.mount("/usr", "/usr", "ro")
-	for _, d := range []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"} {
+	for _, d := range layout.SystemFolders() {
 		if err := b.systemFolder(d); err != nil {
 			return nil, err
 		}
 	}
-	pythons, _ := filepath.Glob("/etc/python3*") // the pattern is well formed
-	for _, p := range append(pythons, shared...) {
+	for _, p := range layout.SharedEtc() {
 		if err := b.share(p); err != nil {
 			return nil, err
 		}
@@ -126,6 +111,12 @@ func newBundle(dir, workspace, tmp string) (*bundle, error) {
 	}
 	b.mount("/tmp", tmp, "rw")
 	b.mount(environment.Workspace, workspace, "rw")
+	for _, m := range data {
+		if err := b.folder(m.Path); err != nil {
+			return nil, err
+		}
+		b.mount(m.Path, m.Host, "ro")
+	}
 	return b, nil
 }
 
@@ -174,22 +165,25 @@ func (b *bundle) share(p string) error {
 	return nil
 }
 
+// shmSize is how much of its memory a program may have in /dev/shm, in bytes.
+const shmSize = 256 << 20
+
 // config returns the configuration of one program.
 func (b *bundle) config(argv []string, cwd string, env map[string]string, limits []rlimit) ([]byte, error) {
 	if cwd == "" {
 		cwd = environment.Workspace
 	}
-	own := []mapping{{ContainerID: userID, HostID: userID, Size: 1}}
+	own := []mapping{{ContainerID: layout.UserID, HostID: layout.UserID, Size: 1}}
 	c := config{
 		Version: "1.0.0", Hostname: "sandbox", Root: root{Path: b.root, ReadOnly: true},
 		Process: process{
-			User: user{UID: userID, GID: userID}, Args: argv, Env: variables(env), Cwd: cwd,
+			User: user{UID: layout.UserID, GID: layout.UserID}, Args: argv, Env: list(env), Cwd: cwd,
 			Rlimits: limits, NoNewPrivileges: true,
 		},
 		Mounts: append([]mount{
 			{Destination: "/proc", Type: "proc", Source: "proc"},
 			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs"},
-			{Destination: "/dev/shm", Type: "tmpfs", Source: "tmpfs", Options: []string{"mode=1777"}},
+			{Destination: "/dev/shm", Type: "tmpfs", Source: "tmpfs", Options: []string{"mode=1777", "size=" + strconv.Itoa(shmSize)}},
 		}, b.mounts...),
 		Linux: linux{
 			Namespaces:  []namespace{{"pid"}, {"ipc"}, {"uts"}, {"mount"}, {"user"}},
@@ -203,10 +197,8 @@ func (b *bundle) config(argv []string, cwd string, env map[string]string, limits
 	return raw, nil
 }
 
-// variables are the environment variables of a program.
-func variables(of map[string]string) []string {
-	env := map[string]string{"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": environment.Workspace, "LANG": "C.UTF-8", "USER": "agent", "TMPDIR": "/tmp"}
-	maps.Copy(env, of)
+// list is variables as a program gets them.
+func list(env map[string]string) []string {
 	var vars []string
 	for _, k := range slices.Sorted(maps.Keys(env)) {
 		vars = append(vars, k+"="+env[k])

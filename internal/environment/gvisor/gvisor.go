@@ -21,18 +21,46 @@ import (
 
 // Config is what a driver needs.
 type Config struct {
-	Path   string // of runsc; empty: it is looked up in PATH and where go install puts it
+	Path string // of runsc; empty: it is looked up in PATH and where go install puts it
+	// Limits are those of one environment, all its programs together. Zero values
+	// are the defaults: 1 GiB of memory, 128 processes, 2 CPUs, 2 GiB of disk. Of
+	// the memory, each program that runs takes about 20 MiB for its kernel. The
+	// number of processes is that of each program; all together, they are limited
+	// by the machine's control groups to some more.
 	Limits shell.Limits
-	Code   *js.Engine // runs JavaScript
-	// Helper is the command line of a program that makes network namespaces; see
-	// netns.Config. Without it, there is no egress, and each program has a
-	// loopback device of its own.
+	// FileSize is how large a file may become that a program writes, in bytes;
+	// default 1 GiB.
+	FileSize int64
+	Code     *js.Engine // runs JavaScript
+	// Helper is the command line of netns.Config. Without it, each program has a
+	// network of its own, in which there is nothing, and no proxy can be reached.
 	Helper []string
+	// Data are folders of this machine that all environments may read.
+	Data []shell.Mount
+}
+
+func (c Config) orDefaults() Config {
+	if c.Limits.Memory == 0 {
+		c.Limits.Memory = 1 << 30
+	}
+	if c.Limits.Processes == 0 {
+		c.Limits.Processes = 128
+	}
+	if c.Limits.CPUs == 0 {
+		c.Limits.CPUs = 2
+	}
+	if c.Limits.Disk == 0 {
+		c.Limits.Disk = 2 << 30
+	}
+	if c.FileSize == 0 {
+		c.FileSize = 1 << 30
+	}
+	return c
 }
 
 const sandboxName = "gvisor"
 
-// Install, in words.
+// installHint says how to come by runsc.
 const installHint = "install runsc: stayd doctor --install gvisor"
 
 func unavailable(reason, install string) error {

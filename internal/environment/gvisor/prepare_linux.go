@@ -12,32 +12,30 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stayd/stayd/internal/environment/layout"
 	"github.com/stayd/stayd/internal/environment/shell"
 )
 
 // files are those between the runtime and a program.
 type files struct {
-	gate, output *os.File   // the runtime's ends
-	theirs       []*os.File // those that runsc is started with
+	gate, output, stdin *os.File // the runtime's ends; stdin is its user's to close
+	theirs              []*os.File
+	in, out, gateEnd    *os.File // those in theirs that runsc is started with
 }
 
-// started closes what runsc has.
-func (f *files) started() {
+// given closes what the program has.
+func (f *files) given() {
 	for _, t := range f.theirs {
-		if t != nil {
-			t.Close() //nolint:errcheck,gosec // nothing was written
-		}
+		t.Close() //nolint:errcheck,gosec // nothing was written
 	}
 	f.theirs = nil
 }
 
+// close closes all but stdin.
 func (f *files) close() {
-	f.started()
-	for _, own := range []*os.File{f.gate, f.output} {
-		if own != nil {
-			own.Close() //nolint:errcheck,gosec // a socket and a pipe that were read
-		}
-	}
+	f.given()
+	f.gate.Close()   //nolint:errcheck,gosec // a socket that was read, or nil
+	f.output.Close() //nolint:errcheck,gosec // a pipe that was read, or nil
 }
 
 // copyTo copies the output until nobody can write any more.
@@ -52,68 +50,62 @@ func (f *files) copyTo(w io.Writer) error {
 	return err
 }
 
-// open makes them; stdin is the runtime's end of the program's input.
-func (f *files) open() (stdin *os.File, err error) {
+// open makes them.
+func (f *files) open() error {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return nil, fmt.Errorf("make a socket pair: %w", err)
+		return fmt.Errorf("make a socket pair: %w", err)
 	}
-	f.gate = os.NewFile(uintptr(fds[0]), "gate")
-	theirs := os.NewFile(uintptr(fds[1]), "gate")
-	f.theirs = []*os.File{nil, nil, theirs}
+	f.gate, f.gateEnd = os.NewFile(uintptr(fds[0]), "gate"), os.NewFile(uintptr(fds[1]), "gate")
+	f.theirs = append(f.theirs, f.gateEnd)
 	if err := errors.Join(unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1), unix.SetNonblock(fds[1], false)); err != nil {
-		return nil, fmt.Errorf("set up a socket: %w", err)
+		return fmt.Errorf("set up a socket: %w", err)
 	}
-	in, stdin, err := os.Pipe()
-	if err != nil {
-		return nil, err
+	if f.in, f.stdin, err = os.Pipe(); err != nil {
+		return err
 	}
-	f.theirs[0] = in
-	f.output, f.theirs[1], err = os.Pipe()
-	if err != nil {
-		stdin.Close() //nolint:errcheck,gosec // nothing was written
-		return nil, err
+	f.theirs = append(f.theirs, f.in)
+	if f.output, f.out, err = os.Pipe(); err != nil {
+		return err
 	}
-	return stdin, nil
+	f.theirs = append(f.theirs, f.out)
+	return nil
 }
 
 // prepare writes the program's bundle, and makes the command that runs it.
-func (p *program) prepare(c shell.Command) (*exec.Cmd, *files, error) {
+func (p *program) prepare(c shell.Command) error {
 	if err := os.Mkdir(p.dir, 0o700); err != nil {
-		return nil, nil, err
+		return err
 	}
 	raw, err := p.sandbox.bundle.config(c.Argv, c.Cwd, p.sandbox.env, p.sandbox.rlimits())
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	if err := os.WriteFile(filepath.Join(p.dir, "config.json"), raw, 0o600); err != nil {
-		return nil, nil, err
+		return err
 	}
-	f := &files{}
-	if p.stdin, err = f.open(); err != nil {
-		f.close()
-		return nil, nil, err
+	if err := p.files.open(); err != nil {
+		return err
 	}
 	setUp, err := os.OpenFile(p.setUpLog(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		f.close()
-		return nil, nil, err
+		return err
 	}
-	f.theirs = append(f.theirs, setUp)
+	p.files.theirs = append(p.files.theirs, setUp)
 	argv := p.argv()
-	cmd := exec.Command(argv[0], argv[1:]...) //nolint:gosec,noctx // it runs what it is given, in a sandbox; Kill ends it
+	p.cmd = exec.Command(argv[0], argv[1:]...) //nolint:gosec,noctx // it runs what it is given, in a sandbox; Kill ends it
 	// Neither runsc nor what starts it is influenced by the variables of the
 	// runtime, or of the program.
-	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = f.theirs[0], f.theirs[1], setUp
-	cmd.ExtraFiles = f.theirs[2:3]
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
-	return cmd, f, nil
+	p.cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"}
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = p.files.in, p.files.out, setUp
+	p.cmd.ExtraFiles = []*os.File{p.files.gateEnd}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	return nil
 }
 
 // argv is the command line: the namespaces, the gate, runsc.
 func (p *program) argv() []string {
-	network, id := "none", strconv.Itoa(userID)
+	network, id := "none", strconv.Itoa(layout.UserID)
 	if p.sandbox.network != nil {
 		network = "host" // which is the namespace that runsc is in
 	}
@@ -132,9 +124,14 @@ func (p *program) argv() []string {
 
 // rlimits are the limits that gVisor keeps itself, those of one program.
 func (s *sandbox) rlimits() []rlimit {
-	limits := []rlimit{{Type: "RLIMIT_CORE"}, {Type: "RLIMIT_NOFILE", Hard: 1024, Soft: 1024}}
-	if n := uint64(s.limits.Processes); n > 0 { //nolint:gosec // not negative
-		limits = append(limits, rlimit{Type: "RLIMIT_NPROC", Hard: n, Soft: n})
+	same := func(kind string, n uint64) rlimit { return rlimit{Type: kind, Hard: n, Soft: n} }
+	limits := []rlimit{
+		same("RLIMIT_CORE", 0), same("RLIMIT_NOFILE", 1024),
+		same("RLIMIT_NPROC", uint64(s.Limits().Processes)),  //nolint:gosec // not negative
+		same("RLIMIT_FSIZE", uint64(s.driver.cfg.FileSize)), //nolint:gosec // not negative
+	}
+	if !s.group.LimitsMemory() {
+		limits = append(limits, same("RLIMIT_AS", uint64(s.Limits().Memory))) //nolint:gosec // not negative
 	}
 	return limits
 }

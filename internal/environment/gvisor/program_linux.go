@@ -10,8 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,30 +22,34 @@ import (
 
 // program is one runsc with its program.
 type program struct {
-	sandbox *sandbox
-	dir     string // its folder, which goes with it
+	sandbox     *sandbox
+	dir         string // its folder, which goes with it
+	outOfMemory int    // killed by the kernel for memory, in the environment before
+	full        atomic.Bool
 
-	stdin   *os.File
-	started chan error // once
-	done    chan struct{}
-	end     shell.End
-	err     error
+	files files
+	cmd   *exec.Cmd
 
 	mu     sync.Mutex
 	killed bool
 	init   int // pidfd of the first process of the namespace; -1 before and after
+
+	copied chan error
+	done   chan struct{} // closed at the end; end and err are set before
+	end    shell.End
+	err    error
 }
 
-// Stdin is the program's standard input.
-func (p *program) Stdin() io.WriteCloser { return p.stdin }
+// Stdin implements shell.Process.
+func (p *program) Stdin() io.WriteCloser { return p.files.stdin }
 
-// Wait waits for the end.
+// Wait implements shell.Process.
 func (p *program) Wait() (shell.End, error) {
 	<-p.done
 	return p.end, p.err
 }
 
-// Kill ends the program.
+// Kill implements shell.Process.
 func (p *program) Kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -60,103 +64,121 @@ func (p *program) Kill() {
 // and where that is gone it ends. What is printed before it is not the program's.
 const gate = `exec 2>&1; echo >&3; read -r _ <&3 && exec "$@" 3<&-`
 
-// start starts the program and returns when runsc runs. What follows is done by
-// a goroutine that keeps its thread: the processes end when the thread that
-// started them does.
+// start starts the program. After an error, nothing of it is left.
 func (p *program) start(ctx context.Context, c shell.Command) error {
-	go func() {
-		defer p.sandbox.leave(p)
-		defer close(p.done)
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		p.end, p.err = p.run(ctx, c)
-		if err := os.RemoveAll(p.dir); err != nil && p.err == nil {
-			p.err = fmt.Errorf("remove the sandbox's files: %w", err)
-		}
-	}()
-	select {
-	case err := <-p.started:
-		if err != nil {
-			<-p.done
-		}
-		return err
-	case <-p.done:
-		if p.err == nil {
-			return errors.New("it ended before it began")
-		}
-		return p.err
+	if err := p.prepare(c); err != nil {
+		p.files.stdin.Close() //nolint:errcheck,gosec // a pipe, or nil
+		return errors.Join(fmt.Errorf("prepare: %w", err), p.free())
 	}
+	started := make(chan error, 1)
+	p.sandbox.starts <- func() { started <- p.startUnshare() }
+	if err := <-started; err != nil {
+		p.files.stdin.Close() //nolint:errcheck,gosec // a pipe
+		return errors.Join(err, p.free())
+	}
+	p.files.given()
+	p.copied = make(chan error, 1)
+	go func() { p.copied <- p.files.copyTo(c.Output) }()
+	stop := context.AfterFunc(ctx, func() { p.files.gate.Close() }) //nolint:errcheck,gosec // it then lets nobody through
+	err := p.open()
+	if !stop() {
+		err = context.Cause(ctx)
+	}
+	if err == nil {
+		return nil
+	}
+	p.Kill()
+	p.cmd.Process.Kill() //nolint:errcheck,gosec // it fails where it has ended
+	p.cmd.Wait()         //nolint:errcheck,gosec // it was killed
+	gone := p.endNamespace()
+	<-p.copied //nolint:errcheck // there is nobody to read it
+	if errors.Is(err, errNamespaces) {
+		err = fmt.Errorf("%w: %s", err, said(p.setUpLog()))
+	}
+	p.files.stdin.Close() //nolint:errcheck,gosec // a pipe
+	return errors.Join(err, gone, p.free())
 }
 
-func (p *program) run(ctx context.Context, c shell.Command) (shell.End, error) {
-	cmd, f, err := p.prepare(c)
-	if err != nil {
-		return shell.End{}, fmt.Errorf("prepare the sandbox: %w", err)
-	}
-	defer f.close()
+// startUnshare starts it from the thread that it ends with.
+func (p *program) startUnshare() error {
 	// What this process inherited from the one that started it, and does not know
 	// of, must not be inherited by a program.
 	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return shell.End{}, fmt.Errorf("keep open files from the program: %w", err)
+		return fmt.Errorf("keep open files from the program: %w", err)
 	}
-	if err := cmd.Start(); err != nil {
-		return shell.End{}, fmt.Errorf("start the sandbox: %w", err)
+	if err := p.cmd.Start(); err != nil {
+		return fmt.Errorf("run %s: %w", p.cmd.Path, err)
 	}
-	f.started()
-	copied := make(chan error, 1)
-	go func() { copied <- f.copyTo(c.Output) }()
+	return nil
+}
 
-	stop := context.AfterFunc(ctx, func() { f.gate.Close() }) //nolint:errcheck,gosec // the gate then opens no more
-	opened := p.open(f.gate)
-	if !stop() && opened == nil {
-		opened = context.Cause(ctx)
+// supervise waits for the end of the program, and until nothing of it is left.
+func (p *program) supervise() {
+	defer close(p.done)
+	waited := p.cmd.Wait()
+	err := p.endNamespace()
+	if copyErr := <-p.copied; err == nil && copyErr != nil {
+		err = fmt.Errorf("read the output: %w", copyErr)
 	}
-	if opened != nil {
-		p.Kill()
-		cmd.Process.Kill() //nolint:errcheck,gosec // it fails where it has ended
-	} else {
-		p.started <- nil
+	if err == nil {
+		p.end, err = p.ended(waited)
 	}
-	waited := cmd.Wait()
-	gone := p.endNamespace()
-	if err := <-copied; gone == nil && err != nil {
-		gone = fmt.Errorf("read the output: %w", err)
+	p.err = errors.Join(err, p.free())
+}
+
+// free removes what the program had of the machine.
+func (p *program) free() error {
+	p.files.close()
+	if err := os.RemoveAll(p.dir); err != nil {
+		return fmt.Errorf("remove the sandbox's files: %w", err)
 	}
-	switch {
-	case opened != nil && ctx.Err() != nil:
-		return shell.End{}, context.Cause(ctx)
-	case errors.Is(opened, errNamespaces):
-		return shell.End{}, fmt.Errorf("%w: %s", opened, said(p.setUpLog()))
-	case opened != nil:
-		return shell.End{}, opened
-	case gone != nil:
-		return shell.End{}, gone
-	}
-	return p.ended(waited)
+	return nil
 }
 
 // ended says how the program ended, by how unshare did, which ends as runsc
 // does, which ends as the program does.
 func (p *program) ended(waited error) (shell.End, error) {
+	end := shell.End{}
+	switch s := p.sandbox; {
+	case p.full.Load():
+		end.Limit = "disk"
+	case s.group.Killed() > p.outOfMemory:
+		end.Limit = "memory"
+	case s.disk.Over():
+		end.Limit = "disk"
+	}
+	if waited == nil {
+		return end, nil
+	}
 	var exit *exec.ExitError
+	if !errors.As(waited, &exit) {
+		return end, fmt.Errorf("wait for the sandbox: %w", waited)
+	}
+	end.Code = exit.ExitCode()
+	why := p.failure(exit)
 	switch {
-	case waited == nil:
-		return shell.End{}, nil
-	case !errors.As(waited, &exit):
-		return shell.End{}, fmt.Errorf("wait for the sandbox: %w", waited)
-	case p.wasKilled():
-		return shell.End{Code: 128 + int(unix.SIGKILL)}, nil
+	case p.wasKilled(), why != "" && end.Limit == "memory":
+		end.Code = 128 + int(unix.SIGKILL)
+	case why != "":
+		return end, fmt.Errorf("the sandbox failed: %s", why)
 	}
+	return end, nil
+}
+
+// failure says why the sandbox, and not the program, failed. It is empty if it
+// did not.
+func (p *program) failure(exit *exec.ExitError) string {
 	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		return shell.End{}, fmt.Errorf("the sandbox was ended from outside, by signal %d", ws.Signal())
+		return fmt.Sprintf("it was ended from outside, by signal %d", ws.Signal())
 	}
-	if text := said(p.setUpLog()); text != "" { // unshare has nothing to say but that
-		return shell.End{}, fmt.Errorf("the sandbox was ended from outside: %s", text)
+	// unshare has nothing to say but that its child got a signal.
+	if text := said(p.setUpLog()); text != "" {
+		return "it was ended from outside: " + text
 	}
-	if text := said(p.log()); exit.ExitCode() == failed && text != "" {
-		return shell.End{}, fmt.Errorf("the sandbox failed: %s", text)
+	if exit.ExitCode() == failed {
+		return said(p.log())
 	}
-	return shell.End{Code: exit.ExitCode()}, nil
+	return ""
 }
 
 func (p *program) wasKilled() bool {
@@ -180,8 +202,8 @@ func said(log string) string {
 
 // open waits for the first process of the namespace, puts it under the limits,
 // and lets it become runsc.
-func (p *program) open(gate *os.File) error {
-	pid, err := peer(gate)
+func (p *program) open() error {
+	pid, err := peer(p.files.gate)
 	if err != nil {
 		return err
 	}
@@ -196,7 +218,10 @@ func (p *program) open(gate *os.File) error {
 	if killed {
 		return errClosed
 	}
-	if _, err := gate.Write([]byte("\n")); err != nil {
+	if err := p.sandbox.group.Add(pid); err != nil {
+		return err
+	}
+	if _, err := p.files.gate.Write([]byte("\n")); err != nil {
 		return fmt.Errorf("let the program start: %w", err)
 	}
 	return nil

@@ -4,140 +4,204 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/stayd/stayd/internal/environment"
+	"github.com/stayd/stayd/internal/environment/cgroup"
 	"github.com/stayd/stayd/internal/environment/netns"
 	"github.com/stayd/stayd/internal/environment/shell"
+	"github.com/stayd/stayd/internal/environment/workspace"
 )
 
-// sandbox is the shell.Sandbox of one environment.
+// sandbox is the shell.Sandbox of one environment. What it needs of the machine
+// is made for its first program.
 type sandbox struct {
-	runsc   string
-	limits  shell.Limits
-	env     map[string]string
-	scratch string // a folder of its own, which goes with it
-	bundle  *bundle
-	network *netns.Namespace // nil: each program has one of its own
+	driver      *Driver
+	runsc       string
+	folder, tmp string // on this machine, what programs see as /workspace and /tmp
+	env         map[string]string
+	proxy       environment.Proxy
+	disk        *workspace.Disk
 
-	mu      sync.Mutex
-	closed  bool
-	n       int
-	running map[*program]struct{}
-	ended   sync.WaitGroup
+	mu       sync.Mutex
+	made     bool
+	closed   bool
+	scratch  string // a folder of its own, which goes with it
+	bundle   *bundle
+	group    *cgroup.Group
+	network  *netns.Namespace // nil: each program has its own
+	served   chan error       // the end of the proxy
+	starts   chan func()      // run by the thread that starts the programs
+	thread   sync.WaitGroup
+	n        int
+	programs map[*program]bool
+	running  sync.WaitGroup // of programs, and of who watches them
+	watched  chan struct{}  // closed when no program runs any more
 
 	closing sync.Once
 	err     error
 }
 
-var errClosed = errors.New("the sandbox was closed")
+var errClosed = errors.New("the environment was closed")
 
-// newSandbox makes a sandbox whose programs see the two folders as /workspace
-// and /tmp. The network is its own from here on.
-func newSandbox(runsc string, l shell.Limits, env map[string]string, workspace, tmp string, network *netns.Namespace) (*sandbox, error) {
-	s := &sandbox{runsc: runsc, limits: l, env: env, network: network, running: map[*program]struct{}{}}
+// Limits implements shell.Sandbox.
+func (s *sandbox) Limits() shell.Limits { return s.driver.cfg.Limits }
+
+// make makes what the programs share. The caller holds s.mu.
+func (s *sandbox) make(ctx context.Context) error {
+	if s.made {
+		return nil
+	}
 	var err error
-	if s.scratch, err = newScratch(); err == nil {
-		s.bundle, err = newBundle(filepath.Join(s.scratch, "root"), workspace, tmp)
+	if s.scratch, err = newScratch(); err != nil {
+		return err
 	}
-	if err != nil {
-		return nil, errors.Join(err, s.Close())
+	if s.bundle, err = newBundle(filepath.Join(s.scratch, "root"), s.folder, s.tmp, s.driver.cfg.Data); err != nil {
+		return errors.Join(err, s.free())
 	}
-	return s, nil
+	limits := s.Limits()
+	// To the machine, a thread of a program's is one of its kernel's, too, which
+	// also has its own.
+	if s.group, err = s.driver.groups.Create(limits, limits.Processes+shell.MaxProcesses*kernelThreads()); err != nil {
+		return errors.Join(err, s.free())
+	}
+	if helper := s.driver.cfg.Helper; helper != nil {
+		if s.network, err = netns.Open(ctx, netns.Config{Helper: helper, Listen: s.proxy != nil}); err != nil {
+			return errors.Join(err, s.free())
+		}
+	}
+	if s.proxy != nil && s.network != nil {
+		s.served = make(chan error, 1)
+		go func() { s.served <- s.proxy.Serve(s.network.Listener()) }()
+	}
+	s.starts = make(chan func())
+	s.thread.Go(s.startPrograms)
+	s.made = true
+	return nil
 }
 
-// Limits are those of all programs together.
-func (s *sandbox) Limits() shell.Limits { return s.limits }
+// kernelThreads is how many threads runsc may have for a program, beside those
+// of the program. It has about 60 where there are two processors.
+func kernelThreads() int { return 64 + 8*runtime.NumCPU() }
 
-// Start starts a program.
+// startPrograms starts them, all from one thread: a program ends when the thread
+// that started it does.
+func (s *sandbox) startPrograms() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for start := range s.starts {
+		start()
+	}
+}
+
+// Start implements shell.Sandbox.
 func (s *sandbox) Start(ctx context.Context, c shell.Command) (shell.Process, error) {
-	p, err := s.enter()
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	p, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if err := p.start(ctx, c); err != nil {
-		if p.stdin != nil {
-			p.stdin.Close() //nolint:errcheck,gosec // nothing was written
-		}
-		return nil, fmt.Errorf("start a program in the sandbox: %w", err)
+		s.leave(p)
+		return nil, fmt.Errorf("start the sandbox: %w", err)
 	}
+	go func() {
+		defer s.leave(p)
+		p.supervise()
+	}()
 	return p, nil
 }
 
-// enter counts a program in.
-func (s *sandbox) enter() (*program, error) {
+// enter notes a program that is about to be started.
+func (s *sandbox) enter(ctx context.Context) (*program, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, errClosed
 	}
+	if err := s.make(ctx); err != nil {
+		return nil, err
+	}
 	s.n++
-	p := &program{sandbox: s, dir: filepath.Join(s.scratch, strconv.Itoa(s.n)), init: -1, started: make(chan error, 1), done: make(chan struct{})}
-	s.running[p] = struct{}{}
-	s.ended.Add(1)
+	p := &program{sandbox: s, dir: filepath.Join(s.scratch, strconv.Itoa(s.n)), init: -1, outOfMemory: s.group.Killed(), done: make(chan struct{})}
+	s.programs[p] = true
+	s.running.Add(1)
+	if len(s.programs) == 1 {
+		watched := make(chan struct{})
+		s.watched = watched
+		s.running.Go(func() { s.disk.Watch(watched, s.full) })
+	}
 	return p, nil
 }
 
 func (s *sandbox) leave(p *program) {
 	s.mu.Lock()
-	delete(s.running, p)
-	s.mu.Unlock()
-	s.ended.Done()
+	defer s.mu.Unlock()
+	delete(s.programs, p)
+	if len(s.programs) == 0 {
+		close(s.watched)
+	}
+	s.running.Done()
 }
 
-// Close ends all programs.
+// full stops the programs, as there is no room for what they write.
+func (s *sandbox) full() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.programs {
+		p.full.Store(true)
+		p.Kill()
+	}
+}
+
+// Close implements shell.Sandbox.
 func (s *sandbox) Close() error {
 	s.closing.Do(func() {
 		s.mu.Lock()
 		s.closed = true
-		for p := range s.running {
+		for p := range s.programs {
 			p.Kill()
 		}
 		s.mu.Unlock()
-		s.ended.Wait()
+		s.running.Wait()
+		if s.made {
+			close(s.starts)
+			s.thread.Wait()
+		}
 		var errs []error
-		if s.network != nil {
-			errs = append(errs, s.network.Close())
+		if s.proxy != nil {
+			errs = append(errs, s.proxy.Close())
 		}
-		if s.scratch != "" {
-			errs = append(errs, os.RemoveAll(s.scratch))
+		errs = append(errs, s.free())
+		if s.served != nil {
+			if err := <-s.served; err != nil && !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, fmt.Errorf("serve the environment's proxy: %w", err))
+			}
 		}
-		if err := errors.Join(errs...); err != nil {
-			s.err = fmt.Errorf("close the sandbox: %w", err)
-		}
+		s.err = errors.Join(errs...)
 	})
 	return s.err
 }
 
-// scratchName is the name of a scratch folder up to the process id of its owner.
-const scratchName = "stayd-gvisor-"
-
-// newScratch makes a folder for what runsc needs of files. It is not below the
-// session's folder: the path of a socket in it may have 107 bytes.
-func newScratch() (string, error) {
-	dir, err := os.MkdirTemp("", scratchName+strconv.Itoa(os.Getpid())+"-")
-	if err != nil {
-		return "", fmt.Errorf("make a folder for the sandbox: %w", err)
+// free gives back what make took of the machine.
+func (s *sandbox) free() error {
+	var errs []error
+	if s.network != nil {
+		errs = append(errs, s.network.Close())
 	}
-	return dir, nil
-}
-
-// clearScratch removes the folders of processes that are no more.
-func clearScratch() {
-	left, _ := filepath.Glob(filepath.Join(os.TempDir(), scratchName+"*")) // the pattern is well formed
-	for _, dir := range left {
-		owner, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), scratchName), "-")
-		var st unix.Stat_t
-		if unix.Lstat(dir, &st) != nil || st.Uid != uint32(os.Geteuid()) {
-			continue
-		}
-		if pid, err := strconv.Atoi(owner); err == nil && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
-			os.RemoveAll(dir) //nolint:errcheck,gosec // what cannot be removed stays, and harms no one
-		}
+	if s.group != nil {
+		errs = append(errs, s.group.Remove())
 	}
+	if s.scratch != "" {
+		errs = append(errs, os.RemoveAll(s.scratch))
+	}
+	s.network, s.group, s.scratch = nil, nil, ""
+	return errors.Join(errs...)
 }

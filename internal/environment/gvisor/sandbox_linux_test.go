@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stayd/stayd/internal/environment"
+	"github.com/stayd/stayd/internal/environment/netns"
 	"github.com/stayd/stayd/internal/environment/shell"
 )
 
@@ -21,6 +23,13 @@ import (
 const helperVariable = "STAYD_TEST_GVISOR_RUNTIME"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "netns-helper" {
+		if err := netns.Prepare(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if dir := os.Getenv(helperVariable); dir != "" {
 		fmt.Println(runtimeToKill(dir))
 		os.Exit(1)
@@ -42,15 +51,22 @@ func runsc(tb testing.TB) string {
 	return path
 }
 
-type folders struct{ workspace, tmp string }
-
-func open(tb testing.TB, l shell.Limits) (*sandbox, folders) {
+// helper makes network namespaces.
+func helper(tb testing.TB) []string {
 	tb.Helper()
-	f := folders{tb.TempDir(), tb.TempDir()}
-	s, err := newSandbox(runsc(tb), l, map[string]string{"GREETING": "hello", "LD_PRELOAD": ""}, f.workspace, f.tmp, nil)
+	self, err := os.Executable()
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return []string{self, "netns-helper"}
+}
+
+type folders struct{ workspace, tmp string }
+
+func open(tb testing.TB, cfg Config) (*sandbox, folders) {
+	tb.Helper()
+	f := folders{tb.TempDir(), tb.TempDir()}
+	s := newSandbox(New(cfg), runsc(tb), environment.Spec{Env: map[string]string{"GREETING": "hello"}}, f.workspace, f.tmp)
 	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			tb.Error(err)
@@ -69,7 +85,7 @@ func start(tb testing.TB, s *sandbox, command string, out *bytes.Buffer) shell.P
 }
 
 func TestPrograms(t *testing.T) {
-	s, _ := open(t, shell.Limits{Processes: 32})
+	s, _ := open(t, Config{Limits: shell.Limits{Processes: 32}})
 	for _, c := range []struct {
 		command, stdin, output string
 		code                   int
@@ -106,7 +122,7 @@ func TestPrograms(t *testing.T) {
 
 // Each may read, change and remove what the other wrote.
 func TestFilesOfBoth(t *testing.T) {
-	s, f := open(t, shell.Limits{})
+	s, f := open(t, Config{})
 	ours := filepath.Join(f.workspace, "ours")
 	if err := os.WriteFile(ours, []byte("of the runtime\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -128,12 +144,13 @@ func TestFilesOfBoth(t *testing.T) {
 
 func TestKillAndClose(t *testing.T) {
 	for _, how := range []string{"kill", "close"} {
-		s, f := open(t, shell.Limits{})
+		s, f := open(t, Config{})
 		p := start(t, s, "setsid sh -c 'while :; do echo x >> after; done' & (setsid nohup sleep 1000 &) & trap '' TERM; : > ready; sleep 1000", &bytes.Buffer{})
 		waitFor(t, func() bool {
 			_, err := os.Stat(filepath.Join(f.workspace, "ready"))
 			return err == nil
 		})
+		scratch := s.scratch
 		if how == "kill" {
 			p.Kill()
 		} else if err := s.Close(); err != nil {
@@ -142,7 +159,7 @@ func TestKillAndClose(t *testing.T) {
 		if end, err := p.Wait(); err != nil || end.Code != 137 {
 			t.Errorf("%s: code %d, error %v", how, end.Code, err)
 		}
-		if left := runscs(t, s.scratch); left != "" {
+		if left := runscs(t, scratch); left != "" {
 			t.Errorf("after %s: %s", how, left)
 		}
 		p.Kill() // once more changes nothing
@@ -150,7 +167,7 @@ func TestKillAndClose(t *testing.T) {
 }
 
 func TestStartFails(t *testing.T) {
-	s, _ := open(t, shell.Limits{})
+	s, _ := open(t, Config{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.Start(ctx, shell.Command{Argv: []string{"/bin/true"}}); !errors.Is(err, context.Canceled) {
@@ -163,19 +180,20 @@ func TestStartFails(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "/no/such/program") {
 		t.Errorf("a program that is not there: %v", err)
 	}
+	scratch := s.scratch
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Start(t.Context(), shell.Command{Argv: []string{"/bin/true"}}); !errors.Is(err, errClosed) {
 		t.Errorf("after Close: %v", err)
 	}
-	if _, err := os.Stat(s.scratch); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(scratch); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the folder is left: %v", err)
 	}
 }
 
 func TestManyAtOnce(t *testing.T) {
-	s, _ := open(t, shell.Limits{})
+	s, _ := open(t, Config{})
 	var all sync.WaitGroup
 	for i := range 8 {
 		all.Go(func() {
@@ -199,10 +217,11 @@ func runtimeToKill(dir string) error {
 	if err != nil {
 		return err
 	}
-	s, err := newSandbox(path, shell.Limits{}, nil, dir, dir, nil)
+	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
+	s := newSandbox(New(Config{Helper: []string{self, "netns-helper"}}), path, environment.Spec{}, dir, dir)
 	p, err := s.Start(context.Background(), shell.Command{Argv: []string{"/bin/sh", "-c", "setsid sleep 1000 & echo started; exec sleep 1000"}, Output: os.Stdout})
 	if err != nil {
 		return err
@@ -276,7 +295,7 @@ func waitFor(t *testing.T, done func() bool) {
 }
 
 func BenchmarkTrue(b *testing.B) {
-	s, _ := open(b, shell.Limits{})
+	s, _ := open(b, Config{})
 	for b.Loop() {
 		p, err := s.Start(b.Context(), shell.Command{Argv: []string{"/bin/true"}})
 		if err != nil {
