@@ -11,7 +11,8 @@ import (
 type ids map[string]string
 
 // nowhere are ids that no project has.
-var nowhere = ids{"call_id": "call_nowhere", "item_id": "item_nowhere", "agent_id": "agent_nowhere", "session_id": "sess_nowhere", "turn_id": "turn_nowhere", "effect_id": "eff_nowhere"}
+var nowhere = ids{"call_id": "call_nowhere", "item_id": "item_nowhere", "agent_id": "agent_nowhere", "session_id": "sess_nowhere", "turn_id": "turn_nowhere", "effect_id": "eff_nowhere",
+	"environment_id": "env_nowhere", "environment_template_id": "envtmpl_nowhere", "artifact_id": "artifact_nowhere", "file_id": "file_nowhere"}
 
 // in is the path with the ids put into it.
 func (i ids) in(path string) string {
@@ -36,10 +37,26 @@ var bodies = map[string]string{
 	"postEvents":    `{"events":[{"type":"agent.session.input.cancel"}]}`,
 	"verifyLog":     `{}`,
 	"resolveEffect": `{"decision":"deny"}`,
+	"forkSession":   `{}`,
+
+	"updateEnvironmentTemplate": `{"name":"stolen"}`,
+	"createEnvironmentFile":     `{"type":"inline","path":"/workspace/x","data":"c3RvbGVu"}`,
+	"putEnvironmentFileContent": `stolen`,
+}
+
+// queries of the operations that cannot do without.
+var queries = map[string]string{
+	"diffSessions":              "?with={session_id}",
+	"deleteEnvironmentFile":     "?path=/workspace/x",
+	"getEnvironmentFileContent": "?path=/workspace/x",
+	"putEnvironmentFileContent": "?path=/workspace/x",
 }
 
 // without are the operations whose paths name no resource.
-var without = []string{"createAgent", "createSession", "health", "listAgents", "listSessions", "ready"}
+var without = []string{
+	"createAgent", "createEnvironment", "createEnvironmentTemplate", "createSession", "health", "listAgents", "listEnvironmentTemplates",
+	"listEnvironments", "listFiles", "listSessions", "ready", "uploadFile",
+}
 
 // TestProjects shows that what one project has is for another not there: on every
 // path that there is, an id of the other project is answered as one that does not
@@ -71,10 +88,11 @@ func TestProjects(t *testing.T) {
 				continue
 			}
 			method = strings.ToUpper(method)
+			path := path + queries[op.OperationID]
 			b.alike(method, path, body, theirs, nowhere)
 			checked++
 			// What belongs to a session is not found by way of another either.
-			if strings.Contains(path, "{turn_id}") || strings.Contains(path, "{effect_id}") {
+			if strings.Contains(path, "{turn_id}") || strings.Contains(path, "{effect_id}") || strings.Contains(path, "{artifact_id}") {
 				path = strings.ReplaceAll(path, "{session_id}", own["session_id"])
 				b.alike(method, path, body, theirs, nowhere)
 			}
@@ -94,8 +112,17 @@ func TestProjects(t *testing.T) {
 		b.alike("GET", sessions+"/"+own["session_id"]+"/"+what, "", theirs, nowhere)
 	}
 	b.alike("POST", sessions, `{"environment":{"type":"none"},"agent_id":"{agent_id}","input":"hello"}`, theirs, nowhere)
+	for _, env := range []string{`"environment_id":"{environment_id}"`, `"environment_template_id":"{environment_template_id}"`,
+		`"files":[{"type":"file_id","file_id":"{file_id}","path":"/workspace/x"}]`} {
+		b.alike("POST", sessions, `{"environment":{"type":"openai_hosted",`+env+`},"agent":{"model":"script/work"},"input":"hello"}`, theirs, nowhere)
+	}
+	b.alike("GET", sessions+"/"+own["session_id"]+"/diff?with={session_id}", "", theirs, nowhere)
+	for _, what := range []string{"environments?after={environment_id}", "environments/templates?after={environment_template_id}"} {
+		b.alike("GET", "/v1/agents/"+what, "", theirs, nowhere)
+	}
+	b.alike("GET", "/v1/files?after={file_id}", "", theirs, nowhere)
 	b.alike("POST", sessions+"/"+own["session_id"]+"/events", toolResult("{turn_id}", "{call_id}", "stolen"), theirs, nowhere)
-	for _, path := range []string{"/v1/agents?limit=100", sessions + "?limit=100"} {
+	for _, path := range []string{"/v1/agents?limit=100", sessions + "?limit=100", "/v1/files?limit=100", "/v1/agents/environments?limit=100", "/v1/agents/environments/templates?limit=100"} {
 		if got := b.do("GET", path, "").body; theirs.hide(got) != got {
 			t.Errorf("GET %s shows what is another project's: %s", path, got)
 		}
@@ -131,7 +158,23 @@ func (n *node) resources() ids {
 	action := n.until(made.ID, "requires_action").RequiredActions[0]
 	effects := all[struct{ ID string }](n, sessions+"/"+made.ID+"/effects?limit=100")
 	items := n.items(made.ID)
+	var template, file struct{ ID string }
+	n.must(&template, "POST", "/v1/agents/environments/templates", `{"name":"t"}`)
+	const border = "border"
+	n.must(&file, "POST", "/v1/files", "--"+border+"\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nuser_data\r\n--"+border+
+		"\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f.txt\"\r\n\r\ncontent\r\n--"+border+"--\r\n", "Content-Type", "multipart/form-data; boundary="+border)
+	var place struct {
+		ID          string
+		Environment struct{ ID string }
+	}
+	n.must(&place, "POST", sessions, `{"environment":{"type":"openai_hosted","sandbox":"js"},"agent":{"model":"script/work"},"input":"publish"}`)
+	n.until(place.ID, "idle")
+	artifacts := all[struct{ ID string }](n, sessions+"/"+place.ID+"/artifacts?limit=100")
+	if len(artifacts) != 1 {
+		n.t.Fatalf("there are %d artifacts, want 1", len(artifacts))
+	}
 	return ids{
+		"environment_id": place.Environment.ID, "environment_template_id": template.ID, "file_id": file.ID, "artifact_id": artifacts[0].ID,
 		"agent_id": agent.ID, "session_id": made.ID, "turn_id": action.TurnID, "call_id": action.CallID,
 		"effect_id": effects[0].ID, "item_id": items[0].ID,
 	}
