@@ -4,13 +4,13 @@ SHELL := /bin/bash
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 BIN := $(CURDIR)/bin
-PACKAGES := postgresql bubblewrap
+PACKAGES := postgresql bubblewrap python3 iproute2
 
 # The store of the tests, and how many kills the crash test makes.
 STORE ?= sqlite
 KILLS ?= 500
 
-.PHONY: help build demo test deps race lint fmt generate bench crash fuzz sdk clean
+.PHONY: help build demo test deps gvisor race lint fmt generate bench crash fuzz sdk clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -23,6 +23,9 @@ demo: ## See an agent work, be killed half-way, and go on
 
 deps: ## Install what the tests need from Debian's packages
 	./scripts/deps.sh $(PACKAGES)
+
+gvisor: ## Install gVisor's runsc with the Go toolchain, so that its tests are not skipped
+	go run ./cmd/stayd doctor --install gvisor --data $(BIN)/.doctor
 
 test: deps ## Run all tests; what they need is installed
 	STAYD_REQUIRE_POSTGRES=1 go test ./...
