@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/stayd/stayd/internal/environment"
+	"github.com/stayd/stayd/internal/environment/cgroup"
 	"github.com/stayd/stayd/internal/environment/shell"
+	"github.com/stayd/stayd/internal/environment/view"
 	"github.com/stayd/stayd/internal/environment/workspace"
 	"github.com/stayd/stayd/internal/tool"
 )
@@ -20,7 +22,7 @@ import (
 // Driver is the environment.Driver of the sandbox "bubblewrap".
 type Driver struct {
 	cfg    Config
-	groups *groups
+	groups *cgroup.Hierarchies
 
 	mu    sync.Mutex
 	bwrap string // once a program ran in it
@@ -29,17 +31,17 @@ type Driver struct {
 
 // New returns a driver. Whether the machine has what it needs, Check says.
 func New(cfg Config) *Driver {
-	return &Driver{cfg: cfg.orDefaults(), groups: findGroups()}
+	return &Driver{cfg: cfg.orDefaults(), groups: cgroup.Find()}
 }
 
 // MemoryLimit is how memory is limited on this machine: "cgroup v1" or "cgroup
 // v2" bound all the processes of an environment together, "RLIMIT_AS" the address
 // space of each of them.
 func (d *Driver) MemoryLimit() string {
-	if !d.groups.limitsMemory() {
-		return "RLIMIT_AS"
+	if how := d.groups.MemoryLimit(); how != "" {
+		return how
 	}
-	return d.groups.version
+	return "RLIMIT_AS"
 }
 
 // Check runs a program in the sandbox. Once that went well it is not repeated.
@@ -109,7 +111,7 @@ func (d *Driver) Open(ctx context.Context, spec environment.Spec) (tool.Server, 
 }
 
 func newSandbox(d *Driver, bwrap string, spec environment.Spec) *sandbox {
-	s := &sandbox{driver: d, bwrap: bwrap, env: variables(spec), proxy: spec.Proxy, programs: map[*program]bool{}}
+	s := &sandbox{driver: d, bwrap: bwrap, env: view.Variables(spec), proxy: spec.Proxy, programs: map[*program]bool{}}
 	if spec.Dir != "" {
 		s.folder, s.tmp = spec.WorkspaceDir(), filepath.Join(spec.Dir, "tmp")
 		s.disk = workspace.NewDisk(d.cfg.Limits.Disk, s.folder, s.tmp)

@@ -3,13 +3,12 @@ package bubblewrap
 import (
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/stayd/stayd/internal/environment"
-	"github.com/stayd/stayd/internal/environment/netns"
+	"github.com/stayd/stayd/internal/environment/view"
 )
 
 // layout is the options of bwrap: what the command sees. They are handed over
@@ -25,23 +24,6 @@ func (l *layout) fd(option string, fd int, more ...string) {
 
 func (l *layout) bytes() []byte { return []byte(strings.Join(l.args, "\x00") + "\x00") }
 
-// The user that a command seems to be.
-const userID = "1000"
-
-// etcFiles are files of /etc that name no one on this machine.
-var etcFiles = []struct{ path, content string }{
-	{"/etc/passwd", "agent:x:1000:1000:agent:/workspace:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"},
-	{"/etc/group", "agent:x:1000:\nnogroup:x:65534:\n"},
-	{"/etc/hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n"},
-}
-
-// shared are the parts of /etc that programs need and that hold no secret. All
-// of /etc would: the runtime may run as root, who may read everything.
-var shared = []string{
-	"/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime",
-	"/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/mime.types", "/etc/protocols", "/etc/services", "/etc/perl", "/etc/magic",
-}
-
 // hidden are files of /proc that tell of the machine and of other processes of
 // the runtime's user.
 var hidden = []string{"/proc/keys", "/proc/key-users", "/proc/kcore", "/proc/timer_list", "/proc/sched_debug"}
@@ -52,7 +34,7 @@ const shmSize = 256 << 20
 // options is the layout of one program of the sandbox. Where the sandbox has a
 // network namespace, bwrap itself is already in it.
 func (l *layout) options(s *sandbox, cwd string) {
-	l.add("--unshare-all", "--unshare-user", "--uid", userID, "--gid", userID, "--hostname", "sandbox",
+	l.add("--unshare-all", "--unshare-user", "--uid", strconv.Itoa(view.UserID), "--gid", strconv.Itoa(view.UserID), "--hostname", "sandbox",
 		"--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv")
 	if s.network != nil {
 		l.add("--share-net")
@@ -61,15 +43,14 @@ func (l *layout) options(s *sandbox, cwd string) {
 		l.add("--setenv", k, s.env[k])
 	}
 	l.add("--ro-bind", "/usr", "/usr")
-	for _, dir := range []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"} {
+	for _, dir := range view.SystemFolders() {
 		if target, err := os.Readlink(dir); err == nil {
 			l.add("--symlink", target, dir)
 		} else {
 			l.add("--ro-bind-try", dir, dir)
 		}
 	}
-	pythons, _ := filepath.Glob("/etc/python3*") // the pattern is well formed
-	for _, p := range append(pythons, shared...) {
+	for _, p := range view.SharedEtc() {
 		l.add("--ro-bind-try", p, p)
 	}
 	l.add("--proc", "/proc", "--dev", "/dev", "--size", strconv.FormatInt(min(shmSize, s.driver.cfg.Limits.Memory/4), 10), "--tmpfs", "/dev/shm")
@@ -91,22 +72,6 @@ func (l *layout) options(s *sandbox, cwd string) {
 		cwd = environment.Workspace
 	}
 	l.add("--chdir", cwd)
-}
-
-// variables are those that a program has. The session's own come last, but for
-// the proxy, around which there is no way.
-func variables(spec environment.Spec) map[string]string {
-	env := map[string]string{"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": environment.Workspace, "LANG": "C.UTF-8", "USER": "agent", "TMPDIR": "/tmp"}
-	maps.Copy(env, spec.Env)
-	if spec.Proxy == nil {
-		return env
-	}
-	for _, k := range []string{"http_proxy", "https_proxy", "all_proxy"} {
-		env[k], env[strings.ToUpper(k)] = "http://"+netns.Address, "http://"+netns.Address
-	}
-	env["no_proxy"] = "localhost,127.0.0.1,::1"
-	env["NO_PROXY"] = env["no_proxy"]
-	return env
 }
 
 // seal makes what is left writable read-only. It comes last. Of /proc, that is

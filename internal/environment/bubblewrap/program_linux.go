@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stayd/stayd/internal/environment/shell"
+	"github.com/stayd/stayd/internal/environment/view"
 )
 
 // program is one bwrap. It sets up the sandbox in a child, in which the program
@@ -144,7 +145,7 @@ func (p *program) supervise() {
 	switch {
 	case p.full.Load():
 		p.end.Limit = "disk"
-	case s.group.killed() > p.killed:
+	case s.group.Killed() > p.killed:
 		p.end.Limit = "memory"
 	case s.disk != nil && s.disk.Over():
 		p.end.Limit = "disk"
@@ -208,8 +209,8 @@ func (p *program) arguments(c shell.Command, info, goOn *os.File) (*os.File, err
 	if err := p.data(&l, "--seccomp", filter); err != nil {
 		return nil, err
 	}
-	for _, f := range etcFiles {
-		if err := p.data(&l, "--ro-bind-data", []byte(f.content), f.path); err != nil {
+	for _, f := range view.EtcFiles() {
+		if err := p.data(&l, "--ro-bind-data", []byte(f.Content), f.Path); err != nil {
 			return nil, err
 		}
 	}
@@ -279,7 +280,7 @@ func (p *program) confine() error {
 		p.init = -1
 		return fmt.Errorf("open the sandbox's process: %w", err)
 	}
-	if err := p.sandbox.group.add(info.ChildPID); err != nil {
+	if err := p.sandbox.group.Add(info.ChildPID); err != nil {
 		return err
 	}
 	for resource, limit := range p.rlimits() {
@@ -299,10 +300,10 @@ func (p *program) rlimits() map[int]uint64 {
 		unix.RLIMIT_FSIZE:  uint64(p.sandbox.driver.cfg.FileSize),
 		unix.RLIMIT_NOFILE: 1024,
 	}
-	if !p.sandbox.group.limitsMemory() {
+	if !p.sandbox.group.LimitsMemory() {
 		m[unix.RLIMIT_AS] = uint64(p.sandbox.Limits().Memory)
 	}
-	if !p.sandbox.group.limitsProcesses() {
+	if !p.sandbox.group.LimitsProcesses() {
 		m[unix.RLIMIT_NPROC] = uint64(p.sandbox.Limits().Processes)
 	}
 	return m

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/stayd/stayd/internal/environment"
+	"github.com/stayd/stayd/internal/environment/cgroup"
 	"github.com/stayd/stayd/internal/environment/netns"
 	"github.com/stayd/stayd/internal/environment/shell"
 	"github.com/stayd/stayd/internal/environment/workspace"
@@ -27,7 +28,7 @@ type sandbox struct {
 	mu       sync.Mutex
 	made     bool
 	closed   bool
-	group    *group
+	group    *cgroup.Group
 	network  *netns.Namespace // nil: each program has its own
 	served   chan error       // the end of the proxy
 	starts   chan func()      // run by the thread that starts the programs
@@ -47,7 +48,9 @@ func (s *sandbox) make(ctx context.Context) error {
 	if s.made {
 		return nil
 	}
-	g, err := s.driver.groups.create(s.driver.cfg.Limits)
+	// Each program has a process of bwrap's in its namespace, which is not the
+	// agent's.
+	g, err := s.driver.groups.Create(s.driver.cfg.Limits, shell.MaxProcesses)
 	if err != nil {
 		return err
 	}
@@ -55,7 +58,7 @@ func (s *sandbox) make(ctx context.Context) error {
 	if helper := s.driver.cfg.NetHelper; helper != nil && s.folder != "" {
 		s.network, err = netns.Open(ctx, netns.Config{Helper: helper, Listen: s.proxy != nil})
 		if err != nil {
-			return errors.Join(err, g.remove())
+			return errors.Join(err, g.Remove())
 		}
 	}
 	if s.proxy != nil && s.network != nil {
@@ -110,7 +113,7 @@ func (s *sandbox) enter(ctx context.Context) (*program, error) {
 	if err := s.make(ctx); err != nil {
 		return nil, err
 	}
-	p := &program{sandbox: s, init: -1, killed: s.group.killed(), done: make(chan struct{})}
+	p := &program{sandbox: s, init: -1, killed: s.group.Killed(), done: make(chan struct{})}
 	s.programs[p] = true
 	s.running.Add(1)
 	if len(s.programs) == 1 && s.disk != nil {
@@ -172,5 +175,5 @@ func (s *sandbox) Close() error {
 			errs = append(errs, fmt.Errorf("serve the environment's proxy: %w", err))
 		}
 	}
-	return errors.Join(append(errs, s.group.remove())...)
+	return errors.Join(append(errs, s.group.Remove())...)
 }

@@ -46,7 +46,7 @@ func TestGroups(t *testing.T) {
 	in.Close()
 	line, _ := bufio.NewReader(out).ReadString('\n') // at the limit, the shell says so and ends
 	syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-	cmd.Wait() //nolint:errcheck // it was killed
+	cmd.Wait() // it was killed
 	if g.LimitsProcesses() && !strings.Contains(line, "fork") {
 		t.Errorf("over 10 processes were started: %q", line)
 	}
@@ -76,7 +76,7 @@ func TestMemory(t *testing.T) {
 		t.Error(err)
 	}
 	in.Close()
-	cmd.Wait() //nolint:errcheck // a part of it was killed
+	cmd.Wait() // a part of it was killed
 	if g.Killed() == 0 {
 		t.Error("no process was killed for its memory")
 	}

@@ -108,7 +108,7 @@ func (s stock) compare(t *testing.T) {
 		if now = takeStock(); now.goroutines <= s.goroutines+2 && len(now.files) <= len(s.files)+4 && len(now.children) <= len(s.children) {
 			break
 		}
-		time.Sleep(20 * time.Millisecond) //nolint:forbidigo // other goroutines end
+		time.Sleep(20 * time.Millisecond) // other goroutines end
 	}
 	if now.goroutines > s.goroutines+2 {
 		buf := make([]byte, 1<<20)

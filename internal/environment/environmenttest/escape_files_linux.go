@@ -135,9 +135,9 @@ func linkAttempts() []attempt {
 	)
 }
 
-// swap exchanges two names in the workspace as fast as can be, as a program in
-// the environment would, until done is called.
-func (e *escape) swap(t *testing.T, a, b string) (done func()) {
+// swap exchanges the names d and l in the workspace as fast as can be, as a
+// program in the environment would, until done is called.
+func (e *escape) swap(t *testing.T) (done func()) {
 	t.Helper()
 	stop, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -148,7 +148,7 @@ func (e *escape) swap(t *testing.T, a, b string) (done func()) {
 				return
 			default:
 			}
-			if err := unix.Renameat2(unix.AT_FDCWD, e.Host(a), unix.AT_FDCWD, e.Host(b), unix.RENAME_EXCHANGE); err != nil {
+			if err := unix.Renameat2(unix.AT_FDCWD, e.Host("d"), unix.AT_FDCWD, e.Host("l"), unix.RENAME_EXCHANGE); err != nil {
 				ended <- err
 				return
 			}
@@ -181,7 +181,7 @@ const races = 300
 
 func swappedWhileWriting(t *testing.T, e *escape) string {
 	e.trap(t)
-	defer e.swap(t, "d", "l")()
+	defer e.swap(t)()
 	for i := range races {
 		e.tryCall(t, "write_file", Args{"path": fmt.Sprintf("d/made%d", i%7), "content": "x"})
 		if i%8 == 0 {
@@ -193,7 +193,7 @@ func swappedWhileWriting(t *testing.T, e *escape) string {
 
 func swappedWhileReading(t *testing.T, e *escape) string {
 	e.trap(t)
-	defer e.swap(t, "d", "l")()
+	defer e.swap(t)()
 	for range races {
 		if o := e.tryCall(t, "read_file", Args{"path": "d/inside"}); strings.Contains(o, e.out.token) {
 			return "the output has a secret"
@@ -209,7 +209,7 @@ func swappedWhileEditing(t *testing.T, e *escape) string {
 	if err := os.Symlink(filepath.Join(e.out.base, "secret"), e.Host("l")); err != nil {
 		t.Fatal(err)
 	}
-	defer e.swap(t, "d", "l")()
+	defer e.swap(t)()
 	for range races {
 		e.tryCall(t, "edit_file", Args{"path": "d", "old_text": e.out.token, "new_text": e.out.token + " "})
 		e.tryCall(t, "edit_file", Args{"path": "d", "old_text": e.out.token + " ", "new_text": e.out.token})
@@ -219,7 +219,7 @@ func swappedWhileEditing(t *testing.T, e *escape) string {
 
 func swappedCwd(t *testing.T, e *escape) string {
 	e.trap(t)
-	done := e.swap(t, "d", "l")
+	done := e.swap(t)
 	defer done()
 	for range 10 {
 		if o := e.tryCall(t, "run_command", Args{"command": "cat inside; echo x > made", "cwd": "d"}); strings.Contains(o, e.out.token) {

@@ -113,7 +113,7 @@ except OSError: pass
 			if err != nil || after == before {
 				return ""
 			}
-			unix.Sethostname([]byte(before)) //nolint:errcheck,gosec // the failure of the test is loud enough
+			unix.Sethostname([]byte(before)) // the failure of the test is loud enough
 			return "the machine is named " + after
 		}},
 		number("Terminal", `

@@ -80,7 +80,7 @@ func limitAttempts() []attempt {
 		eats("ForkBomb", "processes", "n = 0\ntry:\n while n < 5000:\n  if os.fork() == 0: time.sleep(20); os._exit(0)\n  n += 1\n through('5000 processes')\nexcept OSError: pass\nos.kill(0, 9)\n"),
 		{group: g, name: "ForkBombOfTheShell", tool: "run_command", limit: "processes", try: func(t *testing.T, e *escape) string {
 			start := time.Now()
-			e.Try(t.Context(), t, "", "run_command", Args{"command": "b() { b | b & }; b; sleep 2", "timeout_seconds": 5}) //nolint:errcheck // it may be ended in any way
+			e.Try(t.Context(), t, "", "run_command", Args{"command": "b() { b | b & }; b; sleep 2", "timeout_seconds": 5}) // it may be ended in any way
 			if took := time.Since(start); took > 2*time.Minute {
 				return fmt.Sprintf("it went on for %v", took)
 			}
@@ -135,7 +135,7 @@ func (e *escape) tryRaw(t *testing.T, name string, a Args) string {
 // usage is what the folders of an environment take of the disk, in bytes.
 func usage(dir string) int64 {
 	var n int64
-	filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error { //nolint:errcheck,gosec // what is not there takes nothing
+	filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error { // what is not there takes nothing
 		if err == nil {
 			if info, err := d.Info(); err == nil {
 				n += info.Sys().(*syscall.Stat_t).Blocks * 512

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -296,9 +297,9 @@ func newOutside(t *testing.T) *outside {
 
 // fill puts what is outside into a command.
 func (o *outside) fill(s string) string {
-	r := []string{"@BASE", o.base, "@RUNTIME", fmt.Sprint(os.Getpid()), "@TOKEN", o.token}
+	r := []string{"@BASE", o.base, "@RUNTIME", strconv.Itoa(os.Getpid()), "@TOKEN", o.token}
 	if strings.Contains(s, "@VICTIM") {
-		r = append(r, "@VICTIM", fmt.Sprint(o.process(o.tests)))
+		r = append(r, "@VICTIM", strconv.Itoa(o.process(o.tests)))
 	}
 	return strings.NewReplacer(r...).Replace(s)
 }
@@ -343,8 +344,8 @@ func (o *outside) answers() error {
 // endVictim ends the process. The caller holds o.mu.
 func (o *outside) endVictim() {
 	if o.victim != nil {
-		o.victim.Process.Kill() //nolint:errcheck,gosec // it fails where it has ended
-		o.victim.Wait()         //nolint:errcheck,gosec // it was killed
+		o.victim.Process.Kill() // it fails where it has ended
+		o.victim.Wait()         // it was killed
 		o.victim = nil
 	}
 }
@@ -362,8 +363,8 @@ func (o *outside) touched() string {
 	for name, want := range map[string]string{"secret": o.token, "target/inside": o.token, "append": ""} {
 		full := filepath.Join(o.base, name)
 		if b, err := os.ReadFile(full); err != nil || string(b) != want {
-			os.MkdirAll(filepath.Dir(full), 0o700)  //nolint:errcheck,gosec // the next attempt will see
-			os.WriteFile(full, []byte(want), 0o600) //nolint:errcheck,gosec // the same
+			os.MkdirAll(filepath.Dir(full), 0o700)  // the next attempt will see
+			os.WriteFile(full, []byte(want), 0o600) // the same
 			return fmt.Sprintf("%s is now %.100q, %v", name, b, err)
 		}
 	}
@@ -371,7 +372,7 @@ func (o *outside) touched() string {
 	for _, pattern := range []string{filepath.Join(o.base, "made*"), filepath.Join(o.base, "target", "made*"), "/*" + o.token + "*", "/*/*" + o.token + "*", "/*/*/*" + o.token + "*"} {
 		found, _ := filepath.Glob(pattern) // well formed
 		for _, m := range found {
-			os.RemoveAll(m) //nolint:errcheck,gosec // the next attempt will see
+			os.RemoveAll(m) // the next attempt will see
 		}
 		made = append(made, found...)
 	}

@@ -89,7 +89,7 @@ func (s *openSandbox) Start(_ context.Context, c shell.Command) (shell.Process, 
 	for i, a := range c.Argv {
 		argv[i] = strings.ReplaceAll(a, environment.Workspace, s.dir)
 	}
-	p := &openProcess{cmd: exec.Command(argv[0], argv[1:]...)} //nolint:noctx // Kill ends it
+	p := &openProcess{cmd: exec.Command(argv[0], argv[1:]...)} // Kill ends it
 	p.cmd.Dir = filepath.Join(s.dir, strings.TrimPrefix(c.Cwd, environment.Workspace))
 	p.cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=" + s.dir}
 	for k, v := range s.env {
@@ -126,7 +126,7 @@ type openProcess struct {
 
 func (p *openProcess) Stdin() io.WriteCloser { return p.stdin }
 
-func (p *openProcess) Kill() { syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) } //nolint:errcheck // it fails where it has ended
+func (p *openProcess) Kill() { syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) } // it fails where it has ended
 
 func (p *openProcess) Wait() (shell.End, error) {
 	err := p.cmd.Wait()

@@ -22,7 +22,7 @@ func networkAttempts() []attempt {
 			if err != nil {
 				t.Skipf("this machine cannot listen there: %v", err)
 			}
-			defer l.Close() //nolint:errcheck // nothing is kept
+			defer l.Close() // nothing is kept
 			var taken atomic.Int32
 			go func() {
 				for {
@@ -31,8 +31,8 @@ func networkAttempts() []attempt {
 						return
 					}
 					taken.Add(1)
-					c.Write([]byte("THROUGH")) //nolint:errcheck,gosec // the attempt reads it, or not
-					c.Close()                  //nolint:errcheck,gosec // the same
+					c.Write([]byte("THROUGH")) // the attempt reads it, or not
+					c.Close()                  // the same
 				}
 			}()
 			_, port, err := net.SplitHostPort(l.Addr().String())
@@ -87,14 +87,14 @@ for name in ('/var/run/docker.sock', '/run/docker.sock', '/run/containerd/contai
 				t.Fatal(err)
 			}
 			address := free.Addr().String()
-			free.Close() //nolint:errcheck,gosec // its number is what is wanted
+			free.Close() // its number is what is wanted
 			_, port, _ := strings.Cut(address, ":")
 			return e.during(t, "python3 -c 'import socket, time; s = socket.create_server((\"0.0.0.0\", "+port+")); print(\"ready\", flush=True); time.sleep(1)' & sleep 0.5; true"+wait, func(string) string {
 				c, err := net.DialTimeout("tcp4", address, time.Second)
 				if err != nil {
 					return ""
 				}
-				c.Close() //nolint:errcheck,gosec // nothing was sent
+				c.Close() // nothing was sent
 				return "the machine connected to a program"
 			})
 		}},
@@ -151,7 +151,7 @@ func udp(t *testing.T, e *escape) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // nothing is kept
+	defer c.Close() // nothing is kept
 	_, port, err := net.SplitHostPort(c.LocalAddr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +172,7 @@ func unixSocket(t *testing.T, e *escape, address, names string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // nothing is kept
+	defer l.Close() // nothing is kept
 	taken := make(chan struct{}, 10)
 	go func() {
 		for {
@@ -180,7 +180,7 @@ func unixSocket(t *testing.T, e *escape, address, names string) string {
 			if err != nil {
 				return
 			}
-			c.Close() //nolint:errcheck,gosec // that it came is enough
+			c.Close() // that it came is enough
 			taken <- struct{}{}
 		}
 	}()

@@ -72,7 +72,7 @@ for pid in ('@RUNTIME', '1', os.getppid()):
 			found, _ := filepath.Glob("/sys/fs/cgroup/*" + e.out.token + "*") // well formed
 			more, _ := filepath.Glob("/sys/fs/cgroup/*/*" + e.out.token + "*")
 			for _, d := range append(found, more...) {
-				os.Remove(d) //nolint:errcheck,gosec // a control group
+				os.Remove(d) // a control group
 				return d
 			}
 			return ""
@@ -118,7 +118,7 @@ except OSError: pass
 			if err != nil {
 				t.Skipf("the machine has no keyring: %v", err)
 			}
-			defer unix.KeyctlInt(unix.KEYCTL_INVALIDATE, id, 0, 0, 0) //nolint:errcheck // the key is the test's own
+			defer unix.KeyctlInt(unix.KEYCTL_INVALIDATE, id, 0, 0, 0) // the key is the test's own
 			return e.told(e.run(t, "cat /proc/keys"))
 		}},
 	}
@@ -155,7 +155,7 @@ func setting(t *testing.T, e *escape, name, value string) string {
 	if bytes.Equal(before, after) {
 		return ""
 	}
-	os.WriteFile(name, before, 0o600) //nolint:errcheck,gosec // the failure of the test is loud enough
+	os.WriteFile(name, before, 0o600) // the failure of the test is loud enough
 	return fmt.Sprintf("%s is %q", name, after)
 }
 
@@ -165,7 +165,7 @@ func sysrq(t *testing.T, e *escape) string {
 	if err != nil {
 		t.Skipf("what the kernel does cannot be seen: %v", err)
 	}
-	defer log.Close() //nolint:errcheck // it was only read
+	defer log.Close() // it was only read
 	if _, err := log.Seek(0, 2); err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func processAttempts() []attempt {
 		on("Kill", "for s in (signal.SIGTERM, signal.SIGKILL):\n try: os.kill(pid, s)\n except OSError: pass", nothing),
 		on("KillTheGroup", "for s in (signal.SIGTERM, signal.SIGKILL):\n try: os.killpg(pid, s); os.killpg(os.getpgid(pid), s)\n except OSError: pass", nothing),
 		on("KillByPidfd", "try:\n f = os.pidfd_open(pid); signal.pidfd_send_signal(f, signal.SIGKILL); \nexcept OSError: pass", nothing),
-		on("KillThread", "syscall(234, pid, pid, 9); syscall(200, pid, 9)", nothing), // tgkill, tkill
+		on("KillThread", "syscall(200, pid, 9); group = pid; syscall(234, group, pid, 9)", nothing), // tgkill, tkill
 		on("Stop", "try: os.kill(pid, signal.SIGSTOP)\nexcept OSError: pass", nothing),
 		{group: g, name: "KillAll", tool: "run_command", try: func(t *testing.T, e *escape) string {
 			e.out.process(t)
@@ -292,7 +292,7 @@ func leftoverAttempts() []attempt {
 			var once sync.Once
 			go func() {
 				defer close(ended)
-				e.Server.Call(t.Context(), tool.Call{EffectID: "eff_1", Name: "run_command", Arguments: raw, Output: func(string) { once.Do(func() { close(ready) }) }}) //nolint:errcheck // it is broken off
+				e.Server.Call(t.Context(), tool.Call{EffectID: "eff_1", Name: "run_command", Arguments: raw, Output: func(string) { once.Do(func() { close(ready) }) }}) // it is broken off
 			}()
 			<-ready
 			if err := e.Server.Close(); err != nil {
@@ -303,7 +303,7 @@ func leftoverAttempts() []attempt {
 			again := *e
 			again.Session = &Session{Driver: e.Driver, Spec: e.Spec}
 			again.Open(t)
-			defer again.Server.Close() //nolint:errcheck // the first one counts
+			defer again.Server.Close() // the first one counts
 			return again.grows(t, outcome{}) + changed(size, e.size())
 		}},
 		{group: g, name: "AProcessThatWasStopped", tool: "stop_process", try: func(t *testing.T, e *escape) string {
@@ -346,23 +346,28 @@ func variableAttempts() []attempt {
 	const g = "Variables"
 	return []attempt{
 		// The dynamic linker of a program on the machine would write files.
-		{group: g, name: "OfTheLinker", tool: "run_command", safe: true,
+		{
+			group: g, name: "OfTheLinker", tool: "run_command", safe: true,
 			env: func(o *outside) map[string]string {
 				return map[string]string{"LD_DEBUG": "files", "LD_DEBUG_OUTPUT": o.base + "/made-ld", "LD_PRELOAD": "/workspace/evil.so", "LD_LIBRARY_PATH": "/workspace", "LD_AUDIT": "/workspace/evil.so"}
 			},
-			try: func(t *testing.T, e *escape) string { e.run(t, "true"); return "" }},
-		{group: g, name: "OfTheShell", tool: "run_command", safe: true,
+			try: func(t *testing.T, e *escape) string { e.run(t, "true"); return "" },
+		},
+		{
+			group: g, name: "OfTheShell", tool: "run_command", safe: true,
 			env: func(o *outside) map[string]string {
 				return map[string]string{"BASH_ENV": o.base + "/script", "ENV": o.base + "/script", "PROMPT_COMMAND": "echo THROUGH", "SHELLOPTS": "xtrace", "PS4": "$(cat " + o.base + "/secret)"}
 			},
-			try: func(t *testing.T, e *escape) string { return e.told(e.run(t, "true; bash -c true")) }},
-		{group: g, name: "OfTheRuntimesTools", tool: "run_command",
+			try: func(t *testing.T, e *escape) string { return e.told(e.run(t, "true; bash -c true")) },
+		},
+		{
+			group: g, name: "OfTheRuntimesTools", tool: "run_command",
 			env: func(o *outside) map[string]string {
 				return map[string]string{"GODEBUG": "inittrace=1", "TMPDIR": o.base, "PATH": "/workspace:/usr/bin:/bin", "XDG_RUNTIME_DIR": o.base, "HOME": o.base}
 			},
 			try: func(t *testing.T, e *escape) string {
 				for _, name := range []string{"bwrap", "runsc", "unshare", "nsenter", "sh"} {
-					if err := os.WriteFile(e.Host(name), []byte("#!/bin/sh\n: > "+e.out.base+"/made\n"), 0o700); err != nil { //nolint:gosec // it is to be run by mistake
+					if err := os.WriteFile(e.Host(name), []byte("#!/bin/sh\n: > "+e.out.base+"/made\n"), 0o700); err != nil { // it is to be run by mistake
 						t.Fatal(err)
 					}
 				}
@@ -370,8 +375,10 @@ func variableAttempts() []attempt {
 					return o.text
 				}
 				return ""
-			}},
-		{group: g, name: "SeenByAll", tool: "run_command",
+			},
+		},
+		{
+			group: g, name: "SeenByAll", tool: "run_command",
 			env: func(o *outside) map[string]string { return map[string]string{"A_SECRET": "secret-" + o.token} },
 			try: func(t *testing.T, e *escape) string {
 				return e.during(t, "true"+wait, func(string) string {
@@ -383,6 +390,7 @@ func variableAttempts() []attempt {
 					}
 					return ""
 				})
-			}},
+			},
+		},
 	}
 }

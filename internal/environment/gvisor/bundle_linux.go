@@ -10,8 +10,8 @@ import (
 	"strconv"
 
 	"github.com/stayd/stayd/internal/environment"
-	"github.com/stayd/stayd/internal/environment/layout"
 	"github.com/stayd/stayd/internal/environment/shell"
+	"github.com/stayd/stayd/internal/environment/view"
 )
 
 // config is what a program may see and use, in the words of the OCI runtime
@@ -90,18 +90,18 @@ func newBundle(dir, workspace, tmp string, data []shell.Mount) (*bundle, error) 
 			return nil, err
 		}
 	}
-	for _, f := range layout.EtcFiles() {
+	for _, f := range view.EtcFiles() {
 		if err := os.WriteFile(filepath.Join(b.root, f.Path), []byte(f.Content), 0o644); err != nil { //nolint:gosec // all in the environment may read it
 			return nil, fmt.Errorf("make the sandbox's files: %w", err)
 		}
 	}
 	b.mount("/usr", "/usr", "ro")
-	for _, d := range layout.SystemFolders() {
+	for _, d := range view.SystemFolders() {
 		if err := b.systemFolder(d); err != nil {
 			return nil, err
 		}
 	}
-	for _, p := range layout.SharedEtc() {
+	for _, p := range view.SharedEtc() {
 		if err := b.share(p); err != nil {
 			return nil, err
 		}
@@ -173,11 +173,11 @@ func (b *bundle) config(argv []string, cwd string, env map[string]string, limits
 	if cwd == "" {
 		cwd = environment.Workspace
 	}
-	own := []mapping{{ContainerID: layout.UserID, HostID: layout.UserID, Size: 1}}
+	own := []mapping{{ContainerID: view.UserID, HostID: view.UserID, Size: 1}}
 	c := config{
 		Version: "1.0.0", Hostname: "sandbox", Root: root{Path: b.root, ReadOnly: true},
 		Process: process{
-			User: user{UID: layout.UserID, GID: layout.UserID}, Args: argv, Env: list(env), Cwd: cwd,
+			User: user{UID: view.UserID, GID: view.UserID}, Args: argv, Env: list(env), Cwd: cwd,
 			Rlimits: limits, NoNewPrivileges: true,
 		},
 		Mounts: append([]mount{

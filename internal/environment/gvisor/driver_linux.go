@@ -12,8 +12,8 @@ import (
 
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/environment/cgroup"
-	"github.com/stayd/stayd/internal/environment/layout"
 	"github.com/stayd/stayd/internal/environment/shell"
+	"github.com/stayd/stayd/internal/environment/view"
 	"github.com/stayd/stayd/internal/environment/workspace"
 	"github.com/stayd/stayd/internal/tool"
 )
@@ -102,7 +102,7 @@ func (d *Driver) Open(ctx context.Context, spec environment.Spec) (tool.Server, 
 	if err := errors.Join(os.RemoveAll(tmp), os.Mkdir(tmp, 0o700)); err != nil {
 		return nil, errors.Join(fmt.Errorf("clear the environment's /tmp: %w", err), files.Close())
 	}
-	if err := os.Chmod(tmp, 0o777|os.ModeSticky); err != nil { //nolint:gosec // as /tmp is, for the environment's one user
+	if err := os.Chmod(tmp, 0o777|os.ModeSticky); err != nil { // as /tmp is, for the environment's one user
 		return nil, errors.Join(fmt.Errorf("clear the environment's /tmp: %w", err), files.Close())
 	}
 	s := newSandbox(d, runsc, spec, spec.WorkspaceDir(), tmp)
@@ -112,7 +112,7 @@ func (d *Driver) Open(ctx context.Context, spec environment.Spec) (tool.Server, 
 
 func newSandbox(d *Driver, runsc string, spec environment.Spec, folder, tmp string) *sandbox {
 	return &sandbox{
-		driver: d, runsc: runsc, folder: folder, tmp: tmp, env: layout.Variables(spec), proxy: spec.Proxy,
+		driver: d, runsc: runsc, folder: folder, tmp: tmp, env: view.Variables(spec), proxy: spec.Proxy,
 		disk: workspace.NewDisk(d.cfg.Limits.Disk, folder, tmp), programs: map[*program]bool{},
 	}
 }

@@ -48,7 +48,7 @@ func TestEscape(t *testing.T) {
 func TestUnavailable(t *testing.T) {
 	fake := filepath.Join(t.TempDir(), "runsc")
 	for path, want := range map[string]string{fake + "-missing": "there is no", fake: "could not be run in it"} {
-		if err := os.WriteFile(fake, []byte("#!/bin/sh\necho broken >&2\nexit 1\n"), 0o755); err != nil { //nolint:gosec // it is a program
+		if err := os.WriteFile(fake, []byte("#!/bin/sh\necho broken >&2\nexit 1\n"), 0o755); err != nil { // it is a program
 			t.Fatal(err)
 		}
 		d := New(Config{Path: path, Code: js.NewEngine(js.Limits{})})
@@ -77,7 +77,7 @@ func (a *answering) Serve(l net.Listener) error {
 		if err != nil {
 			return err
 		}
-		io.WriteString(c, "HTTP/1.0 200 OK\r\n\r\nfrom the proxy") //nolint:errcheck // the client sees it
+		io.WriteString(c, "HTTP/1.0 200 OK\r\n\r\nfrom the proxy") // the client sees it
 		c.Close()
 	}
 }

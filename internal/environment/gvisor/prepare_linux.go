@@ -12,8 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stayd/stayd/internal/environment/layout"
 	"github.com/stayd/stayd/internal/environment/shell"
+	"github.com/stayd/stayd/internal/environment/view"
 )
 
 // files are those between the runtime and a program.
@@ -74,20 +74,20 @@ func (f *files) open() error {
 
 // prepare writes the program's bundle, and makes the command that runs it.
 func (p *program) prepare(c shell.Command) error {
-	if err := os.Mkdir(p.dir, 0o700); err != nil {
+	if err := os.Mkdir(p.dir, 0o700); err != nil { //nolint:gosec // the folder is the sandbox's own
 		return err
 	}
 	raw, err := p.sandbox.bundle.config(c.Argv, c.Cwd, p.sandbox.env, p.sandbox.rlimits())
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(p.dir, "config.json"), raw, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(p.dir, "config.json"), raw, 0o600); err != nil { //nolint:gosec // the folder is the sandbox's own
 		return err
 	}
 	if err := p.files.open(); err != nil {
 		return err
 	}
-	setUp, err := os.OpenFile(p.setUpLog(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	setUp, err := os.OpenFile(p.setUpLog(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600) //nolint:gosec // the folder is the sandbox's own
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (p *program) prepare(c shell.Command) error {
 
 // argv is the command line: the namespaces, the gate, runsc.
 func (p *program) argv() []string {
-	network, id := "none", strconv.Itoa(layout.UserID)
+	network, id := "none", strconv.Itoa(view.UserID)
 	if p.sandbox.network != nil {
 		network = "host" // which is the namespace that runsc is in
 	}
@@ -127,11 +127,11 @@ func (s *sandbox) rlimits() []rlimit {
 	same := func(kind string, n uint64) rlimit { return rlimit{Type: kind, Hard: n, Soft: n} }
 	limits := []rlimit{
 		same("RLIMIT_CORE", 0), same("RLIMIT_NOFILE", 1024),
-		same("RLIMIT_NPROC", uint64(s.Limits().Processes)),  //nolint:gosec // not negative
-		same("RLIMIT_FSIZE", uint64(s.driver.cfg.FileSize)), //nolint:gosec // not negative
+		same("RLIMIT_NPROC", uint64(s.Limits().Processes)),  // not negative
+		same("RLIMIT_FSIZE", uint64(s.driver.cfg.FileSize)), // not negative
 	}
 	if !s.group.LimitsMemory() {
-		limits = append(limits, same("RLIMIT_AS", uint64(s.Limits().Memory))) //nolint:gosec // not negative
+		limits = append(limits, same("RLIMIT_AS", uint64(s.Limits().Memory))) // not negative
 	}
 	return limits
 }

@@ -1,7 +1,7 @@
-// Package layout says what of this machine the programs of a sandbox see: which
+// Package view says what of this machine the programs of a sandbox see: which
 // of its files, and which files, variables and user instead of its own. How that
 // is brought about is a driver's business.
-package layout
+package view
 
 import (
 	"maps"
