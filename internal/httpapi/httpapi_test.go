@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/stayd/stayd/internal/httpapi"
 )
@@ -199,5 +200,111 @@ func TestDocument(t *testing.T) {
 	schema := doc.Components.Schemas[strings.TrimPrefix(ref, "#/components/schemas/")]
 	if len(schema.Required) != 1 || schema.Required[0] != "name" || schema.AdditionalProperties {
 		t.Errorf("schema %+v of %s", schema, ref)
+	}
+}
+
+// download is bytes that are closed.
+type download struct {
+	*strings.Reader
+	closed bool
+}
+
+func (d *download) Close() error {
+	d.closed = true
+	return nil
+}
+
+// bytesServer takes bytes up to a limit and gives bytes.
+func bytesServer(d *download) *httpapi.Server {
+	s := serve(httpapi.Config{MaxBody: 4})
+	s.Register(httpapi.Operation{
+		Method: "PUT", Path: "/v1/things/{id}/content", ID: "putThing", Summary: "Put", Upload: httpapi.MediaBytes, Result: body{},
+		Do: func(c *httpapi.Call) (any, error) {
+			in, err := c.Bytes(8)
+			if err != nil {
+				return nil, err
+			}
+			data, err := io.ReadAll(in)
+			return body{Name: string(data), Tags: []string{in.Sum()}}, err
+		},
+	})
+	s.Register(httpapi.Operation{
+		Method: "GET", Path: "/v1/things/{id}/content", ID: "getThing", Summary: "Get", Download: true,
+		Do: func(*httpapi.Call) (any, error) {
+			return &httpapi.Content{Name: "a.html", ETag: "e", Body: d}, nil
+		},
+	})
+	s.Register(httpapi.Operation{
+		Method: "GET", Path: "/v1/things/special/{name}", Before: true, ID: "getSpecial", Summary: "Get", Result: body{},
+		Do: func(c *httpapi.Call) (any, error) { return body{Name: c.Path("name")}, nil },
+	})
+	return s
+}
+
+// TestBytes sends and fetches bytes, whatever the limit of JSON.
+func TestBytes(t *testing.T) {
+	d := &download{Reader: strings.NewReader("<script>")}
+	s := bytesServer(d)
+	put := request(s, "PUT", "/v1/things/1/content", "12345678")
+	if put.Code != 200 || !strings.Contains(put.Body.String(), `"name":"12345678","tags":["ef797c8118f02dfb649607dd5d3f8c7623048c9c063d532cc95c5ed7a898a64f"]`) {
+		t.Errorf("put: %d %s", put.Code, put.Body)
+	}
+	want := `{"error":{"message":"The request body is larger than the limit of 8 bytes.","type":"invalid_request_error","param":null,"code":"request_too_large"}}`
+	if w := request(s, "PUT", "/v1/things/1/content", "123456789"); w.Code != 413 || w.Body.String() != want {
+		t.Errorf("too large: %d %s", w.Code, w.Body)
+	}
+	r := httptest.NewRequest(http.MethodPut, "http://127.0.0.1/v1/things/1/content", io.MultiReader(strings.NewReader("123456"), strings.NewReader("789")))
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	if w.Code != 413 || w.Body.String() != want {
+		t.Errorf("too large, of no length: %d %s", w.Code, w.Body)
+	}
+	torn := httptest.NewRecorder()
+	s.ServeHTTP(torn, httptest.NewRequest(http.MethodPut, "http://127.0.0.1/v1/things/1/content", io.MultiReader(strings.NewReader("123"), iotest.ErrReader(io.ErrUnexpectedEOF))))
+	if torn.Code != 400 || !strings.Contains(torn.Body.String(), `"message":"The request body ended before it was complete."`) || !strings.Contains(torn.Body.String(), "incomplete_body") {
+		t.Errorf("torn: %d %s", torn.Code, torn.Body)
+	}
+	got := request(s, "GET", "/v1/things/1/content", "", "Range", "bytes=1-6")
+	if got.Code != 206 || got.Body.String() != "script" || !d.closed || got.Header().Get("Content-Type") != "application/octet-stream" ||
+		got.Header().Get("X-Content-Type-Options") != "nosniff" || got.Header().Get("Content-Disposition") != `attachment; filename="a.html"; filename*=UTF-8''a.html` {
+		t.Errorf("get: %d %q %v", got.Code, got.Body, got.Header())
+	}
+}
+
+// TestBefore has a word come before a name, and neither hide what the other has.
+func TestBefore(t *testing.T) {
+	s := bytesServer(&download{Reader: strings.NewReader("x")})
+	for _, test := range []struct {
+		method, path string
+		status       int
+		want         string
+	}{
+		{"GET", "/v1/things/special/content", 200, `{"name":"content"}`},
+		{"GET", "/v1/things/1/content", 200, "x"},
+		{"PUT", "/v1/things/special/content", 200, `"name":""`},
+		{"DELETE", "/v1/things/special/x", 405, "Not allowed to DELETE on /v1/things/special/x. Allowed: GET, HEAD."},
+		{"GET", "/v1/things/other/x", 404, "Invalid URL (GET /v1/things/other/x)"},
+	} {
+		if w := request(s, test.method, test.path, ""); w.Code != test.status || !strings.Contains(w.Body.String(), test.want) {
+			t.Errorf("%s %s: %d %s", test.method, test.path, w.Code, w.Body)
+		}
+	}
+}
+
+// TestDocumentOfBytes has the bodies that are bytes in the document.
+func TestDocumentOfBytes(t *testing.T) {
+	w := request(bytesServer(&download{}), "GET", "/openapi.json", "")
+	var doc struct {
+		Paths map[string]map[string]struct {
+			RequestBody struct{ Content map[string]any }
+			Responses   map[string]struct{ Content map[string]any }
+		}
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	content := doc.Paths["/v1/things/{id}/content"]
+	if content["put"].RequestBody.Content["application/octet-stream"] == nil || content["get"].Responses["200"].Content["application/octet-stream"] == nil {
+		t.Errorf("document %v", content)
 	}
 }

@@ -136,14 +136,14 @@ func TestSelfHostedStream(t *testing.T) {
 	})
 	defer stream.Close()
 	var kinds []string
-	for len(kinds) < 6 && stream.Next() {
+	for len(kinds) < 7 && stream.Next() {
 		e := stream.Current()
 		kinds = append(kinds, strings.TrimPrefix(e.Type, "agent.session."))
 		if has := strings.Contains(e.RawJSON(), "envtok_"); has != (len(kinds) == 1) {
 			t.Errorf("event %d has a token: %v", len(kinds), has)
 		}
 	}
-	want := "created environment.pending turn.created in_progress turn.in_progress turn.item.added"
+	want := "created environment.pending turn.created in_progress turn.in_progress turn.item.added requires_action"
 	if got := strings.Join(kinds, " "); got != want {
 		t.Errorf("events %s, want %s, %v", got, want, stream.Err())
 	}

@@ -186,6 +186,9 @@ func (x *projection) follow(before moment) {
 		for _, it := range t.Input {
 			x.added(it.ID)
 		}
+		if now != "" {
+			x.session(session.RequiresAction) // an environment that has to connect
+		}
 	case now == before.waiting:
 	case now != "":
 		x.session(session.RequiresAction)
