@@ -7,12 +7,14 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/openai/openai-go/v3"
 
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/session"
+	"github.com/stayd/stayd/internal/store"
 )
 
 // view calls fn with the state of a session.
@@ -344,6 +346,41 @@ func TestTemplateNetworks(t *testing.T) {
 		a := w.do("POST", "/v1/agents/sessions", `{"environment":{"type":"openai_hosted","environment_template_id":"`+tmpl+`","network":`+test.network+`},"agent":{"model":"test/m"}}`)
 		if (a.status == http.StatusOK) != test.taken || (!test.taken && !strings.Contains(a.body, "narrower")) {
 			t.Errorf("%s of %s: %d %s", test.network, test.template, a.status, a.body)
+		}
+	}
+}
+
+// TestPrewarmedOfNobody has an environment that a session took which never came
+// to be taken by another, but not before it is certain.
+func TestPrewarmedOfNobody(t *testing.T) {
+	w := newWorld(t)
+	id := idOf(t, w.do("POST", "/v1/agents/environments", `{"environment":{"type":"openai_hosted"}}`))
+	body := `{"environment":{"type":"openai_hosted","environment_id":"` + id + `"},"agent":{"model":"test/m"}}`
+	for _, test := range []struct {
+		takenAt time.Time
+		status  int
+	}{{start.Add(-59 * time.Second), http.StatusConflict}, {start.Add(-61 * time.Second), http.StatusOK}} {
+		row, err := w.store.Object(t.Context(), httpapi.DefaultProject, store.KindEnvironment, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var data map[string]any
+		if err := json.Unmarshal(row.Data, &data); err != nil {
+			t.Fatal(err)
+		}
+		data["session"], data["taken_at"] = "sess_never", test.takenAt
+		if row.Data, err = json.Marshal(data); err != nil {
+			t.Fatal(err)
+		}
+		row.Version++
+		if err := w.store.UpdateObject(t.Context(), row); err != nil {
+			t.Fatal(err)
+		}
+		if a := w.do("GET", "/v1/agents/environments/"+id, ""); !strings.Contains(a.body, `"status":"ready"`) {
+			t.Errorf("environment %s", a.body)
+		}
+		if a := w.do("POST", "/v1/agents/sessions", body); a.status != test.status {
+			t.Errorf("taken at %s: %d %s", test.takenAt, a.status, a.body)
 		}
 	}
 }
