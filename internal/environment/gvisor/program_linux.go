@@ -129,7 +129,7 @@ func (p *program) supervise() {
 // free removes what the program had of the machine.
 func (p *program) free() error {
 	p.files.close()
-	if err := os.RemoveAll(p.dir); err != nil {
+	if err := os.RemoveAll(p.dir); err != nil { //nolint:gosec // the folder is the sandbox's own
 		return fmt.Errorf("remove the sandbox's files: %w", err)
 	}
 	return nil
@@ -196,7 +196,7 @@ func (p *program) setUpLog() string { return filepath.Join(p.dir, "setup.log") }
 
 // said is the beginning of what a log holds.
 func said(log string) string {
-	b, _ := os.ReadFile(log) // it is there only if something was logged
+	b, _ := os.ReadFile(log) //nolint:gosec // it is there only if something was logged
 	return string(bytes.TrimSpace(b[:min(len(b), 500)]))
 }
 

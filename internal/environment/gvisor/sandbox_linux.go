@@ -200,7 +200,7 @@ func (s *sandbox) free() error {
 		errs = append(errs, s.group.Remove())
 	}
 	if s.scratch != "" {
-		errs = append(errs, os.RemoveAll(s.scratch))
+		errs = append(errs, os.RemoveAll(s.scratch)) //nolint:gosec // made by newScratch
 	}
 	s.network, s.group, s.scratch = nil, nil, ""
 	return errors.Join(errs...)
