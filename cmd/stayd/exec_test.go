@@ -244,8 +244,10 @@ func (n *runtimeNode) create(input string) *hosted {
 	if want := "/v1/agents/environments/" + made.Environment.ID + "/connect"; !strings.HasSuffix(url, want) {
 		n.t.Fatalf("remote_url is %s, want one that ends in %s", url, want)
 	}
-	return &hosted{n: n, id: made.ID, dir: dir, token: made.Environment.Token,
-		url: "http://" + n.proxy.Addr().String() + url[strings.Index(url, "/v1/"):]}
+	return &hosted{
+		n: n, id: made.ID, dir: dir, token: made.Environment.Token,
+		url: "http://" + n.proxy.Addr().String() + url[strings.Index(url, "/v1/"):],
+	}
 }
 
 func (h *hosted) exec(args ...string) *process {

@@ -11,8 +11,10 @@ import (
 type ids map[string]string
 
 // nowhere are ids that no project has.
-var nowhere = ids{"call_id": "call_nowhere", "item_id": "item_nowhere", "agent_id": "agent_nowhere", "session_id": "sess_nowhere", "turn_id": "turn_nowhere", "effect_id": "eff_nowhere",
-	"environment_id": "env_nowhere", "environment_template_id": "envtmpl_nowhere", "artifact_id": "artifact_nowhere", "file_id": "file_nowhere"}
+var nowhere = ids{
+	"call_id": "call_nowhere", "item_id": "item_nowhere", "agent_id": "agent_nowhere", "session_id": "sess_nowhere", "turn_id": "turn_nowhere", "effect_id": "eff_nowhere",
+	"environment_id": "env_nowhere", "environment_template_id": "envtmpl_nowhere", "artifact_id": "artifact_nowhere", "file_id": "file_nowhere",
+}
 
 // in is the path with the ids put into it.
 func (i ids) in(path string) string {
@@ -112,8 +114,10 @@ func TestProjects(t *testing.T) {
 		b.alike("GET", sessions+"/"+own["session_id"]+"/"+what, "", theirs, nowhere)
 	}
 	b.alike("POST", sessions, `{"environment":{"type":"none"},"agent_id":"{agent_id}","input":"hello"}`, theirs, nowhere)
-	for _, env := range []string{`"environment_id":"{environment_id}"`, `"environment_template_id":"{environment_template_id}"`,
-		`"files":[{"type":"file_id","file_id":"{file_id}","path":"/workspace/x"}]`} {
+	for _, env := range []string{
+		`"environment_id":"{environment_id}"`, `"environment_template_id":"{environment_template_id}"`,
+		`"files":[{"type":"file_id","file_id":"{file_id}","path":"/workspace/x"}]`,
+	} {
 		b.alike("POST", sessions, `{"environment":{"type":"openai_hosted",`+env+`},"agent":{"model":"script/work"},"input":"hello"}`, theirs, nowhere)
 	}
 	b.alike("GET", sessions+"/"+own["session_id"]+"/diff?with={session_id}", "", theirs, nowhere)

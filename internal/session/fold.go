@@ -94,7 +94,7 @@ func (s *State) apply(p event.Payload, at time.Time) error {
 		s.environmentChanged(p, at)
 		return nil
 	case *event.Snapshot:
-		s.snapshot(p, at)
+		s.snapshot(p)
 		return nil
 	case *event.Egress:
 		return nil

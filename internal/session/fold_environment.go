@@ -22,7 +22,7 @@ func (s *State) environmentChanged(p *event.EnvironmentChanged, at time.Time) {
 	s.Place.Resets = max(s.Place.Resets, p.Reset)
 }
 
-func (s *State) snapshot(p *event.Snapshot, at time.Time) {
+func (s *State) snapshot(p *event.Snapshot) {
 	s.took(p.Input)
 	s.Place.Root, s.Place.Files, s.Place.Bytes = p.Root, p.Files, p.Bytes
 	for _, f := range p.Artifacts {

@@ -69,11 +69,11 @@ func environmentStory(p event.Payload, width int) string {
 		}
 		return "environment " + p.Status
 	case *event.Snapshot:
-		text := fmt.Sprintf("the workspace holds %d files, %d bytes: %.12s", p.Files, p.Bytes, p.Root)
+		parts := []string{fmt.Sprintf("the workspace holds %d files, %d bytes: %.12s", p.Files, p.Bytes, p.Root)}
 		for _, a := range p.Artifacts {
-			text += ", to be published: " + a.Path
+			parts = append(parts, "to be published: "+a.Path)
 		}
-		return Shorten(text, width)
+		return Shorten(strings.Join(parts, ", "), width)
 	case *event.Egress:
 		var hosts []string
 		for i := range p.Requests {
