@@ -49,7 +49,7 @@ func (w *who) register(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&w.file, "agent", "", "YAML file of the agent; see examples/agents")
 	fs.StringVar(&w.model, "model", "", "model, as provider/name; default: the agent's, else the first that is ready")
-	fs.StringVar(&w.env, "env", "", "sandbox for commands: none, js or bubblewrap; default: the agent's, else js")
+	fs.StringVar(&w.env, "env", "", "sandbox for commands and code: none, js, bubblewrap or gvisor; default: the agent's, else the safest that works here")
 	fs.StringVar(&w.session, "session", "", "go on with this session")
 	addRuntimeFlags(cmd)
 }
@@ -135,7 +135,7 @@ func begin(ctx context.Context, rt *runtime, w *who, task string, o output) (*fo
 // create makes a session with the agent that the flags describe, and returns its
 // id. An empty input makes a session that waits for one.
 func create(ctx context.Context, rt *runtime, w *who, input string) (string, error) {
-	agent := &agentfile.Agent{Environment: agentfile.Environment{Sandbox: "js"}}
+	agent := &agentfile.Agent{Environment: agentfile.Environment{Type: "hosted"}}
 	if w.file != "" {
 		var err error
 		if agent, err = agentfile.Read(w.file); err != nil {
@@ -155,10 +155,10 @@ func create(ctx context.Context, rt *runtime, w *who, input string) (string, err
 	case "":
 	case "none":
 		agent.Environment = agentfile.Environment{Type: "none"}
-	case "js", "bubblewrap":
+	case "js", "bubblewrap", "gvisor":
 		agent.Environment.Type, agent.Environment.Sandbox = "hosted", w.env
 	default:
-		return "", usage("--env %q is none of none, js, bubblewrap", w.env)
+		return "", usage("--env %q is none of none, js, bubblewrap, gvisor", w.env)
 	}
 	body, err := sessionBody(agent, input)
 	if err != nil {

@@ -90,9 +90,27 @@ type Effect struct {
 // named, else none.
 type Environment struct {
 	Type    string            `yaml:"type"`
-	Sandbox string            `yaml:"sandbox"` // js, bubblewrap
+	Sandbox string            `yaml:"sandbox"` // js, bubblewrap, gvisor; empty is the server's choice
 	Env     map[string]string `yaml:"env"`
 	Files   []File            `yaml:"files"`
+	Network *Network          `yaml:"network"`
+	// Setup are commands that are run before the first use.
+	Setup   []Setup           `yaml:"setup_commands"`
+	Idle    int64             `yaml:"idle_timeout_seconds"`
+	Effects map[string]Effect `yaml:"effects"` // by tool name
+}
+
+// Network says what the environment's programs may reach.
+type Network struct {
+	Access  string   `yaml:"access" json:"access"`
+	Allowed []string `yaml:"allowed_domains" json:"allowed_domains,omitempty"`
+	Blocked []string `yaml:"blocked_domains" json:"blocked_domains,omitempty"`
+}
+
+// Setup is a command that sets an environment up.
+type Setup struct {
+	Command string `yaml:"command" json:"command"`
+	Cwd     string `yaml:"cwd" json:"cwd,omitempty"`
 }
 
 // File is a local file that the workspace starts with.
@@ -172,6 +190,10 @@ type hosted struct {
 	Sandbox string            `json:"sandbox,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
 	Files   []inlineFile      `json:"files,omitempty"`
+	Network *Network          `json:"network,omitempty"`
+	Setup   []Setup           `json:"setup_commands,omitempty"`
+	Idle    int64             `json:"idle_timeout_seconds,omitempty"`
+	Effects map[string]Effect `json:"effects,omitempty"`
 }
 
 // JSON is the environment as the API takes it, with the content of its files.
@@ -190,7 +212,9 @@ func (e *Environment) JSON() (json.RawMessage, error) {
 	default:
 		return nil, fmt.Errorf("environment type %q is neither none nor hosted", e.Type)
 	}
-	h := hosted{Type: "openai_hosted", Sandbox: e.Sandbox, Env: e.Env}
+	h := hosted{
+		Type: "openai_hosted", Sandbox: e.Sandbox, Env: e.Env, Network: e.Network, Setup: e.Setup, Idle: e.Idle, Effects: e.Effects,
+	}
 	for _, f := range e.Files {
 		data, err := os.ReadFile(f.Source)
 		if err != nil {
