@@ -149,24 +149,87 @@ func (s *Store) unclaim(ctx context.Context, k key, list []claimRow) error {
 	return err
 }
 
-// forget settles all forks, and erases what their sessions have forgotten and
-// none has any more.
+// forget settles the forks that have something to give up, and erases what
+// their parents have forgotten and none has any more.
 func (s *Store) forget(ctx context.Context, grace time.Duration) error {
 	s.naming.Lock()
 	defer s.naming.Unlock()
-	err := s.eachSession(ctx, `forks WHERE true`, func(k key) error { return s.settle(ctx, k, grace) })
-	if err != nil {
-		return err
+	after := forkRow{Shard: -1}
+	for {
+		list, err := s.forkRows(ctx, after)
+		if err != nil {
+			return err
+		}
+		loose, err := s.loose(ctx, list)
+		if err != nil {
+			return err
+		}
+		for _, k := range loose {
+			if err := s.settle(ctx, k, grace); err != nil {
+				return err
+			}
+		}
+		if len(list) < settleBatch {
+			break
+		}
+		after = list[len(list)-1]
 	}
-	return s.eachSession(ctx, `records WHERE kept`, func(k key) error { return s.forgetKept(ctx, k) })
+	return s.eachKept(ctx, func(k key) error { return s.forgetKept(ctx, k) })
 }
 
-// eachSession calls f with the sessions that have rows in a table.
-func (s *Store) eachSession(ctx context.Context, from string, f func(key) error) error {
+// forkRow is the key of a row of forks.
+type forkRow struct {
+	Shard            int16
+	Project, Session string
+	Seq              int64
+	Fork             string
+}
+
+func (s *Store) forkRows(ctx context.Context, after forkRow) ([]forkRow, error) {
+	rows, err := s.pool.Query(ctx, `SELECT shard, project, session, seq, fork FROM forks
+		WHERE (shard, project, session, seq, fork) > ($1, $2, $3, $4, $5)
+		ORDER BY shard, project, session, seq, fork LIMIT $6`,
+		after.Shard, after.Project, after.Session, after.Seq, after.Fork, settleBatch)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[forkRow])
+}
+
+// loose returns the sessions in the list of which a fork is not there or has
+// forgotten its past.
+func (s *Store) loose(ctx context.Context, list []forkRow) ([]key, error) {
+	forks := make(map[string][]string) // by project
+	for _, r := range list {
+		forks[r.Project] = append(forks[r.Project], r.Fork)
+	}
+	states := make(map[string]map[string]past)
+	for project, ids := range forks {
+		var err error
+		if states[project], err = pasts(ctx, s.pool, project, ids...); err != nil {
+			return nil, err
+		}
+	}
+	var loose []key
+	for _, r := range list {
+		st, there := states[r.Project][r.Fork]
+		if there && st.parent == r.Session && st.seq == r.Seq && st.erased < r.Seq {
+			continue
+		}
+		if k := (key{r.Shard, r.Project, r.Session}); len(loose) == 0 || loose[len(loose)-1] != k {
+			loose = append(loose, k)
+		}
+	}
+	return loose, nil
+}
+
+// eachKept calls f with the sessions that have records that only forks may still
+// have.
+func (s *Store) eachKept(ctx context.Context, f func(key) error) error {
 	after := key{Shard: -1}
 	for {
-		rows, err := s.pool.Query(ctx, `SELECT DISTINCT shard, project, session FROM `+from+`
-			AND (shard, project, session) > ($1, $2, $3)
+		rows, err := s.pool.Query(ctx, `SELECT DISTINCT shard, project, session FROM records
+			WHERE kept AND (shard, project, session) > ($1, $2, $3)
 			ORDER BY shard, project, session LIMIT $4`, after.Shard, after.Project, after.Session, settleBatch)
 		if err != nil {
 			return err

@@ -344,7 +344,7 @@ func testForkNeverMade(f *fixture) {
 // testForkMany counts what many forks of one session store, and has them read
 // on when it is deleted.
 func testForkMany(f *fixture) {
-	const forks = 2000
+	const forks = 400
 	a := f.put(row("p", "a", 1))
 	for i := range 50 {
 		f.append(a, text(3000, strconv.Itoa(i)), text(20_000, strconv.Itoa(i)))
@@ -390,7 +390,7 @@ func testForkMany(f *fixture) {
 // testForkRacesWithErase forks a session while it is deleted. A fork that was
 // made has all its records.
 func testForkRacesWithErase(f *fixture) {
-	for round := range 20 {
+	for round := range 8 {
 		a := f.forked(fmt.Sprintf("a%d", round), 3)
 		forks := make([]*log, 9) // the one in the middle deletes
 		for i := range forks {
