@@ -41,7 +41,7 @@ const hostHelper = "host-program"
 const noSandbox = "none"
 
 // tokenVariable has the token where --token is not given.
-const tokenVariable = "STAYD_ENVIRONMENT_TOKEN"
+const tokenVariable = "STAYD_ENVIRONMENT_TOKEN" //nolint:gosec // the name of a variable
 
 // execution is what the command line says.
 type execution struct {

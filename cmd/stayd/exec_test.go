@@ -241,12 +241,13 @@ func (n *runtimeNode) create(input string) *hosted {
 		"environment": map[string]any{"type": "self_hosted", "workspace_directory": dir},
 	})
 	url := made.Environment.RemoteURL
-	if want := "/v1/agents/environments/" + made.Environment.ID + "/connect"; !strings.HasSuffix(url, want) {
-		n.t.Fatalf("remote_url is %s, want one that ends in %s", url, want)
+	path := "/v1/agents/environments/" + made.Environment.ID + "/connect"
+	if !strings.HasSuffix(url, path) {
+		n.t.Fatalf("remote_url is %s, want one that ends in %s", url, path)
 	}
 	return &hosted{
 		n: n, id: made.ID, dir: dir, token: made.Environment.Token,
-		url: "http://" + n.proxy.Addr().String() + url[strings.Index(url, "/v1/"):],
+		url: "http://" + n.proxy.Addr().String() + path,
 	}
 }
 
@@ -316,9 +317,10 @@ func (h *hosted) file(name string) string {
 	return string(b)
 }
 
-func (h *hosted) write(name string) {
+// goOn lets the command long end.
+func (h *hosted) goOn() {
 	h.n.t.Helper()
-	if err := os.WriteFile(filepath.Join(h.dir, name), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(h.dir, "go"), nil, 0o600); err != nil {
 		h.n.t.Fatal(err)
 	}
 }
@@ -384,12 +386,14 @@ func TestExecOutput(t *testing.T) {
 	defer resp.Body.Close()
 	h.exec()
 	in := bufio.NewScanner(resp.Body)
-	for in.Scan() && !strings.Contains(in.Text(), `"delta":"begun`) {
+	found := false
+	for !found && in.Scan() {
+		found = strings.Contains(in.Text(), `"delta":"begun`)
 	}
-	if in.Err() != nil || h.file("go") != "" {
+	if !found {
 		t.Fatalf("the stream ended without the output: %v", in.Err())
 	}
-	h.write("go")
+	h.goOn()
 	if got, want := h.answer(), "It said: begun\nfinished\n"; got != want {
 		t.Errorf("the answer is %q, want %q", got, want)
 	}
@@ -406,7 +410,7 @@ func TestExecCut(t *testing.T) {
 		n.cut()
 		p.says("connected: session", i+2)
 	}
-	h.write("go")
+	h.goOn()
 	if got, want := h.answer(), "It said: begun\nfinished\n"; got != want {
 		t.Errorf("the answer is %q, want %q", got, want)
 	}
@@ -425,7 +429,7 @@ func TestExecRestartedServer(t *testing.T) {
 	p := h.exec()
 	wait(t, "the command", func() bool { return h.file("begun") != "" })
 	n.server.end(syscall.SIGKILL)
-	h.write("go") // it ends while there is no server
+	h.goOn() // it ends while there is no server
 	p.says("exit code 0", 1)
 	n.start()
 	if got, want := h.answer(), "It said: begun\nfinished\n"; got != want {
@@ -445,7 +449,7 @@ func TestExecStoppedServer(t *testing.T) {
 	n.server.end(syscall.SIGTERM)
 	n.start()
 	p.says("connected: session", 2)
-	h.write("go")
+	h.goOn()
 	if got, want := h.answer(), "It said: begun\nfinished\n"; got != want {
 		t.Errorf("the answer is %q, want %q", got, want)
 	}

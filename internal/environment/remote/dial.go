@@ -35,7 +35,7 @@ func Dial(ctx context.Context, url, token, project string) (*websocket.Conn, err
 	if project != "" {
 		header.Set("OpenAI-Project", project)
 	}
-	conn, resp, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPHeader: header})
+	conn, resp, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPHeader: header}) //nolint:bodyclose // the library reads it
 	if err == nil {
 		return conn, nil
 	}

@@ -246,7 +246,7 @@ func (h *Hub) serve(l *link, id string) {
 	log.Info("a machine is connected", "machine", l.hello.Machine, "folder", l.hello.Folder, "tools", len(l.hello.Tools))
 	err := l.serve(welcome{Version: Version, Session: l.key.session, Environment: id})
 	log.Info("a machine is disconnected", "machine", l.hello.Machine, "reason", err)
-	if err := h.say(l.key, func(s *session.State) *event.EnvironmentChanged { return disconnected(s) }); err != nil && !errors.Is(err, store.ErrNotFound) {
+	if err := h.say(l.key, disconnected); err != nil && !errors.Is(err, store.ErrNotFound) {
 		// The next call finds out.
 		log.Warn("the loss of a machine could not be written into the log", "error", err)
 	}

@@ -57,7 +57,7 @@ type line struct {
 	Result json.RawMessage `json:"result,omitempty"`
 }
 
-// ErrInUse: another process has the memory open.
+// ErrInUse says that another process has the memory open.
 var ErrInUse = errors.New("another process uses it")
 
 // OpenMemory opens the memory in the file, and makes it where there is none. The

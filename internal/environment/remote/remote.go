@@ -186,13 +186,17 @@ func (w *wire) read(ctx context.Context) (frame, error) {
 	return decode(b)
 }
 
-// write sends a frame. After an error, the connection is of no use any more.
+// write sends a frame. After an error, the connection is of no use any more. The
+// end of ctx does not break it off, so that a close can still be said after it.
 func (w *wire) write(ctx context.Context, f *frame) error {
 	b, err := json.Marshal(f)
 	if err != nil {
 		return fmt.Errorf("encode a frame: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	return w.conn.Write(ctx, websocket.MessageText, b)
 }
