@@ -49,7 +49,7 @@ writes stays in it.`,
 	fs.StringVar(&f.dir, "dir", "", "folder on the disk to measure; a temporary one without it")
 	fs.DurationVar(&f.duration, "duration", 5*time.Second, "how long each throughput is measured")
 	fs.BoolVar(&f.json, "json", false, "print one JSON object")
-	cmd.AddCommand(newBenchChild())
+	cmd.AddCommand(newBenchCompute(), newBenchChild())
 	return cmd
 }
 

@@ -1,7 +1,8 @@
 // Package bench measures the engine on the machine that it runs on, beside what
-// the machine's disk can do at most. What it drives is the engine that serves:
-// the journal, the worker and the effects over a real store; only the model and
-// the tool are its own, and take no time.
+// the machine can do at most. What it drives is the engine that serves: the
+// journal, the worker and the effects over a real store, and the sandboxes and
+// snapshots of workspaces; only the model and the tool are its own, and take no
+// time.
 package bench
 
 import (
