@@ -297,7 +297,7 @@ func (p *program) confine() error {
 func (p *program) rlimits() map[int]uint64 {
 	m := map[int]uint64{
 		unix.RLIMIT_CORE:   0,
-		unix.RLIMIT_FSIZE:  uint64(p.sandbox.driver.cfg.FileSize),
+		unix.RLIMIT_FSIZE:  uint64(min(p.sandbox.driver.cfg.FileSize, p.sandbox.Limits().Disk)),
 		unix.RLIMIT_NOFILE: 1024,
 	}
 	if !p.sandbox.group.LimitsMemory() {

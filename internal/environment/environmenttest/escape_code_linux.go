@@ -54,7 +54,7 @@ func codeAttempts() []attempt {
 		}},
 		{group: g, name: "Time", tool: "run_code", try: func(t *testing.T, e *escape) string {
 			start := time.Now()
-			for _, source := range []string{"for(;;);", "for(;;){try{for(;;);}catch{}finally{for(;;);}}", "const f = () => { try { f() } finally { f() } }; f()", "await new Promise(r => { (async () => { for(;;) await 1 })() })", "/(a+)+$/.test('a'.repeat(40) + 'b')"} {
+			for _, source := range []string{"for(;;);", "for(;;){try{for(;;);}catch{}finally{for(;;);}}", "await new Promise(r => { (async () => { for(;;) await 1 })() })", "/(a+)+$/.test('a'.repeat(40) + 'b')"} {
 				e.tryCall(t, "run_code", Args{"language": "javascript", "code": source, "timeout_seconds": 1})
 			}
 			if took := time.Since(start); took > time.Minute {
@@ -67,7 +67,7 @@ func codeAttempts() []attempt {
 			return e.told(o)
 		}},
 		{group: g, name: "PythonLeavesAProcess", tool: "run_command", try: func(t *testing.T, e *escape) string {
-			e.call(t, "run_code", Args{"language": "python", "code": "import subprocess\nsubprocess.Popen(['setsid', 'sh', '-c', 'while :; do echo x >> /workspace/after; done'])\nimport time\ntime.sleep(100)", "timeout_seconds": 1})
+			e.tryCall(t, "run_code", Args{"language": "python", "code": "import subprocess\nsubprocess.Popen(['setsid', 'sh', '-c', 'while :; do echo x >> /workspace/after; done'])\nimport time\ntime.sleep(100)", "timeout_seconds": 3})
 			return e.grows(t, outcome{})
 		}},
 	}

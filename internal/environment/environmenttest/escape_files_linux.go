@@ -87,8 +87,7 @@ func linkAttempts() []attempt {
 	var all []attempt
 	for name, target := range targets {
 		all = append(all, attempt{group: g, name: "Read" + name, try: func(t *testing.T, e *escape) string {
-			e.link(t, "..", "one")
-			e.link(t, e.out.fill(target), "out")
+			e.link(t, "..", "one", e.out.fill(target), "out")
 			o := e.call(t, "read_file", Args{"path": "out/secret"})
 			o.text += e.call(t, "list_files", Args{"path": "out", "recursive": true}).text
 			if strings.Contains(o.text, "/secret\t") {
@@ -96,8 +95,7 @@ func linkAttempts() []attempt {
 			}
 			return e.told(o)
 		}}, attempt{group: g, name: "Write" + name, try: func(t *testing.T, e *escape) string {
-			e.link(t, "..", "one")
-			e.link(t, e.out.fill(target), "out")
+			e.link(t, "..", "one", e.out.fill(target), "out")
 			e.call(t, "write_file", Args{"path": "out/made", "content": "x"})
 			e.call(t, "write_file", Args{"path": "out/target/made", "content": "x"})
 			e.call(t, "write_file", Args{"path": "out/append", "content": "x"})
@@ -118,8 +116,7 @@ func linkAttempts() []attempt {
 			return ""
 		}},
 		attempt{group: g, name: "AsCwd", tool: "run_command", safe: true, try: func(t *testing.T, e *escape) string {
-			e.link(t, e.out.base, "out")
-			e.link(t, "../..", "up")
+			e.link(t, e.out.base, "out", "../..", "up")
 			o := e.call(t, "run_command", Args{"command": "cat secret; pwd -P", "cwd": "out"})
 			o.text += e.call(t, "run_command", Args{"command": "cat secret", "cwd": "/workspace/up"}).text
 			return e.told(o)

@@ -198,18 +198,24 @@ func (e *escape) during(t *testing.T, command string, look func(printed string) 
 // wait is the end of a command that is for during.
 const wait = "; echo ready; for i in $(seq 200); do [ -e go ] && break; sleep 0.05; done"
 
-// link makes a link in the workspace: by a command, as an agent does, or where
-// there are none, from outside.
-func (e *escape) link(t *testing.T, target, name string) {
+// link makes links in the workspace, named by pairs of target and name: by a
+// command, as an agent does, or where there are none, from outside.
+func (e *escape) link(t *testing.T, pairs ...string) {
 	t.Helper()
+	command := "true"
+	for i := 0; i < len(pairs); i += 2 {
+		command += fmt.Sprintf(" && ln -sfn %q %q", pairs[i], pairs[i+1])
+	}
 	if e.Has(t, "run_command") {
-		if o := e.run(t, fmt.Sprintf("ln -sfn %q %q", target, name)); o.code != 0 {
-			t.Fatalf("the link could not be made: %s", o.text)
+		if o := e.run(t, command); o.code != 0 {
+			t.Fatalf("the links could not be made: %s", o.text)
 		}
 		return
 	}
-	if err := os.Symlink(target, e.Host(name)); err != nil {
-		t.Fatal(err)
+	for i := 0; i < len(pairs); i += 2 {
+		if err := os.Symlink(pairs[i], e.Host(pairs[i+1])); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -127,8 +127,8 @@ func (s *sandbox) rlimits() []rlimit {
 	same := func(kind string, n uint64) rlimit { return rlimit{Type: kind, Hard: n, Soft: n} }
 	limits := []rlimit{
 		same("RLIMIT_CORE", 0), same("RLIMIT_NOFILE", 1024),
-		same("RLIMIT_NPROC", uint64(s.Limits().Processes)),  // not negative
-		same("RLIMIT_FSIZE", uint64(s.driver.cfg.FileSize)), // not negative
+		same("RLIMIT_NPROC", uint64(s.Limits().Processes)),                        // not negative
+		same("RLIMIT_FSIZE", uint64(min(s.driver.cfg.FileSize, s.Limits().Disk))), // not negative
 	}
 	if !s.group.LimitsMemory() {
 		limits = append(limits, same("RLIMIT_AS", uint64(s.Limits().Memory))) // not negative
