@@ -109,7 +109,7 @@ func printCompute(out io.Writer, r *bench.ComputeResult) error {
 		if m == nil || limit == nil || limit.P50MS == 0 {
 			return ""
 		}
-		return fmt.Sprintf("%.1f times %s", m.P50MS/limit.P50MS, what)
+		return fmt.Sprintf("%.3g times %s", m.P50MS/limit.P50MS, what)
 	}
 	t.row("figure\tp50\tp99\tcount\tbeside the limit")
 	t.timing("/bin/true without a sandbox", &r.Exec, "")

@@ -153,7 +153,7 @@ func makeTree(dir string, files int, size int64) error {
 		}
 		data := make([]byte, each)
 		copy(data, sentence(words, uint64(i), each/2))
-		noise.Read(data[each/2:])                      //nolint:errcheck,gosec // it never fails
+		noise.Read(data[each/2:]) //nolint:errcheck,gosec // it never fails
 		path := filepath.Join(folder, "file"+strconv.Itoa(i))
 		if err := errors.Join(os.WriteFile(path, data, 0o600), os.Chtimes(path, old, old)); err != nil {
 			return fmt.Errorf("make a workspace: %w", err)

@@ -129,8 +129,13 @@ func (o *ComputeOptions) warm(ctx context.Context, s *Starts) (err error) {
 	return nil
 }
 
+// maxWarm is how many commands one environment runs. A process counts against the
+// limit of the environment until the machine's init has taken note of its end,
+// which some do every few seconds only.
+const maxWarm = 100
+
 func (o *ComputeOptions) again(ctx context.Context, do func() error) (Timing, error) {
-	return repeat(ctx, o.Duration, maxTimes, func(int) (time.Duration, error) {
+	return repeat(ctx, o.Duration, maxWarm, func(int) (time.Duration, error) {
 		began := time.Now()
 		err := do()
 		return time.Since(began), err
