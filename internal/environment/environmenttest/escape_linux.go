@@ -202,12 +202,12 @@ const wait = "; echo ready; for i in $(seq 200); do [ -e go ] && break; sleep 0.
 // command, as an agent does, or where there are none, from outside.
 func (e *escape) link(t *testing.T, pairs ...string) {
 	t.Helper()
-	command := "true"
+	commands := []string{"true"}
 	for i := 0; i < len(pairs); i += 2 {
-		command += fmt.Sprintf(" && ln -sfn %q %q", pairs[i], pairs[i+1])
+		commands = append(commands, fmt.Sprintf("ln -sfn %q %q", pairs[i], pairs[i+1]))
 	}
 	if e.Has(t, "run_command") {
-		if o := e.run(t, command); o.code != 0 {
+		if o := e.run(t, strings.Join(commands, " && ")); o.code != 0 {
 			t.Fatalf("the links could not be made: %s", o.text)
 		}
 		return
