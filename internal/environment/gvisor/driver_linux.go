@@ -55,9 +55,9 @@ func (d *Driver) check(ctx context.Context) (runsc string, has shell.Programs, e
 	if err != nil {
 		return "", has, err
 	}
-	dir, err := os.MkdirTemp("", "stayd-check-")
+	dir, err := newScratch()
 	if err != nil {
-		return "", has, fmt.Errorf("check the sandbox: %w", err)
+		return "", has, err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // it holds nothing
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
