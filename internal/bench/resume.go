@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/snapshot"
@@ -28,7 +29,7 @@ type Resume struct {
 	// Restore is the workspace alone, into a folder that is new; Whole has the
 	// opening of the environment and the first command in it, too. Copy is the
 	// machine's limit for both: the same files copied, by as many threads as there
-	// are processors, from memory.
+	// are processors, from memory, each time before a resumption.
 	Restore Timing `json:"restore"`
 	Whole   Timing `json:"resume"`
 	Copy    Timing `json:"copy"`
@@ -87,26 +88,26 @@ func capture(ctx context.Context, tree *snapshot.Tree, dir string) (snapshot.Roo
 }
 
 func (w *resumption) measure(ctx context.Context, r *Resume, from string) (err error) {
-	r.Copy, err = repeat(ctx, w.Duration, maxResumes, func(n int) (time.Duration, error) {
+	var copied, restored []time.Duration
+	r.Whole, err = repeat(ctx, 2*w.Duration, maxResumes, func(n int) (time.Duration, error) {
+		// What was written before is not to be on its way to the disk meanwhile.
+		unix.Sync()
 		began := time.Now()
-		err := copyTree(from, filepath.Join(w.dir, "copy"+strconv.Itoa(n)))
-		return time.Since(began), err
-	})
-	if err != nil {
-		return err
-	}
-	var restored []time.Duration
-	r.Whole, err = repeat(ctx, w.Duration, maxResumes, func(n int) (time.Duration, error) {
+		if err := copyTree(from, filepath.Join(w.dir, "copy"+strconv.Itoa(n))); err != nil {
+			return 0, err
+		}
+		plain := time.Since(began)
+		unix.Sync()
 		restore, whole, err := w.once(ctx, "new"+strconv.Itoa(n))
 		if n > 0 {
-			restored = append(restored, restore)
+			copied, restored = append(copied, plain), append(restored, restore)
 		}
 		return whole, err
 	})
 	if err != nil {
 		return err
 	}
-	r.Restore = timing(restored)
+	r.Copy, r.Restore = timing(copied), timing(restored)
 	r.Equal, err = repeat(ctx, w.Duration, maxTimes, func(int) (time.Duration, error) {
 		_, whole, err := w.once(ctx, "new1")
 		return whole, err
