@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -103,14 +104,14 @@ func testMany(t *testing.T, s *Session) {
 	base := t.TempDir()
 	servers := make([]tool.Server, many)
 	var wg sync.WaitGroup
-	name, args, want := "run_code", `{"code":"let n = %d; fs.writeFile('f', String(n)); n"}`, func(i int) string { return fmt.Sprint(i) }
+	name, args, want := "run_code", `{"code":"let n = %d; fs.writeFile('f', String(n)); n"}`, strconv.Itoa
 	if s.Has(t, "run_command") {
 		name, args = "run_command", `{"command":"echo %d > f; cat f"}`
 		want = func(i int) string { return fmt.Sprintf("%d\n", i) }
 	}
 	for i := range many {
 		wg.Go(func() {
-			srv, err := s.Driver.Open(t.Context(), environment.Spec{Project: "proj_1", Session: fmt.Sprint("sess_", i), Dir: filepath.Join(base, fmt.Sprint(i))})
+			srv, err := s.Driver.Open(t.Context(), environment.Spec{Project: "proj_1", Session: "sess_" + strconv.Itoa(i), Dir: filepath.Join(base, strconv.Itoa(i))})
 			if err != nil {
 				t.Error(err)
 				return
