@@ -387,14 +387,19 @@ func TestDiskLimit(t *testing.T) {
 		t.Errorf("tidied up: %q", got)
 	}
 	// What is too quick for the watcher is told at the end.
-	if got := s.OK(t, "run_command", args{"command": "head -c 40000000 /dev/zero > big"}); !strings.HasPrefix(got, said) {
-		t.Errorf("over the limit at the end: %q", got)
+	res, err = s.Try(t.Context(), t, "", "run_command", args{"command": "for f in big1 big2; do head -c 20000000 /dev/zero > $f; done"})
+	if err != nil || !strings.Contains(event.OutputText(res.Output), said) {
+		t.Errorf("over the limit at the end: %v, %s", err, res.Output)
+	}
+	// No file alone can be larger than all of them together may be.
+	if got := s.Exits(t, "run_command", args{"command": "rm big*; head -c 40000000 /dev/zero > big1; rm big1; head -c 20000000 /dev/zero > big1; head -c 20000000 /dev/zero > big2; exit 7"}, 7); !strings.Contains(got, "File size limit exceeded") {
+		t.Errorf("a file over the limit: %q", got)
 	}
 	if got := s.OK(t, "run_code", environmenttest.Python("1")); !strings.HasPrefix(got, "1\n"+said) {
 		t.Errorf("code over the limit: %q", got)
 	}
 	s.Fails(t, "write_file", args{"path": "f", "content": "x"}, "the disk limit of 32 MiB of /workspace and /tmp together would be exceeded: remove files")
-	if got := s.OK(t, "run_code", args{"code": "fs.remove('big'); fs.writeFile('f', 'x')"}); got != "" {
+	if got := s.OK(t, "run_code", args{"code": "fs.remove('big1'); fs.remove('big2'); fs.writeFile('f', 'x')"}); got != "" {
 		t.Errorf("code that tidies up: %q", got)
 	}
 }
