@@ -65,10 +65,7 @@ func (o *ComputeOptions) many(ctx context.Context, name string, n int) (m *Many,
 	}
 	m.WallMS, m.Open, m.Command = ms(time.Since(began)), timing(c.opened), timing(c.spent)
 	// What has ended holds nothing: each is to hold a program.
-	err = c.each(func(i int) error {
-		return call(ctx, c.servers[i], "run_command", map[string]any{"command": "exec sleep 3600", "background": true})
-	})
-	if err != nil {
+	if err := c.each(func(i int) error { return c.hold(ctx, i) }); err != nil {
 		return nil, err
 	}
 	during, err := descendants(os.Getpid())
@@ -124,6 +121,27 @@ func (c *crowd) enter(ctx context.Context, i int) error {
 	c.spent[i] = time.Since(opened)
 	return err
 }
+
+// hold has a program wait in an environment, and returns when it does.
+func (c *crowd) hold(ctx context.Context, i int) error {
+	ctx, cancel := context.WithTimeout(ctx, maxStart)
+	defer cancel()
+	err := call(ctx, c.servers[i], "run_command", map[string]any{"command": "touch waits; exec sleep 3600", "background": true})
+	for err == nil {
+		if _, err := os.Stat(filepath.Join(c.dirs[i], "waits")); err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			err = fmt.Errorf("the program that waits does not run: %w", context.Cause(ctx))
+		}
+	}
+	return err
+}
+
+// maxStart is how long a program may take to start among many.
+const maxStart = 5 * time.Minute
 
 // close closes those that are open.
 func (c *crowd) close() error {
