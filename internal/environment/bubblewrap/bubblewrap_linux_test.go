@@ -404,6 +404,15 @@ func TestDiskLimit(t *testing.T) {
 	}
 }
 
+// TestManyCommands runs more commands in one environment than it may have
+// processes, as quickly as they go.
+func TestManyCommands(t *testing.T) {
+	s := environmenttest.New(t, driver(t, bubblewrap.Config{Limits: shell.Limits{Processes: 64}}))
+	for range 200 {
+		s.OK(t, "run_command", args{"command": "true"})
+	}
+}
+
 func TestData(t *testing.T) {
 	data := t.TempDir()
 	if err := os.WriteFile(filepath.Join(data, "set.csv"), []byte("a,b\n"), 0o644); err != nil {

@@ -326,6 +326,9 @@ func (p *program) endNamespace() error {
 		}
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.init), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
 		if n > 0 {
+			// Where this process is the one that orphans are left to, it takes note of
+			// this one. Elsewhere it fails.
+			unix.Waitid(unix.P_PIDFD, p.init, nil, unix.WEXITED|unix.WNOHANG, nil) //nolint:errcheck,gosec // as said
 			return nil
 		}
 		if err != nil && !errors.Is(err, unix.EINTR) {

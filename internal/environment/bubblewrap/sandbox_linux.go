@@ -25,17 +25,21 @@ type sandbox struct {
 	proxy       environment.Proxy
 	disk        *workspace.Disk // nil where there are no folders
 
-	mu       sync.Mutex
-	made     bool
-	closed   bool
-	group    *cgroup.Group
-	network  *netns.Namespace // nil: each program has its own
-	served   chan error       // the end of the proxy
-	starts   chan func()      // run by the thread that starts the programs
-	thread   sync.WaitGroup
-	programs map[*program]bool
-	running  sync.WaitGroup // of programs
-	watched  chan struct{}  // closed when no program runs any more
+	mu     sync.Mutex
+	made   bool
+	closed bool
+	group  *cgroup.Group
+	// oldGroups could not be removed when they were replaced; started counts the
+	// programs of group.
+	oldGroups []*cgroup.Group
+	started   int
+	network   *netns.Namespace // nil: each program has its own
+	served    chan error       // the end of the proxy
+	starts    chan func()      // run by the thread that starts the programs
+	thread    sync.WaitGroup
+	programs  map[*program]bool
+	running   sync.WaitGroup // of programs
+	watched   chan struct{}  // closed when no program runs any more
 }
 
 var errClosed = errors.New("the environment was closed")
@@ -113,6 +117,10 @@ func (s *sandbox) enter(ctx context.Context) (*program, error) {
 	if err := s.make(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.renewGroup(); err != nil {
+		return nil, err
+	}
+	s.started++
 	p := &program{sandbox: s, init: -1, killed: s.group.Killed(), done: make(chan struct{})}
 	s.programs[p] = true
 	s.running.Add(1)
@@ -122,6 +130,28 @@ func (s *sandbox) enter(ctx context.Context) (*program, error) {
 		s.running.Go(func() { s.disk.Watch(watched, s.full) })
 	}
 	return p, nil
+}
+
+// groupPrograms is how many programs one control group has. The first process of
+// each namespace is left to the machine's init when it has ended, and counts as a
+// process of the group until init has taken note of it, which may take seconds.
+const groupPrograms = 48
+
+// renewGroup takes a new control group now and then, while nothing runs in the
+// one that there is. The caller holds mu.
+func (s *sandbox) renewGroup() error {
+	if len(s.programs) > 0 || s.started < groupPrograms {
+		return nil
+	}
+	g, err := s.driver.groups.Create(s.driver.cfg.Limits, shell.MaxProcesses)
+	if err != nil {
+		return err
+	}
+	if s.group.Remove() != nil {
+		s.oldGroups = append(s.oldGroups, s.group) // it is removed at the end
+	}
+	s.group, s.started = g, 0
+	return nil
 }
 
 func (s *sandbox) leave(p *program) {
@@ -175,5 +205,8 @@ func (s *sandbox) Close() error {
 			errs = append(errs, fmt.Errorf("serve the environment's proxy: %w", err))
 		}
 	}
-	return errors.Join(append(errs, s.group.Remove())...)
+	for _, g := range append(s.oldGroups, s.group) {
+		errs = append(errs, g.Remove())
+	}
+	return errors.Join(errs...)
 }
