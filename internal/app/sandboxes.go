@@ -76,7 +76,7 @@ func (a *App) Limits() map[string]string {
 		l, ok := d.(interface{ MemoryLimit() string })
 		switch {
 		case !ok:
-		case l.MemoryLimit() == "RLIMIT_AS":
+		case l.MemoryLimit() == "RLIMIT_AS", l.MemoryLimit() == "":
 			out[name] = "no control groups can be used here, so memory and processes are limited for each program alone"
 		default:
 			out[name] = "limited by " + l.MemoryLimit()

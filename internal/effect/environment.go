@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/event"
@@ -100,7 +101,9 @@ func (p *Performer) callPlace(ctx context.Context, job Job) Outcome {
 	left := false
 	defer func() {
 		if !left { // it panics
-			v.leave(context.WithoutCancel(ctx), true)
+			over, cancel := context.WithTimeout(context.WithoutCancel(ctx), captureGrace)
+			defer cancel()
+			v.leave(over, true)
 		}
 	}()
 	started := p.Now()
@@ -110,14 +113,47 @@ func (p *Performer) callPlace(ctx context.Context, job Job) Outcome {
 	if err != nil {
 		outcome := p.callFailed(ctx, job, err)
 		again := outcome == nil || errors.Is(context.Cause(ctx), ErrShutdown) || (job.Class != event.Once && ctx.Err() == nil)
-		said, _ := v.leave(context.WithoutCancel(ctx), again)
-		return after(said, outcome)
+		over, cancel := context.WithTimeout(context.WithoutCancel(ctx), captureGrace)
+		defer cancel()
+		said, note := v.leave(over, again)
+		return after(said, tell(outcome, note))
 	}
 	said, note := v.leave(ctx, false)
+	if note != "" && job.Class != event.Once && errors.Is(context.Cause(ctx), ErrShutdown) {
+		return nil // the next process makes the call again, from the files that are kept
+	}
 	if note != "" {
 		res.Output = event.TextOutput(event.OutputText(res.Output) + "\n" + note)
 	}
 	return after(said, record(finished(job, res, took, false)))
+}
+
+// captureGrace is how long the store may take for the files of a call that was
+// broken off.
+const captureGrace = 10 * time.Second
+
+// tell adds a note to what an outcome says of a call without an answer.
+func tell(outcome Outcome, note string) Outcome {
+	if outcome == nil || note == "" {
+		return outcome
+	}
+	return func(s *session.State) []event.Payload {
+		out := slices.Clone(outcome(s))
+		for i := range out {
+			switch p := out[i].(type) {
+			case *event.EffectFailed:
+				told := *p
+				told.Message += " " + note
+				out[i] = &told
+			case *event.EffectUnknown:
+				told := *p
+				told.Reason += " " + note
+				out[i] = &told
+			default: // there is no place for it
+			}
+		}
+		return out
+	}
 }
 
 // after has payloads written before an outcome. Without an outcome nothing is.
@@ -166,7 +202,10 @@ func (p *Performer) tryToSetUp(ctx context.Context, job *Job) ([]event.Payload, 
 	if err == nil {
 		err = p.runSetup(ctx, job, v.srv)
 	}
-	said, _ := v.leave(ctx, false)
+	said, note := v.leave(ctx, false)
+	if err == nil && note != "" {
+		err = errors.New(note)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -249,10 +288,14 @@ func (p *Performer) suspend(ctx context.Context, job Job) Outcome {
 	if ctx.Err() != nil {
 		return nil
 	}
-	if err == nil && s != nil {
+	suspended := &event.EnvironmentChanged{TurnID: job.TurnID, Status: session.PlaceSuspended}
+	switch {
+	case err != nil:
+		suspended.Error = &event.TurnError{Code: "sandbox_error", Message: "What changed since the last call could not be kept: " + err.Error()}
+	case s != nil:
 		s.TurnID = job.TurnID
 		said = append(said, s)
 	}
 	pl.close()
-	return after(said, record(&event.EnvironmentChanged{TurnID: job.TurnID, Status: session.PlaceSuspended}))
+	return after(said, record(suspended))
 }
