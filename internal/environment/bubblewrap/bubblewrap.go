@@ -10,6 +10,8 @@
 package bubblewrap
 
 import (
+	"cmp"
+
 	"github.com/stayd/stayd/internal/environment/js"
 	"github.com/stayd/stayd/internal/environment/shell"
 )
@@ -32,21 +34,7 @@ type Config struct {
 }
 
 func (c Config) orDefaults() Config {
-	if c.Limits.Memory == 0 {
-		c.Limits.Memory = 1 << 30
-	}
-	if c.Limits.Processes == 0 {
-		c.Limits.Processes = 128
-	}
-	if c.Limits.CPUs == 0 {
-		c.Limits.CPUs = 2
-	}
-	if c.Limits.Disk == 0 {
-		c.Limits.Disk = 2 << 30
-	}
-	if c.FileSize == 0 {
-		c.FileSize = 1 << 30
-	}
+	c.Limits, c.FileSize = c.Limits.OrDefaults(), cmp.Or(c.FileSize, shell.DefaultFileSize)
 	return c
 }
 

@@ -90,10 +90,8 @@ func (d *Driver) Open(ctx context.Context, spec environment.Spec) (tool.Server, 
 	if err != nil {
 		return nil, err
 	}
-	for k, v := range spec.Env {
-		if k == "" || strings.ContainsAny(k, "=\x00") || strings.Contains(v, "\x00") {
-			return nil, fmt.Errorf("the environment variable %q has a name or a value that cannot be set", k)
-		}
+	if err := shell.CheckVariables(spec.Env); err != nil {
+		return nil, err
 	}
 	if spec.Proxy != nil && d.cfg.NetHelper == nil {
 		return nil, &environment.UnavailableError{Sandbox: sandboxName, Reason: "network access was asked for, and no network namespaces can be made", Install: "the runtime is to be configured with a helper for them"}

@@ -5,8 +5,11 @@
 package shell
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"io"
+	"strings"
 )
 
 // Sandbox runs programs in one environment, confined as its driver confines
@@ -59,3 +62,24 @@ type Limits struct {
 
 // Mount is a folder of this machine that programs may read, and where they see it.
 type Mount struct{ Host, Path string }
+
+// OrDefaults returns the limits with the defaults in place of zeros: 1 GiB of
+// memory, 128 processes, 2 processors, 2 GiB of disk.
+func (l Limits) OrDefaults() Limits {
+	l.Memory, l.Processes = cmp.Or(l.Memory, 1<<30), cmp.Or(l.Processes, 128)
+	l.CPUs, l.Disk = cmp.Or(l.CPUs, 2), cmp.Or(l.Disk, 2<<30)
+	return l
+}
+
+// DefaultFileSize is how large a file may become that a program writes, in bytes.
+const DefaultFileSize = 1 << 30
+
+// CheckVariables reports a variable that cannot be set for a program.
+func CheckVariables(env map[string]string) error {
+	for k, v := range env {
+		if k == "" || strings.ContainsAny(k, "=\x00") || strings.Contains(v, "\x00") {
+			return fmt.Errorf("the environment variable %q has a name or a value that cannot be set", k)
+		}
+	}
+	return nil
+}
