@@ -11,29 +11,9 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-)
 
-// smallDisk mounts a file system of that many bytes.
-func smallDisk(t *testing.T, size int) string {
-	t.Helper()
-	dir := t.TempDir()
-	err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size))
-	if errors.Is(err, unix.EPERM) {
-		if os.Getenv("CI") != "" {
-			t.Fatal("mounting a small file system needs root, and CI must not leave the full disk untested")
-		}
-		t.Skip("mounting a small file system needs root: the full disk is not tested")
-	}
-	if err != nil {
-		t.Fatalf("mount: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Errorf("unmount: %v", err)
-		}
-	})
-	return dir
-}
+	"github.com/stayd/stayd/internal/disktest"
+)
 
 // fill writes to the file until the disk has only the room left.
 func fill(t *testing.T, path string, room int64) {
@@ -69,7 +49,7 @@ const (
 // everything that is there can be read and followed, nothing acknowledged is
 // lost, and once there is room it goes on by itself.
 func TestFullDisk(t *testing.T) {
-	dir := smallDisk(t, 48<<20)
+	dir := disktest.Small(t, 48<<20)
 	cfg := config(t)
 	cfg.Data = filepath.Join(dir, "data")
 	n := start(t, cfg)

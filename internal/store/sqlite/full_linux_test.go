@@ -12,31 +12,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stayd/stayd/internal/disktest"
 	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/store/sqlite"
 )
-
-// smallDisk mounts a file system of that many bytes.
-func smallDisk(t *testing.T, size int) string {
-	t.Helper()
-	dir := t.TempDir()
-	err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size))
-	if errors.Is(err, unix.EPERM) {
-		if os.Getenv("CI") != "" {
-			t.Fatal("mounting a small file system needs root, and CI must not leave the full disk untested")
-		}
-		t.Skip("mounting a small file system needs root: the full disk is not tested")
-	}
-	if err != nil {
-		t.Fatalf("mount: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Errorf("unmount: %v", err)
-		}
-	})
-	return dir
-}
 
 // TestFullDisk fills the disk by appends of several sizes, from several sessions
 // at once, and makes room again behind the store's back.
@@ -48,7 +27,7 @@ func TestFullDisk(t *testing.T) {
 
 func testFullDisk(t *testing.T, size int) {
 	t.Helper()
-	dir := smallDisk(t, 16<<20)
+	dir := disktest.Small(t, 16<<20)
 	ballast := filepath.Join(dir, "ballast")
 	if err := os.WriteFile(ballast, make([]byte, 8<<20), 0o600); err != nil {
 		t.Fatal(err)
@@ -112,7 +91,7 @@ func testFullDisk(t *testing.T, size int) {
 
 // TestOpenOnFullDisk creates a store where there is no room for one.
 func TestOpenOnFullDisk(t *testing.T) {
-	dir := smallDisk(t, 64<<10)
+	dir := disktest.Small(t, 64<<10)
 	path := filepath.Join(dir, "stayd.db")
 	if s, err := sqlite.Open(t.Context(), path, sqlite.Options{}); !errors.Is(err, store.ErrFull) {
 		t.Fatalf("open: %v, %v; want ErrFull", s, err)
