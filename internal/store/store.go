@@ -179,6 +179,8 @@ const (
 	KindTemplate    = "environment_template"
 	KindEnvironment = "environment"
 	KindFile        = "file"
+	KindMemoryRule  = "memory_rule" // expiry of, or a hold on, what lies below a namespace
+	KindReceipt     = "receipt"     // of what was forgotten
 )
 
 // Objects keeps what projects have beside their sessions. An id is unique among
