@@ -9,7 +9,7 @@ import (
 func (r *reader) flags(base, lower string) {
 	digit := isDigit(lower[0])
 	r.out.HasNumber = r.out.HasNumber || digit || numbers[lower] > 1
-	r.out.HasTime = r.out.HasTime || timeWords[lower] || (digit && year(lower)) || r.monthAt(base, lower, digit)
+	r.out.HasTime = r.out.HasTime || timeWords[lower] || (digit && isYear(lower)) || r.monthAt(base, lower, digit)
 	r.month = mayBeMonth[lower]
 	switch lower {
 	case "i", "me", "my", "mine", "myself", "we", "our", "ours", "ourselves", "im", "ive":
@@ -46,9 +46,9 @@ func (r *reader) monthAt(base, lower string, digit bool) bool {
 	return r.previous != "" && isDigit(r.previous[0])
 }
 
-// year reports whether the digits are a year of our time, or an ISO date begins
+// isYear reports whether the digits are a year of our time, or an ISO date begins
 // with them.
-func year(s string) bool {
+func isYear(s string) bool {
 	return len(s) == 4 && (strings.HasPrefix(s, "19") || strings.HasPrefix(s, "20")) && isDigit(s[2]) && isDigit(s[3])
 }
 
