@@ -26,6 +26,8 @@ type Analysis struct {
 	// spaces (Chinese, Japanese, Korean, Thai and their neighbours) gives pairs of
 	// neighbouring characters. A term may share the memory of the text.
 	Terms []string
+	// Words are what the terms were before they were stemmed, one for each.
+	Words []string
 	// Names are the terms of capitalised words whose capital is not owed to the
 	// beginning of a sentence, each once, in order;
 	// at most MaxNames.
@@ -43,7 +45,7 @@ func Analyse(text string) Analysis {
 	text = fold(text)
 	r := reader{
 		text:  text,
-		out:   Analysis{Terms: make([]string, 0, len(text)/8+1)},
+		out:   Analysis{Terms: make([]string, 0, len(text)/8+1), Words: make([]string, 0, len(text)/8+1)},
 		start: true,
 	}
 	for tokens := words.FromString(text); tokens.Next(); {
@@ -188,12 +190,17 @@ func (r *reader) word(tok string) {
 	term := ""
 	if !negated && (!stopWords[lower] || (namesInCapitals[lower] && allCaps(base) && r.lower)) {
 		term = r.term(lower)
-		r.out.Terms = append(r.out.Terms, term)
+		r.add(term, cut(lower))
 	}
 	r.name(term, lower, upper, possessive)
 	r.previous, r.capital, r.start = lower, upper, false
 	r.words++
 	r.ended = false
+}
+
+func (r *reader) add(term, word string) {
+	r.out.Terms = append(r.out.Terms, term)
+	r.out.Words = append(r.out.Words, word)
 }
 
 // term stems a word that is lower-cased.
@@ -222,7 +229,7 @@ func (r *reader) term(lower string) string {
 // character reads one character of a script without spaces, from byte at to end.
 func (r *reader) character(at, end int) {
 	if r.scriptChars > 0 && r.scriptEnd == at {
-		r.out.Terms = append(r.out.Terms, r.text[r.script:end])
+		r.add(r.text[r.script:end], r.text[r.script:end])
 		r.scriptChars++
 	} else {
 		r.flushScript()
@@ -235,7 +242,7 @@ func (r *reader) character(at, end int) {
 // flushScript ends a run of such characters. One that stands alone is a term.
 func (r *reader) flushScript() {
 	if r.scriptChars == 1 {
-		r.out.Terms = append(r.out.Terms, r.text[r.script:r.scriptEnd])
+		r.add(r.text[r.script:r.scriptEnd], r.text[r.script:r.scriptEnd])
 	}
 	r.scriptChars = 0
 }

@@ -46,6 +46,13 @@ func TestAnalyseTerms(t *testing.T) {
 	}
 }
 
+func TestAnalyseWords(t *testing.T) {
+	want := []string{"caroline", "agencies", "7th", "京都"}
+	if diff := cmp.Diff(want, language.Analyse("Caroline's Agencies, 7th 京都").Words); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestAnalyseFlags(t *testing.T) {
 	const (
 		question = 1 << iota
@@ -130,6 +137,9 @@ func FuzzAnalyse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		a := language.Analyse(text)
 		total := 0
+		if len(a.Words) != len(a.Terms) {
+			t.Errorf("%d words became %d terms", len(a.Words), len(a.Terms))
+		}
 		for _, term := range append(a.Terms, a.Names...) {
 			if term == "" || len(term) > language.MaxTerm || !utf8.ValidString(term) {
 				t.Errorf("the term %q", term)
