@@ -7,12 +7,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // rawLimit is what the disk under dir can do at most: n writers hand records of
-// stepBytes to one that appends all that wait to a file and calls fdatasync. It
+// stepBytes to one that appends all that wait to a file and calls syncData. It
 // returns records per second.
 func rawLimit(dir string, n int, d time.Duration) (float64, error) {
 	f, err := os.CreateTemp(dir, "raw-*")
@@ -77,7 +75,7 @@ func appendWaiting(f *os.File, queue <-chan chan error) {
 		}
 		_, err := f.Write(batch)
 		if err == nil {
-			err = unix.Fdatasync(int(f.Fd()))
+			err = syncData(f)
 		}
 		for _, ack := range acks {
 			ack <- err
