@@ -1,0 +1,322 @@
+package index
+
+import (
+	"math"
+	"math/bits"
+	"slices"
+)
+
+// Scores of words are whole numbers, so that it does not matter in which order
+// they are added up: the same records give the same scores in whatever segments
+// they lie. A contribution is the term's inverse document frequency times what
+// its frequency in the document is worth, each with 16 bits behind the point.
+const (
+	fraction  = 16
+	maxTerms  = 64 // of a query; what is more is the least distinctive and left out
+	maxWeight = 4
+)
+
+// queryTerm is a term of the query over all segments that are searched.
+type queryTerm struct {
+	text   string
+	hash   uint32
+	weight float64
+	named  bool   // it is of the words that the query is given in
+	df     int64  // documents that have it
+	idf    uint64 // times weight
+}
+
+// lexicon is the query's terms and what is known of them in all the spaces
+// searched.
+type lexicon struct {
+	terms []queryTerm
+	docs  int64
+	worth [maxFreqMask + 1][256]uint32 // of a frequency in a document by its length
+}
+
+// parts are numbered through all spaces.
+func newLexicon(plan *Plan, parts []*part, o Options) *lexicon {
+	x := &lexicon{}
+	for _, t := range plan.Text.Terms {
+		x.add(t, 1, true)
+	}
+	for _, t := range plan.More {
+		x.add(t.Text, min(max(t.Weight, 0), maxWeight), false)
+	}
+	tokens := int64(0)
+	for _, p := range parts {
+		x.docs += p.statDocs
+		tokens += p.statTokens
+		for i := range x.terms {
+			if t := p.terms.find(x.terms[i].hash, x.terms[i].text); t >= 0 {
+				x.terms[i].df += int64(p.statDF.at(t))
+			}
+		}
+	}
+	for i := range x.terms {
+		t := &x.terms[i]
+		n := float64(t.df)
+		idf := math.Log(1 + max(float64(x.docs)-n+0.5, 0.5)/(n+0.5))
+		t.idf = uint64(math.Round(idf * t.weight * (1 << fraction)))
+	}
+	if len(x.terms) > maxTerms {
+		slices.SortStableFunc(x.terms, func(a, b queryTerm) int { return int(int64(b.idf) - int64(a.idf)) })
+		x.terms = x.terms[:maxTerms]
+	}
+	average := float64(tokens) / float64(max(x.docs, 1))
+	for code := range 256 {
+		length := float64(codeLength(uint8(code))) / max(average, 1)
+		for freq := 1; freq <= maxFreq; freq++ {
+			f := float64(freq)
+			x.worth[freq][code] = uint32(math.Round(f * (o.K1 + 1) / (f + o.K1*(1-o.B+o.B*length)) * (1 << fraction)))
+		}
+	}
+	return x
+}
+
+// add puts in a term, or, where it is there, raises its weight: a word that the
+// query has twice counts twice.
+func (x *lexicon) add(text string, weight float64, named bool) {
+	for i := range x.terms {
+		if t := &x.terms[i]; t.text == text {
+			t.weight = min(t.weight+weight, maxWeight)
+			t.named = t.named || named
+			return
+		}
+	}
+	x.terms = append(x.terms, queryTerm{text: text, hash: hashOf(text), weight: weight, named: named})
+}
+
+func (x *lexicon) score(term int, freq, length uint8) uint32 {
+	return uint32(x.terms[term].idf * uint64(x.worth[freq][length]) >> fraction)
+}
+
+// most returns the highest score that the impact allows.
+func (x *lexicon) most(term int, m impact) uint32 {
+	if m.freq == 0 {
+		return 0
+	}
+	best := uint32(0)
+	for i, freq := range [...]uint8{min(m.freq, 1), min(m.freq, 2), m.freq} {
+		if length := m.lengths[i]; length != noLength {
+			best = max(best, x.score(term, freq, length))
+		}
+	}
+	return best
+}
+
+// cursor walks a term's list in one segment.
+type cursor struct {
+	list
+	term  int // of the query
+	most  uint32
+	block int
+	at, n int // in the block that is decoded
+	docs  [blockDocs]uint32
+	freqs [blockDocs]uint8
+	ready bool // the block is decoded
+}
+
+const noDoc = math.MaxUint32
+
+// doc is the document that the cursor stands on, noDoc at the end.
+func (c *cursor) doc() uint32 {
+	for c.block < c.blocks {
+		if !c.ready {
+			c.n, c.at, c.ready = c.decode(c.block, &c.docs, &c.freqs), 0, true
+		}
+		if c.at < c.n {
+			return c.docs[c.at&(blockDocs-1)]
+		}
+		c.block++
+		c.ready = false
+	}
+	return noDoc
+}
+
+// block moves to the one that may have the document, without decoding it, and
+// reports whether there is one.
+func (c *cursor) reach(doc uint32) bool {
+	if c.directory == nil {
+		return c.block < c.blocks
+	}
+	if c.block >= c.blocks || c.last(c.block) >= doc {
+		return c.block < c.blocks
+	}
+	// Doubling steps, then halving ones: the document is mostly near.
+	step, low := 1, c.block
+	for low+step < c.blocks && c.last(low+step) < doc {
+		low += step
+		step *= 2
+	}
+	lo, hi := low+1, min(low+step, c.blocks)
+	for lo < hi {
+		if mid := (lo + hi) / 2; c.last(mid) < doc {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	c.block, c.ready = lo, false
+	return lo < c.blocks
+}
+
+// freq returns how often the document has the term. Documents are asked for in
+// their order.
+func (c *cursor) freq(doc uint32) uint8 {
+	if !c.reach(doc) {
+		return 0
+	}
+	if !c.ready {
+		c.n, c.at, c.ready = c.decode(c.block, &c.docs, &c.freqs), 0, true
+	}
+	for c.at < c.n && c.docs[c.at&(blockDocs-1)] < doc {
+		c.at++
+	}
+	if c.at < c.n && c.docs[c.at&(blockDocs-1)] == doc {
+		return c.freqs[c.at&(blockDocs-1)]
+	}
+	return 0
+}
+
+// window is how many documents are scored at a time.
+const window = 1 << 12
+
+// scorer finds the documents with the best words, by MaxScore: terms whose
+// scores together cannot reach the worst of the best so far are only looked at
+// for documents that have another.
+type scorer struct {
+	*lexicon
+	top    *top
+	scores [window]uint32
+	found  [window / 64]uint64
+}
+
+// part offers the best documents of a part.
+func (s *scorer) part(p *part, index int32, hidden bitmap) {
+	cursors := s.cursors(p)
+	// below[i] is what the first i terms can score together.
+	below := make([]uint32, len(cursors)+1)
+	for i, c := range cursors {
+		below[i+1] = below[i] + c.most
+	}
+	for {
+		essential := 0
+		for essential < len(cursors) && float64(below[essential+1]) < s.top.floor {
+			essential++
+		}
+		next := uint32(noDoc)
+		for _, c := range cursors[essential:] {
+			next = min(next, c.doc())
+		}
+		if next == noDoc {
+			return
+		}
+		base := next &^ (window - 1)
+		for _, c := range cursors[essential:] {
+			s.collect(c, p.lengths, base)
+		}
+		s.rank(p, index, hidden, base, cursors[:essential], below)
+	}
+}
+
+// cursors returns those of the query's terms that the part has, by what they can
+// score, the least first.
+func (s *scorer) cursors(p *part) []*cursor {
+	var out []*cursor
+	for i := range s.terms {
+		t := p.terms.find(s.terms[i].hash, s.terms[i].text)
+		if t < 0 || s.terms[i].idf == 0 {
+			continue
+		}
+		c := &cursor{list: p.list(t), term: i}
+		switch {
+		case c.blocks == 0:
+			continue
+		case c.directory != nil:
+			c.most = s.most(i, readImpact(c.directory))
+		default:
+			c.doc()
+			m := noImpact()
+			for j, doc := range c.docs[:c.n] {
+				m.add(c.freqs[j], p.lengths[doc])
+			}
+			c.most = s.most(i, m)
+		}
+		out = append(out, c)
+	}
+	slices.SortStableFunc(out, func(a, b *cursor) int { return int(int64(a.most) - int64(b.most)) })
+	return out
+}
+
+// collect adds the scores of a term to the documents of the window.
+func (s *scorer) collect(c *cursor, lengths []byte, base uint32) {
+	if !c.reach(base) {
+		return
+	}
+	idf, once := s.terms[c.term].idf, &s.worth[1]
+	for doc := c.doc(); doc < base+window; doc = c.doc() {
+		if doc < base {
+			c.at++
+			continue
+		}
+		at, n := c.at, c.n
+		for ; at < n; at++ {
+			d := c.docs[at&(blockDocs-1)]
+			i := d - base
+			if i >= window {
+				break
+			}
+			worth := once[lengths[d]]
+			if f := c.freqs[at&(blockDocs-1)]; f > 1 {
+				worth = s.worth[f&maxFreqMask][lengths[d]]
+			}
+			s.scores[i] += uint32(idf * uint64(worth) >> fraction)
+			s.found[i>>6] |= 1 << (i & 63)
+		}
+		c.at = at
+	}
+}
+
+// maxFreqMask spares a check of bounds: frequencies end at maxFreq.
+const maxFreqMask = 15
+
+// rank finishes the scores of the documents in the window that can still be
+// among the best, and clears it.
+func (s *scorer) rank(p *part, index int32, hidden bitmap, base uint32, rest []*cursor, below []uint32) {
+	for w, word := range s.found {
+		s.found[w] = 0
+		for ; word != 0; word &= word - 1 {
+			i := w<<6 | bits.TrailingZeros64(word)
+			doc, score := base+uint32(i), s.scores[i]
+			s.scores[i] = 0
+			if float64(score+below[len(rest)]) < s.top.floor || hidden.has(int(doc)) {
+				continue
+			}
+			if score, ok := s.complete(p, doc, score, rest, below); ok {
+				s.top.offer(hit{score: float64(score), part: index, doc: doc, num: p.num(int(doc))})
+			}
+		}
+	}
+}
+
+// complete adds the scores of the other terms, the highest first, and gives up
+// where they cannot be enough.
+func (s *scorer) complete(p *part, doc, score uint32, rest []*cursor, below []uint32) (uint32, bool) {
+	for j := len(rest) - 1; j >= 0; j-- {
+		if float64(score+below[j+1]) < s.top.floor {
+			return 0, false
+		}
+		c := rest[j]
+		if !c.reach(doc) {
+			continue
+		}
+		if c.directory != nil && float64(score+below[j]+s.most(c.term, c.impact(c.block))) < s.top.floor {
+			return 0, false
+		}
+		if f := c.freq(doc); f > 0 {
+			score += s.score(c.term, f, p.lengths[doc])
+		}
+	}
+	return score, float64(score) >= s.top.floor
+}

@@ -1,0 +1,628 @@
+package index_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sort"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/stayd/stayd/internal/memory"
+	"github.com/stayd/stayd/internal/memory/index"
+	"github.com/stayd/stayd/internal/memory/language"
+)
+
+// turns makes records of the texts, numbered from 1.
+func turns(texts ...string) []memory.Record {
+	out := make([]memory.Record, len(texts))
+	for i, text := range texts {
+		n := int64(i + 1)
+		out[i] = memory.Record{
+			Num: n, Change: n, Namespace: "/actors/ada/turns", Strategy: memory.Turn, Actor: "ada", Text: text,
+			Origin: memory.OriginUser, ValidFrom: epoch.Add(time.Duration(i) * time.Hour),
+			Source: memory.Source{SessionID: "s1", Position: n},
+		}
+	}
+	return out
+}
+
+func TestSearchRanksByWords(t *testing.T) {
+	t.Parallel()
+	s := index.New()
+	apply(t, s, turns(
+		"the cat sat on the mat",
+		"a parrot can talk for hours",
+		"the cat and the parrot are friends",
+		"rain in Spain",
+		"a cat, a cat, and another cat",
+	)...)
+	for _, c := range []struct {
+		query string
+		want  []int64
+	}{
+		{"parrot", []int64{2, 3}},
+		{"cat parrot", []int64{3, 2, 5, 1}},
+		{"cats", []int64{5, 1, 3}},
+		{"zebra", []int64{}},
+		{"", []int64{}},
+	} {
+		o := index.Defaults()
+		if got := nums(search(t, ask(c.query), 10, o, s)); !slices.Equal(got, c.want) {
+			t.Errorf("%q found %v, want %v", c.query, got, c.want)
+		}
+	}
+	if got := nums(search(t, ask("cat parrot"), 2, index.Defaults(), s)); !slices.Equal(got, []int64{3, 2}) {
+		t.Errorf("with a limit of 2: %v", got)
+	}
+}
+
+func TestSearchFindsByVector(t *testing.T) {
+	t.Parallel()
+	s := index.New()
+	records := turns("one", "two", "three", "four")
+	for i, v := range [][]float64{{1, 0, 0}, {0.6, 0.8, 0}, {0, 1, 0}} {
+		records[i].Vector, records[i].VectorModel = encode(v), "m"
+	}
+	records[3].Vector, records[3].VectorModel = encode([]float64{1, 0, 0}), "another"
+	apply(t, s, records...)
+	p := ask("three")
+	p.Vector, p.VectorModel = encode([]float64{1, 0.1, 0}), "m"
+	o := index.Defaults()
+	o.Weights = index.Weights{VectorRank: 1}
+	if got := nums(search(t, p, 10, o, s)); !slices.Equal(got, []int64{1, 2, 3}) {
+		t.Errorf("by vector: %v", got)
+	}
+	found := search(t, p, 1, o, s)
+	if want := product(p.Vector, records[0].Vector); found[0].Features.Vector != want {
+		t.Errorf("the product is %v, want %v", found[0].Features.Vector, want)
+	}
+	if got := nums(search(t, p, 10, index.Defaults(), s)); !slices.Equal(got, []int64{3, 1, 2}) {
+		t.Errorf("fused: %v", got)
+	}
+	p.Vector = []byte{1, 2}
+	if _, err := index.Search(context.Background(), []*index.Space{s}, p, 1, o); err == nil {
+		t.Error("a vector of two bytes is no error")
+	}
+}
+
+func TestSearchFilters(t *testing.T) {
+	t.Parallel()
+	s := index.New()
+	records := turns("tea", "tea", "tea", "tea", "tea", "tea")
+	records[0].Namespace = "/actors/ada/facts"
+	records[1].Strategy = memory.Semantic
+	records[2].Actor = "bela"
+	records[3].Origin = memory.OriginTool
+	records[4].Source.SessionID = "s2"
+	records[5].SupersededAt = epoch
+	records[5].ValidFrom = time.Time{}
+	apply(t, s, records...)
+	for name, c := range map[string]struct {
+		change func(p *index.Plan)
+		want   []int64
+	}{
+		"nothing":        {func(*index.Plan) {}, []int64{1, 2, 3, 4, 5}},
+		"superseded":     {func(p *index.Plan) { p.Superseded = true }, []int64{1, 2, 3, 4, 5, 6}},
+		"namespace":      {func(p *index.Plan) { p.Namespaces = []string{"/actors/ada/facts"} }, []int64{1}},
+		"two namespaces": {func(p *index.Plan) { p.Namespaces = []string{"/x", "/actors/ada"} }, []int64{1, 2, 3, 4, 5}},
+		"half a segment": {func(p *index.Plan) { p.Namespaces = []string{"/actors/a"} }, []int64{}},
+		"all namespaces": {func(p *index.Plan) { p.Namespaces = []string{"/"} }, []int64{1, 2, 3, 4, 5}},
+		"strategy":       {func(p *index.Plan) { p.Filter.Strategies = []memory.Strategy{memory.Semantic, memory.Core} }, []int64{2}},
+		"actor":          {func(p *index.Plan) { p.Filter.Actor = "bela" }, []int64{3}},
+		"foreign":        {func(p *index.Plan) { p.Filter.ExcludeForeign = true }, []int64{1, 2, 3, 5}},
+		"session":        {func(p *index.Plan) { p.Filter.SessionID = "s2" }, []int64{5}},
+		"since":          {func(p *index.Plan) { p.Filter.Since = epoch.Add(3 * time.Hour) }, []int64{4, 5}},
+		"until":          {func(p *index.Plan) { p.Filter.Until = epoch.Add(time.Hour); p.Superseded = true }, []int64{1, 6}},
+		"several": {func(p *index.Plan) {
+			p.Filter.SessionID, p.Filter.Since, p.Filter.Actor = "s1", epoch.Add(time.Hour), "ada"
+		}, []int64{2, 4}},
+	} {
+		p := ask("tea")
+		c.change(p)
+		if got := nums(search(t, p, 10, index.Defaults(), s)); !slices.Equal(got, c.want) {
+			t.Errorf("%s: found %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestApplyReplaces(t *testing.T) {
+	t.Parallel()
+	s := index.New()
+	records := turns("green tea", "black tea", "coffee")
+	apply(t, s, records...)
+	p := ask("tea")
+	p.Vector, p.VectorModel = encode([]float64{1, 0}), "m"
+	changed := records[1]
+	changed.Change, changed.Vector, changed.VectorModel = 4, encode([]float64{1, 0}), "m"
+	apply(t, s, changed)
+	if got := nums(search(t, p, 10, index.Defaults(), s)); !slices.Equal(got, []int64{2, 1}) {
+		t.Errorf("with a vector for 2: %v", got)
+	}
+	changed.Change, changed.SupersededAt = 5, epoch
+	apply(t, s, changed)
+	if got := nums(search(t, p, 10, index.Defaults(), s)); !slices.Equal(got, []int64{1}) {
+		t.Errorf("with 2 superseded: %v", got)
+	}
+	before := s.Stats()
+	changed.Change, changed.Uses, changed.UsedAt = 6, 3, epoch
+	apply(t, s, changed)
+	if got := s.Stats(); got != before || s.Change() != 6 {
+		t.Errorf("a use changed the index from %+v to %+v, at change %d", before, got, s.Change())
+	}
+	apply(t, s, records...)
+	if got := s.Stats(); got != before {
+		t.Errorf("changes that were seen before changed the index to %+v", got)
+	}
+	if before.Records != 3 || before.Replaced != 2 {
+		t.Errorf("three records and two that are replaced are %+v", before)
+	}
+}
+
+func TestApplyRefuses(t *testing.T) {
+	t.Parallel()
+	good := turns("tea", "coffee")
+	for name, change := range map[string]func(r []memory.Record){
+		"order":     func(r []memory.Record) { r[0].Change = 3 },
+		"no number": func(r []memory.Record) { r[1].Num = 0 },
+		"no change": func(r []memory.Record) { r[0].Change = 0 },
+		"vector":    func(r []memory.Record) { r[1].Vector = []byte("abc") },
+	} {
+		s := index.New()
+		bad := slices.Clone(good)
+		change(bad)
+		if err := s.Apply(bad); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if s.Change() != 0 || s.Stats() != (index.Stats{}) {
+			t.Errorf("%s: something was applied", name)
+		}
+	}
+}
+
+func TestSearchKnowsNeighbours(t *testing.T) {
+	t.Parallel()
+	s := index.New()
+	records := turns("where do you live", "in Lisbon near the river", "nice", "have you a dog", "yes, since May 2019")
+	for i := range records {
+		records[i].Source.Speaker = []string{"Ada Lovelace", "Bela"}[i%2]
+	}
+	apply(t, s, records[:2]...)
+	apply(t, s, records[2:]...)
+	p := ask("does Bela live in Lisbon?")
+	p.Now = epoch
+	o := index.Defaults()
+	o.Weights = index.Weights{BM25: 1}
+	found := search(t, p, 10, o, s)
+	if got := nums(found); !slices.Equal(got, []int64{1, 2}) {
+		t.Fatalf("found %v", got)
+	}
+	first, second := found[0].Features, found[1].Features
+	if first.Near != second.BM25 || second.Near != first.BM25 || first.Far != 0 || first.Session != first.BM25 || second.Session != first.BM25 {
+		t.Errorf("neighbours: %+v and %+v", first, second)
+	}
+	if first.Speaker != 0 || second.Speaker != 1 || first.Question != 1 || first.Recency != 1 {
+		t.Errorf("features: %+v and %+v", first, second)
+	}
+}
+
+// exhaustive is BM25 as the textbook has it, over all records.
+func exhaustive(records []memory.Record, p *index.Plan, o index.Options) map[int64]float64 {
+	docs, df, total := map[int64]map[string]int{}, map[string]int{}, 0
+	lengths := map[int64]int{}
+	for _, r := range records {
+		freqs := map[string]int{}
+		for _, term := range language.Analyse(r.Text).Terms {
+			freqs[term]++
+			lengths[r.Num]++
+			total++
+		}
+		for term := range freqs {
+			df[term]++
+		}
+		docs[r.Num] = freqs
+	}
+	scores := map[int64]float64{}
+	average := float64(total) / float64(len(docs))
+	for num, freqs := range docs {
+		for _, term := range p.Text.Terms {
+			f := float64(min(freqs[term], 8))
+			if f == 0 {
+				continue
+			}
+			n := float64(df[term])
+			idf := math.Log(1 + (float64(len(docs))-n+0.5)/(n+0.5))
+			scores[num] += idf * f * (o.K1 + 1) / (f + o.K1*(1-o.B+o.B*float64(lengths[num])/average))
+		}
+	}
+	return scores
+}
+
+func TestSearchIsExhaustive(t *testing.T) {
+	t.Parallel()
+	c := newCorpus(1, 400, 24)
+	records := c.records(9000)
+	s := index.New()
+	apply(t, s, records[:5000]...)
+	apply(t, s, records[5000:]...)
+	for i := range 40 {
+		p := c.plan(1, 12)
+		o := index.Options{K1: 1.2, B: 0.75, Pool: 1, Weights: index.Weights{BM25: 1}}
+		if i%2 == 1 {
+			o.K1, o.B = 0.6, 0.3
+		}
+		words := *p
+		words.Vector = nil
+		scores := exhaustive(records, p, o)
+		best := []float64{}
+		for _, score := range scores {
+			best = append(best, score)
+		}
+		sort.Sort(sort.Reverse(sort.Float64Slice(best)))
+		found := search(t, &words, 50, o, s)
+		if len(found) != min(50, len(best)) {
+			t.Fatalf("found %d of %d", len(found), len(best))
+		}
+		for j, f := range found {
+			if math.Abs(f.Score-best[j]) > 0.001 || math.Abs(f.Score-scores[f.Num]) > 0.001 {
+				t.Fatalf("query %d: number %d, in place %d, has %v, want %v, and the place %v", i, f.Num, j, f.Score, scores[f.Num], best[j])
+			}
+		}
+
+		byVector := index.Plan{Vector: p.Vector, VectorModel: model}
+		o.Weights = index.Weights{VectorRank: 1}
+		want := slices.Clone(records)
+		slices.SortStableFunc(want, func(a, b memory.Record) int {
+			x, y := product(a.Vector, p.Vector), product(b.Vector, p.Vector)
+			switch {
+			case x > y:
+				return -1
+			case x < y:
+				return 1
+			}
+			return 0
+		})
+		for j, f := range search(t, &byVector, 50, o, s) {
+			if f.Num != want[j].Num {
+				t.Fatalf("query %d: the vector in place %d is number %d, want %d", i, j, f.Num, want[j].Num)
+			}
+		}
+	}
+}
+
+// layout puts the history of records into a space in batches of random sizes,
+// with pieces sealed, compacted, stored and loaded again in between.
+func layout(t *rapid.T, history []memory.Record) *index.Space {
+	s, whole := index.New(), history
+	var stored []*index.Piece
+	keep := func(p *index.Piece, err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p == nil {
+			return
+		}
+		stored = slices.DeleteFunc(stored, func(q *index.Piece) bool { return q.From >= p.From && q.To <= p.To })
+		stored = append(stored, p)
+		s.Stored(p)
+	}
+	for len(history) > 0 {
+		n := rapid.IntRange(1, min(len(history), 60)).Draw(t, "batch")
+		if err := s.Apply(history[:n]); err != nil {
+			t.Fatal(err)
+		}
+		switch rapid.IntRange(0, 5).Draw(t, "then") {
+		case 0:
+			keep(s.Seal(1))
+		case 1:
+			keep(s.Compact())
+		case 2:
+			s = index.New()
+			for _, p := range stored {
+				if err := s.Load(p.Data); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// What is in no piece is read again.
+			if err := s.Apply(whole[:len(whole)-len(history)+n]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		history = history[n:]
+	}
+	return s
+}
+
+func TestLayoutDoesNotMatter(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		c := newCorpus(rapid.Uint64().Draw(t, "seed"), 60, 16)
+		now := c.records(rapid.IntRange(1, 200).Draw(t, "records"))
+		history := slices.Clone(now)
+		for i := range history {
+			if i%3 == 0 {
+				history[i].Vector, history[i].VectorModel = nil, ""
+			}
+		}
+		for range rapid.IntRange(0, 100).Draw(t, "changes") {
+			r := &now[rapid.IntRange(0, len(now)-1).Draw(t, "changed")]
+			r.Change = int64(len(history) + 1)
+			if rapid.Bool().Draw(t, "superseded") {
+				r.SupersededAt = epoch
+			}
+			history = append(history, *r)
+		}
+		latest := map[int64]memory.Record{}
+		for _, r := range history {
+			latest[r.Num] = r
+		}
+		final := []memory.Record{}
+		for _, r := range latest {
+			final = append(final, r)
+		}
+		slices.SortFunc(final, func(a, b memory.Record) int { return int(a.Change - b.Change) })
+		whole := index.New()
+		if err := whole.Apply(final); err != nil {
+			t.Fatal(err)
+		}
+		pieces := layout(t, history)
+		other := index.New()
+		if err := other.Apply(final[:len(final)/2]); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			p := c.plan(1, 8)
+			p.Superseded = c.r.IntN(3) == 0
+			if c.r.IntN(3) == 0 {
+				p.Filter.SessionID = "session-1"
+			}
+			o := index.Defaults()
+			o.Pool = 20
+			o.Weights.Near, o.Weights.Session = 0.1, 0.1
+			want, err := index.Search(context.Background(), []*index.Space{whole, other}, p, 30, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := index.Search(context.Background(), []*index.Space{pieces, other}, p, 30, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Fatalf("in pieces %+v the search finds otherwise (-whole +pieces):\n%s", pieces.Stats(), diff)
+			}
+		}
+	})
+}
+
+func TestSealAndLoad(t *testing.T) {
+	t.Parallel()
+	c := newCorpus(3, 200, 8)
+	records := c.records(300)
+	s := index.New()
+	apply(t, s, records[:100]...)
+	if p, err := s.Seal(101); p != nil || err != nil {
+		t.Fatalf("sealed %v, %v with too few documents", p, err)
+	}
+	first, err := s.Seal(100)
+	if err != nil || first.From != 1 || first.To != 100 {
+		t.Fatalf("sealed %+v, %v", first, err)
+	}
+	if s.Stats().Unstored != 100 {
+		t.Error("a piece is not stored before Stored")
+	}
+	s.Stored(first)
+	if s.Stats().Unstored != 0 {
+		t.Error("a piece is not stored after Stored")
+	}
+	apply(t, s, records[100:]...)
+	second, err := s.Seal(1)
+	if err != nil || second.From != 101 || second.To != 300 {
+		t.Fatalf("sealed %+v, %v", second, err)
+	}
+	s.Stored(second)
+	again := index.New()
+	if err := again.Load(second.Data); err != nil {
+		t.Fatal(err)
+	}
+	again = index.New()
+	for _, p := range []*index.Piece{first, second} {
+		if err := again.Load(slices.Clone(p.Data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again.Change() != 300 {
+		t.Errorf("the change is %d", again.Change())
+	}
+	if err := again.Load(first.Data); err == nil {
+		t.Error("a piece was loaded twice")
+	}
+	for range 20 {
+		p := c.plan(1, 8)
+		want, got := search(t, p, 20, index.Defaults(), s), search(t, p, 20, index.Defaults(), again)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("loaded, the search finds otherwise:\n%s", diff)
+		}
+	}
+}
+
+func TestCompact(t *testing.T) {
+	t.Parallel()
+	c := newCorpus(4, 200, 8)
+	records := c.records(160)
+	s := index.New()
+	for i := range 8 {
+		apply(t, s, records[20*i:20*i+20]...)
+		p, err := s.Seal(1)
+		if err != nil || p == nil {
+			t.Fatal(p, err)
+		}
+		if again, err := s.Compact(); again != nil || err != nil {
+			t.Fatalf("after %d pieces: %v, %v", i+1, again, err)
+		}
+		s.Stored(p)
+	}
+	p, err := s.Compact()
+	if err != nil || p == nil || p.From != 1 || p.To != 160 {
+		t.Fatalf("eight pieces of a size: %+v, %v", p, err)
+	}
+	s.Stored(p)
+	for i := range records {
+		records[i].Change, records[i].SupersededAt = int64(161+i), epoch
+	}
+	apply(t, s, records...)
+	if p, err = s.Seal(1); err != nil {
+		t.Fatal(err)
+	}
+	s.Stored(p)
+	if p, err = s.Compact(); err != nil || p == nil || p.To != 320 {
+		t.Fatalf("with half of it replaced: %+v, %v", p, err)
+	}
+	if st := s.Stats(); st.Records != 160 || st.Replaced != 0 || st.Pieces != 1 {
+		t.Errorf("compacted: %+v", st)
+	}
+}
+
+func TestSearchEnds(t *testing.T) {
+	t.Parallel()
+	s := index.New()
+	apply(t, s, turns("tea")...)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := index.Search(ctx, []*index.Space{s}, ask("tea"), 1, index.Defaults()); !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestSearchWhileApplying(t *testing.T) {
+	t.Parallel()
+	c := newCorpus(5, 300, 16)
+	records := c.records(3000)
+	s := index.New()
+	plans := []*index.Plan{c.plan(2, 6), c.plan(2, 6), c.plan(2, 6)}
+	failed := make(chan error, 4)
+	written := make(chan struct{})
+	for i := range 3 {
+		go func() {
+			for {
+				_, err := index.Search(context.Background(), []*index.Space{s}, plans[i], 10, index.Defaults())
+				select {
+				case <-written:
+					failed <- err
+					return
+				default:
+					if err != nil {
+						failed <- err
+						return
+					}
+				}
+			}
+		}()
+	}
+	go func() {
+		for {
+			for _, rewrite := range []func() (*index.Piece, error){func() (*index.Piece, error) { return s.Seal(200) }, s.Compact} {
+				p, err := rewrite()
+				if err != nil {
+					failed <- err
+					return
+				}
+				if p != nil {
+					s.Stored(p)
+				}
+			}
+			select {
+			case <-written:
+				failed <- nil
+				return
+			default:
+			}
+		}
+	}()
+	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same every time
+	for at := 0; at < len(records); {
+		n := min(1+r.IntN(60), len(records)-at)
+		apply(t, s, records[at:at+n]...)
+		at += n
+	}
+	close(written)
+	for range 4 {
+		if err := <-failed; err != nil {
+			t.Error(err)
+		}
+	}
+	whole := index.New()
+	apply(t, whole, records...)
+	for _, p := range plans {
+		if diff := cmp.Diff(search(t, p, 20, index.Defaults(), whole), search(t, p, 20, index.Defaults(), s)); diff != "" {
+			t.Errorf("the search finds otherwise:\n%s", diff)
+		}
+	}
+	if st := s.Stats(); st.Records != 3000 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	c := newCorpus(6, 50, 8)
+	for _, n := range []int{1, 10, 200} {
+		s := index.New()
+		apply(f, s, c.records(n)...)
+		p, err := s.Seal(1)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(p.Data, uint32(0), byte(0), false)
+		f.Add(p.Data, uint32(500), byte(3), true)
+	}
+	plan := c.plan(3, 8)
+	f.Fuzz(func(t *testing.T, data []byte, at uint32, with byte, sum bool) {
+		data = slices.Clone(data)
+		if len(data) > 4 {
+			data[int(at)%len(data)] ^= with
+			if sum {
+				// So that what lies behind the checksum meets bad bytes, too.
+				resum(data)
+			}
+		}
+		s := index.New()
+		if err := s.Load(data); err != nil {
+			return
+		}
+		if _, err := index.Search(context.Background(), []*index.Space{s}, plan, 10, index.Defaults()); err != nil {
+			t.Fatal(err)
+		}
+		r := c.record(1)
+		r.Change = s.Change() + 1
+		if r.Change > 0 {
+			apply(t, s, r)
+		}
+		if _, err := s.Seal(1); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestLoadRefusesEveryFlippedByte(t *testing.T) {
+	t.Parallel()
+	s := index.New()
+	apply(t, s, newCorpus(7, 50, 8).records(30)...)
+	p, err := s.Seal(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range p.Data {
+		data := slices.Clone(p.Data)
+		data[i] ^= 0x10
+		if err := index.New().Load(data); err == nil {
+			t.Fatalf("byte %d was changed and nothing was said", i)
+		}
+		if err := index.New().Load(p.Data[:i]); err == nil {
+			t.Fatalf("the piece was cut at %d and nothing was said", i)
+		}
+	}
+}
