@@ -18,7 +18,7 @@ const (
 
 // queryTerm is a term of the query over all segments that are searched.
 type queryTerm struct {
-	text   string
+	text   []byte
 	hash   uint32
 	weight float64
 	named  bool   // it is of the words that the query is given in
@@ -78,13 +78,13 @@ func newLexicon(plan *Plan, parts []*part, o Options) *lexicon {
 // query has twice counts twice.
 func (x *lexicon) add(text string, weight float64, named bool) {
 	for i := range x.terms {
-		if t := &x.terms[i]; t.text == text {
+		if t := &x.terms[i]; string(t.text) == text {
 			t.weight = min(t.weight+weight, maxWeight)
 			t.named = t.named || named
 			return
 		}
 	}
-	x.terms = append(x.terms, queryTerm{text: text, hash: hashOf(text), weight: weight, named: named})
+	x.terms = append(x.terms, queryTerm{text: []byte(text), hash: hashOf(text), weight: weight, named: named})
 }
 
 func (x *lexicon) score(term int, freq, length uint8) uint32 {
@@ -311,7 +311,7 @@ func (s *scorer) complete(p *part, doc, score uint32, rest []*cursor, below []ui
 		if !c.reach(doc) {
 			continue
 		}
-		if c.directory != nil && float64(score+below[j]+s.most(c.term, c.impact(c.block))) < s.top.floor {
+		if !c.ready && c.directory != nil && float64(score+below[j]+s.most(c.term, c.impact(c.block))) < s.top.floor {
 			return 0, false
 		}
 		if f := c.freq(doc); f > 0 {

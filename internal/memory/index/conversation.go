@@ -8,7 +8,7 @@ import (
 type conversation struct {
 	hits   int
 	best   float64
-	pieces []sessionPiece
+	pieces [2]int // in the ranker's pieces, from and to
 }
 
 // sessionPiece is where a part has the session's documents, in its order of
@@ -18,39 +18,45 @@ type sessionPiece struct {
 	begin, end int
 }
 
+// sessionKey is a session by its number in a part.
 type sessionKey struct {
-	space int32
-	id    string
+	part   int32
+	number uint32
 }
 
-// conversation returns the document's, and nil where it is of none.
-func (r *ranker) conversation(h hit) *conversation {
-	name := r.parts[h.part].name(nameSession, int(h.doc))
-	if len(name) == 0 {
-		return nil
-	}
-	if c := r.sessions[sessionKey{h.space, string(name)}]; c != nil {
+// conversation returns the document's place in conversations, and -1 where it is
+// of none.
+func (r *ranker) conversation(h hit) int {
+	p := r.parts[h.part]
+	number := int(p.names[nameSession].at(int(h.doc)))
+	if c, ok := r.sessions[sessionKey{h.part, uint32(number)}]; ok {
 		return c
 	}
-	id := string(name)
-	c := &conversation{}
-	hash := hashOf(id)
+	c := len(r.conversations)
+	name := p.nameTable[nameSession].string(number)
+	if len(name) == 0 {
+		c = -1
+	}
+	hash, first := hashOf(name), len(r.pieces)
 	for i := r.spaces[h.space].first; i < r.spaces[h.space].end; i++ {
 		p := r.parts[i]
-		if n := p.nameTable[nameSession].find(hash, id); n >= 0 {
-			c.pieces = append(c.pieces, sessionPiece{int32(i), int(p.sessStart.at(n)), int(p.sessStart.at(n + 1))})
+		if n := p.nameTable[nameSession].find(hash, name); n >= 0 {
+			r.sessions[sessionKey{int32(i), uint32(n)}] = c
+			r.pieces = append(r.pieces, sessionPiece{int32(i), int(p.sessStart.at(n)), int(p.sessStart.at(n + 1))})
 		}
 	}
-	r.sessions[sessionKey{h.space, id}] = c
+	if c >= 0 {
+		r.conversations = append(r.conversations, conversation{pieces: [2]int{first, len(r.pieces)}})
+	}
 	return c
 }
 
-// at returns the document at the position, that with the lowest number where
+// turn returns the document at the position, that with the lowest number where
 // there are several, and false where there is none.
-func (c *conversation) at(parts []*part, position uint64) (found docKey, ok bool) {
+func (r *ranker) turn(c *conversation, position uint64) (found docKey, ok bool) {
 	lowest := int64(0)
-	for _, piece := range c.pieces {
-		p := parts[piece.part]
+	for _, piece := range r.pieces[c.pieces[0]:c.pieces[1]] {
+		p := r.parts[piece.part]
 		lo, hi := piece.begin, piece.end
 		for lo < hi {
 			if mid := (lo + hi) / 2; p.positions.at(int(p.sessions.at(mid))) < position {
@@ -84,7 +90,7 @@ func (r *ranker) around(h hit, c *conversation, distance uint64) float64 {
 		if other == 0 || other > position+distance {
 			continue
 		}
-		if key, ok := c.at(r.parts, other); ok {
+		if key, ok := r.turn(c, other); ok {
 			score, _ := r.words(key.part, int(key.doc))
 			best = max(best, score)
 		}
@@ -102,7 +108,7 @@ func (r *ranker) speaks(h hit) bool {
 	if !known {
 		for _, term := range language.Analyse(string(name)).Terms {
 			for i := range r.lexicon.terms {
-				named = named || r.lexicon.terms[i].named && r.lexicon.terms[i].text == term
+				named = named || r.lexicon.terms[i].named && string(r.lexicon.terms[i].text) == term
 			}
 		}
 		r.speakers[string(name)] = named

@@ -1,7 +1,6 @@
 package index
 
 import (
-	"cmp"
 	"encoding/binary"
 	"math"
 	"slices"
@@ -14,17 +13,19 @@ type probe struct {
 	numbers []int32 // by dimension
 	sum     int32
 
-	// Coarse is the query in 31 steps to either side, which leaves room for eight
-	// products in the 16 bits of a lane: plus and minus have the dimensions on
-	// their side, each filled up to a multiple of eight with nothing.
-	step        int32
-	plus, minus []coarse
-	bias        int32   // what the vectors' being unsigned adds to the coarse product
-	rest        float64 // norm of what the coarse query leaves out
+	// The coarse query has 31 steps to either side, which leaves room for eight
+	// products in the 16 bits of a lane.
+	step   int32
+	coarse []coarse // by dimension
+	bias   int32    // what the numbers' being unsigned adds to the coarse product
+	rest   float64  // norm of what the coarse query leaves out
 }
 
+// coarse is a dimension of the coarse query. One that is negative is multiplied
+// without its sign, and what it meets is turned around instead: so all is
+// positive and adds up in lanes.
 type coarse struct {
-	offset int
+	flip   uint64 // all ones where it is negative
 	factor uint64
 }
 
@@ -36,7 +37,9 @@ const (
 )
 
 func newProbe(model string, v vector) *probe {
-	p := &probe{model: model, scale: float64(v.scale), numbers: make([]int32, len(v.data))}
+	p := &probe{
+		model: model, scale: float64(v.scale), numbers: make([]int32, len(v.data)), coarse: make([]coarse, len(v.data)),
+	}
 	largest := int32(1)
 	for d, x := range v.data {
 		n := int32(int8(x))
@@ -47,56 +50,55 @@ func newProbe(model string, v vector) *probe {
 	p.step = (largest + coarseSteps - 1) / coarseSteps
 	rest := int64(0)
 	for d, n := range p.numbers {
-		// Rounded to the nearest, away from the sign of n.
-		steps := (max(n, -n) + p.step/2) / p.step
-		if steps > coarseSteps {
-			steps = coarseSteps
-		}
-		left := int64(max(n, -n) - steps*p.step)
+		size := max(n, -n)
+		steps := min((size+p.step/2)/p.step, coarseSteps)
+		left := int64(size - steps*p.step)
 		rest += left * left
-		switch {
-		case steps == 0:
-		case n > 0:
-			p.plus = append(p.plus, coarse{d * lanes, uint64(steps)})
+		p.coarse[d].factor = uint64(steps)
+		if n < 0 {
+			p.coarse[d].flip = ^uint64(0)
+			p.bias += 127 * steps
+		} else {
 			p.bias += 128 * steps
-		default:
-			p.minus = append(p.minus, coarse{d * lanes, uint64(steps)})
-			p.bias -= 128 * steps
 		}
 	}
 	p.rest = math.Sqrt(float64(rest))
-	p.plus, p.minus = fill(p.plus), fill(p.minus)
 	return p
 }
 
-func fill(c []coarse) []coarse {
-	for len(c)%flushAfter != 0 {
-		c = append(c, coarse{})
+// products adds up the products of the coarse query with the eight vectors of a
+// block. Two sums are in each word.
+func (p *probe) products(block []byte) (sums04, sums26, sums15, sums37 uint64) {
+	dims := p.coarse
+	for len(dims) >= flushAfter && len(block) >= flushAfter*lanes {
+		b, q := (*[flushAfter * lanes]byte)(block), (*[flushAfter]coarse)(dims)
+		w := binary.LittleEndian.Uint64(b[:8]) ^ q[0].flip
+		even, odd := w&laneMask*q[0].factor, w>>8&laneMask*q[0].factor
+		w = binary.LittleEndian.Uint64(b[8:16]) ^ q[1].flip
+		even, odd = even+w&laneMask*q[1].factor, odd+w>>8&laneMask*q[1].factor
+		w = binary.LittleEndian.Uint64(b[16:24]) ^ q[2].flip
+		even, odd = even+w&laneMask*q[2].factor, odd+w>>8&laneMask*q[2].factor
+		w = binary.LittleEndian.Uint64(b[24:32]) ^ q[3].flip
+		even, odd = even+w&laneMask*q[3].factor, odd+w>>8&laneMask*q[3].factor
+		w = binary.LittleEndian.Uint64(b[32:40]) ^ q[4].flip
+		even, odd = even+w&laneMask*q[4].factor, odd+w>>8&laneMask*q[4].factor
+		w = binary.LittleEndian.Uint64(b[40:48]) ^ q[5].flip
+		even, odd = even+w&laneMask*q[5].factor, odd+w>>8&laneMask*q[5].factor
+		w = binary.LittleEndian.Uint64(b[48:56]) ^ q[6].flip
+		even, odd = even+w&laneMask*q[6].factor, odd+w>>8&laneMask*q[6].factor
+		w = binary.LittleEndian.Uint64(b[56:]) ^ q[7].flip
+		even, odd = even+w&laneMask*q[7].factor, odd+w>>8&laneMask*q[7].factor
+		sums04, sums26 = sums04+even&pairMask, sums26+even>>16&pairMask
+		sums15, sums37 = sums15+odd&pairMask, sums37+odd>>16&pairMask
+		block, dims = block[flushAfter*lanes:], dims[flushAfter:]
 	}
-	return c
-}
-
-// products adds up the coarse query's products with the eight vectors of a
-// block, in the lanes 0, 2, 4, 6 and 1, 3, 5, 7.
-func products(block []byte, dims []coarse) (sums [lanes]int32) {
-	var even0, even1, odd0, odd1 uint64
-	for len(dims) >= flushAfter {
-		var even, odd uint64
-		for _, c := range dims[:flushAfter] {
-			w := binary.LittleEndian.Uint64(block[c.offset:])
-			even += w & laneMask * c.factor
-			odd += w >> 8 & laneMask * c.factor
-		}
-		even0 += even & pairMask
-		even1 += even >> 16 & pairMask
-		odd0 += odd & pairMask
-		odd1 += odd >> 16 & pairMask
-		dims = dims[flushAfter:]
+	for d := range dims {
+		w := binary.LittleEndian.Uint64(block[d*lanes:]) ^ dims[d].flip
+		even, odd := w&laneMask*dims[d].factor, w>>8&laneMask*dims[d].factor
+		sums04, sums26 = sums04+even&pairMask, sums26+even>>16&pairMask
+		sums15, sums37 = sums15+odd&pairMask, sums37+odd>>16&pairMask
 	}
-	return [lanes]int32{
-		int32(uint32(even0)), int32(uint32(odd0)), int32(uint32(even1)), int32(uint32(odd1)),
-		int32(even0 >> 32), int32(odd0 >> 32), int32(even1 >> 32), int32(odd1 >> 32),
-	}
+	return sums04, sums26, sums15, sums37
 }
 
 // dot returns the product of the query and one vector. It is exact, so it does
@@ -115,18 +117,28 @@ func (p *probe) dot(g *vectorGroup, ordinal int) float64 {
 // first bounds each from above by the coarse query: what that leaves out is no
 // longer than rest, and adds no more than rest times the vector's norm.
 func (p *probe) scan(g *vectorGroup, part int32, seg *segment, hidden bitmap, top *top) {
-	slackness := p.rest*g.norm + 1e-6
 	size := lanes * g.dims
+	floor, above := math.Inf(-1), 0.0
 	for first := 0; first < g.n; first += lanes {
 		if g.all && hidden != nil && hidden[first>>6]>>(first&63)&0xff == 0xff {
 			continue
 		}
-		block := g.blocks[first/lanes*size:][:size]
-		plus, minus := products(block, p.plus), products(block, p.minus)
-		for lane := range min(lanes, g.n-first) {
+		if top.floor != floor {
+			floor = top.floor
+			above = p.above(g, floor)
+		}
+		least := p.least(above * float64(g.unscale[first/lanes]))
+		sums04, sums26, sums15, sums37 := p.products(g.blocks[first/lanes*size:][:size])
+		if reaches(sums04, least)|reaches(sums26, least)|reaches(sums15, least)|reaches(sums37, least) == 0 {
+			continue
+		}
+		sums := [lanes]uint32{
+			uint32(sums04), uint32(sums15), uint32(sums26), uint32(sums37),
+			uint32(sums04 >> 32), uint32(sums15 >> 32), uint32(sums26 >> 32), uint32(sums37 >> 32),
+		}
+		for lane, sum := range sums[:min(lanes, g.n-first)] {
 			ordinal := first + lane
-			approx := float64(plus[lane]-minus[lane]-p.bias) * float64(p.step)
-			if (approx*float64(g.scale(ordinal))+slackness)*p.scale < top.floor {
+			if p.bound(g, ordinal, sum) < floor {
 				continue
 			}
 			doc := g.doc(ordinal)
@@ -140,6 +152,41 @@ func (p *probe) scan(g *vectorGroup, part int32, seg *segment, hidden bitmap, to
 	}
 }
 
+// signs are the highest bits of the two sums in a word; no sum has one.
+const signs = 1<<63 | 1<<31
+
+// reaches has a sign bit where a sum is not below that of least.
+func reaches(sums, least uint64) uint64 { return ((sums | signs) - least) & signs }
+
+// above returns what the coarse product of a vector of scale 1 must be at least
+// for the score. Products below nothing are all as good as nothing, as they grow
+// with the least scale and not with the largest.
+func (p *probe) above(g *vectorGroup, score float64) float64 {
+	if above := (score - p.slackness(g)) / (float64(p.step) * p.scale); above > 0 {
+		return above
+	}
+	return math.Inf(-1)
+}
+
+// least returns the coarse product, bias included, as a search compares it:
+// twice in a word.
+func (p *probe) least(product float64) uint64 {
+	if !(product > 0) {
+		return 0
+	}
+	least := uint64(p.bias) + uint64(min(product, math.MaxInt32/2))
+	return least<<32 | least
+}
+
+// bound returns what the vector with the coarse product scores at most.
+func (p *probe) bound(g *vectorGroup, ordinal int, sum uint32) float64 {
+	return float64(int32(sum)-p.bias)*float64(p.step)*float64(g.scale(ordinal))*p.scale + p.slackness(g)
+}
+
+// slackness is what the coarse query leaves out at most, and more than rounding
+// adds.
+func (p *probe) slackness(g *vectorGroup) float64 { return p.rest*g.norm*p.scale + 1e-6 }
+
 // hit is a document and what it scored.
 type hit struct {
 	score float64
@@ -150,8 +197,14 @@ type hit struct {
 }
 
 // better orders hits: by score, then number, then space.
-func better(a, b hit) int {
-	return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.num, b.num), cmp.Compare(a.space, b.space))
+func better(a, b *hit) bool {
+	switch {
+	case a.score != b.score:
+		return a.score > b.score
+	case a.num != b.num:
+		return a.num < b.num
+	}
+	return a.space < b.space
 }
 
 // top keeps the best so many hits. Which those are does not depend on the order
@@ -179,32 +232,41 @@ func (t *top) offer(h hit) {
 		}
 		return
 	}
-	if better(h, t.hits[0]) < 0 {
+	if better(&h, &t.hits[0]) {
 		t.hits[0] = h
 		t.sink(0)
 		t.floor = t.hits[0].score
 	}
 }
 
+// sink moves a hit down to its place, the worse of its children up instead.
 func (t *top) sink(i int) {
+	moved := t.hits[i]
 	for {
-		worst := i
-		for _, child := range [2]int{2*i + 1, 2*i + 2} {
-			if child < len(t.hits) && better(t.hits[child], t.hits[worst]) > 0 {
-				worst = child
-			}
+		child := 2*i + 1
+		if child >= len(t.hits) {
+			break
 		}
-		if worst == i {
-			return
+		if child+1 < len(t.hits) && better(&t.hits[child], &t.hits[child+1]) {
+			child++
 		}
-		t.hits[i], t.hits[worst] = t.hits[worst], t.hits[i]
-		i = worst
+		if !better(&moved, &t.hits[child]) {
+			break
+		}
+		t.hits[i] = t.hits[child]
+		i = child
 	}
+	t.hits[i] = moved
 }
 
 // sorted returns the hits, best first, and ends the use of t.
 func (t *top) sorted() []hit {
-	slices.SortFunc(t.hits, better)
+	slices.SortFunc(t.hits, func(a, b hit) int {
+		if better(&a, &b) {
+			return -1
+		}
+		return 1
+	})
 	return t.hits
 }
 

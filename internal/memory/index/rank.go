@@ -49,44 +49,62 @@ const fusionRank = 60
 // halfLife is the age in which recency halves.
 const halfLife = 30 * 24 * time.Hour
 
-// rank puts both lists together, and orders what is in them by its features.
-func (s *search) rank(words, vectors []hit) []Candidate {
-	r := &ranker{search: s, readers: make([]*reader, len(s.parts)), sessions: map[sessionKey]*conversation{}, speakers: map[string]bool{}}
-	all := make([]hit, 0, len(words)+len(vectors))
-	features := map[docKey]*Features{}
-	feature := func(h hit) *Features {
-		f := features[docKey{h.part, h.doc}]
-		if f == nil {
-			f = &Features{}
-			features[docKey{h.part, h.doc}] = f
-			all = append(all, h)
-		}
-		return f
-	}
+// fused is a document that words or vectors put forward.
+type fused struct {
+	hit
+	wordRank, vectorRank float64
+}
+
+// fuse puts both lists together by reciprocal ranks and keeps the best of them.
+func fuse(words, vectors []hit, keep int) []fused {
+	all := make([]fused, 0, len(words)+len(vectors))
+	places := make(map[docKey]int, len(words))
 	for i, h := range words {
-		feature(h).WordRank = 1 / float64(fusionRank+i+1)
+		places[docKey{h.part, h.doc}] = i
+		all = append(all, fused{hit: h, wordRank: 1 / float64(fusionRank+i+1)})
 	}
 	for i, h := range vectors {
-		feature(h).VectorRank = 1 / float64(fusionRank+i+1)
-	}
-	talks := make([]*conversation, len(all))
-	for i, h := range all {
-		f := features[docKey{h.part, h.doc}]
-		r.document(h, f)
-		if talks[i] = r.conversation(h); talks[i] != nil {
-			talks[i].hits++
-			talks[i].best = max(talks[i].best, f.BM25)
+		place, ok := places[docKey{h.part, h.doc}]
+		if !ok {
+			place = len(all)
+			all = append(all, fused{hit: h})
 		}
+		all[place].vectorRank = 1 / float64(fusionRank+i+1)
 	}
+	slices.SortFunc(all, func(a, b fused) int {
+		return cmp.Or(cmp.Compare(b.wordRank+b.vectorRank, a.wordRank+a.vectorRank),
+			cmp.Compare(a.num, b.num), cmp.Compare(a.space, b.space))
+	})
+	return all[:min(keep, len(all))]
+}
+
+// rank orders documents by their features.
+func (s *search) rank(all []fused) []Candidate {
+	r := &ranker{
+		search: s, readers: make([]*reader, len(s.parts)),
+		sessions: make(map[sessionKey]int, len(all)), speakers: map[string]bool{},
+	}
+	talks := make([]int, len(all)) // the documents' conversations
 	out := make([]Candidate, len(all))
 	for i, h := range all {
-		f := features[docKey{h.part, h.doc}]
-		if c := talks[i]; c != nil {
-			f.Session, f.SessionHits = c.best, math.Log1p(float64(c.hits))
-			f.Near = r.around(h, c, 1)
-			f.Far = r.around(h, c, 2)
+		f := &out[i].Features
+		f.WordRank, f.VectorRank = h.wordRank, h.vectorRank
+		r.document(h.hit, f)
+		if talks[i] = r.conversation(h.hit); talks[i] >= 0 {
+			c := &r.conversations[talks[i]]
+			c.hits++
+			c.best = max(c.best, f.BM25)
 		}
-		out[i] = Candidate{Space: int(h.space), Num: h.num, Features: *f, Score: f.score(&s.options.Weights)}
+	}
+	for i, h := range all {
+		f := &out[i].Features
+		if talks[i] >= 0 {
+			c := &r.conversations[talks[i]]
+			f.Session, f.SessionHits = c.best, math.Log1p(float64(c.hits))
+			f.Near = r.around(h.hit, c, 1)
+			f.Far = r.around(h.hit, c, 2)
+		}
+		out[i].Space, out[i].Num, out[i].Score = int(h.space), h.num, f.score(&s.options.Weights)
 	}
 	slices.SortFunc(out, func(a, b Candidate) int {
 		return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Num, b.Num), cmp.Compare(a.Space, b.Space))
@@ -102,15 +120,18 @@ type docKey struct {
 // ranker computes features. It remembers what candidates share.
 type ranker struct {
 	*search
-	readers  []*reader // by part
-	sessions map[sessionKey]*conversation
-	speakers map[string]bool // named in the query
+	readers       []*reader          // by part
+	sessions      map[sessionKey]int // place in conversations, -1 for none
+	conversations []conversation
+	pieces        []sessionPiece
+	speakers      map[string]bool // named in the query
 }
 
 // reader reads the documents of a part as the query sees them.
 type reader struct {
 	*part
-	terms []int // of the query by place, in the part's dictionary; -1 is none
+	terms []int  // of the query by place, in the part's dictionary; -1 is none
+	some  uint64 // has the bit of each of terms, by their last six bits
 }
 
 func (r *ranker) reader(part int32) *reader {
@@ -119,6 +140,9 @@ func (r *ranker) reader(part int32) *reader {
 		own := &reader{part: p, terms: make([]int, len(r.lexicon.terms))}
 		for i, t := range r.lexicon.terms {
 			own.terms[i] = p.terms.find(t.hash, t.text)
+			if own.terms[i] >= 0 {
+				own.some |= 1 << (own.terms[i] & 63)
+			}
 		}
 		r.readers[part] = own
 	}
@@ -133,6 +157,9 @@ func (r *ranker) words(part int32, doc int) (score, had uint64) {
 	begin, end := p.bounds(doc)
 	for i := begin; i < end; i++ {
 		term := int(p.forward.at(i))
+		if p.some>>(term&63)&1 == 0 {
+			continue
+		}
 		for q, t := range p.terms {
 			if t == term {
 				freqs[q] = min(freqs[q]+1, maxFreq)

@@ -9,8 +9,9 @@ import (
 // Options are the parameters of a search.
 type Options struct {
 	K1, B float64 // of BM25
-	// Pool is how many documents the words, and how many the vectors, put forward
-	// for the second ranking, at least.
+	// Pool is how many documents the words, and how many the vectors, put forward,
+	// and how many of all these the second ranking looks at; it is at least the
+	// limit of the search.
 	Pool int
 	// Weights of the second ranking.
 	Weights Weights
@@ -56,11 +57,12 @@ func Search(ctx context.Context, spaces []*Space, plan *Plan, limit int, o Optio
 		}
 	}
 	s.lexicon = newLexicon(plan, s.parts, o)
-	words, vectors, err := s.retrieve(ctx, max(limit, o.Pool))
+	pool := max(limit, o.Pool)
+	words, vectors, err := s.retrieve(ctx, pool)
 	if err != nil {
 		return nil, err
 	}
-	out := s.rank(words, vectors)
+	out := s.rank(fuse(words, vectors, pool))
 	return slices.Clip(out[:min(limit, len(out))]), nil
 }
 

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"cmp"
 	"math/bits"
 	"slices"
@@ -33,7 +34,7 @@ func (t *table) string(i int) []byte {
 
 // find returns the place of the string, and -1 where it is not there. The hash
 // is the string's.
-func (t *table) find(hash uint32, s string) int {
+func (t *table) find(hash uint32, s []byte) int {
 	lo, hi := 0, t.n
 	// Hashes are spread evenly: a guess by proportion lands near the place, and
 	// each step of widening halves what is left at worst.
@@ -72,7 +73,7 @@ func (t *table) find(hash uint32, s string) int {
 		}
 	}
 	for ; lo < t.n && uint32(t.hashes.at(lo)) == hash; lo++ {
-		if string(t.string(lo)) == s {
+		if bytes.Equal(t.string(lo), s) {
 			return lo
 		}
 	}

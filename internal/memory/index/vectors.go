@@ -50,14 +50,15 @@ func (v vector) norm() float64 {
 
 // vectorGroup is the vectors of a segment that one model made.
 type vectorGroup struct {
-	model  string
-	dims   int
-	n      int
-	norm   float64 // no vector is longer
-	docs   column  // by ordinal; empty where all documents have a vector
-	all    bool
-	scales []byte // float32
-	blocks []byte
+	model   string
+	dims    int
+	n       int
+	norm    float64 // no vector is longer
+	docs    column  // by ordinal; empty where all documents have a vector
+	all     bool
+	scales  []byte    // float32
+	unscale []float32 // by block: one divided by its largest scale, rounded down
+	blocks  []byte
 }
 
 // appendVectors appends a group. Vector i is of the document docs[i]; docs is
@@ -145,6 +146,16 @@ func (g *vectorGroup) read(b []byte, docs int) (rest []byte, ok bool) {
 	}
 	b = b[packed:]
 	g.scales, b = b[:4*n], b[4*n:]
+	g.unscale = make([]float32, (g.n+lanes-1)/lanes)
+	for i := range g.unscale {
+		largest := float32(0)
+		for j := i * lanes; j < min(g.n, (i+1)*lanes); j++ {
+			largest = max(largest, g.scale(j))
+		}
+		if largest > 0 {
+			g.unscale[i] = 1 / largest * (1 - 1e-6)
+		}
+	}
 	g.blocks = b[:blocks]
 	return b[blocks:], true
 }
