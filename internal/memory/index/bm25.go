@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"math"
 	"math/bits"
 	"slices"
@@ -12,7 +13,7 @@ import (
 // its frequency in the document is worth, each with 16 bits behind the point.
 const (
 	fraction  = 16
-	maxTerms  = 64 // of a query; what is more is the least distinctive and left out
+	maxTerms  = 64 // of a query; what is more, nobody has or is the least distinctive
 	maxWeight = 4
 )
 
@@ -29,14 +30,14 @@ type queryTerm struct {
 // lexicon is the query's terms and what is known of them in all the spaces
 // searched.
 type lexicon struct {
-	terms []queryTerm
-	docs  int64
-	worth [maxFreqMask + 1][256]uint32 // of a frequency in a document by its length
+	terms  []queryTerm
+	places map[string]int // in terms
+	docs   int64
+	worth  [maxFreqMask + 1][256]uint32 // of a frequency in a document by its length
 }
 
-// parts are numbered through all spaces.
 func newLexicon(plan *Plan, parts []*part, o Options) *lexicon {
-	x := &lexicon{}
+	x := &lexicon{places: map[string]int{}}
 	for _, t := range plan.Text.Terms {
 		x.add(t, 1, true)
 	}
@@ -60,7 +61,9 @@ func newLexicon(plan *Plan, parts []*part, o Options) *lexicon {
 		t.idf = uint64(math.Round(idf * t.weight * (1 << fraction)))
 	}
 	if len(x.terms) > maxTerms {
-		slices.SortStableFunc(x.terms, func(a, b queryTerm) int { return int(int64(b.idf) - int64(a.idf)) })
+		slices.SortStableFunc(x.terms, func(a, b queryTerm) int {
+			return cmp.Or(cmp.Compare(min(b.df, 1), min(a.df, 1)), cmp.Compare(b.idf, a.idf))
+		})
 		x.terms = x.terms[:maxTerms]
 	}
 	average := float64(tokens) / float64(max(x.docs, 1))
@@ -77,13 +80,13 @@ func newLexicon(plan *Plan, parts []*part, o Options) *lexicon {
 // add puts in a term, or, where it is there, raises its weight: a word that the
 // query has twice counts twice.
 func (x *lexicon) add(text string, weight float64, named bool) {
-	for i := range x.terms {
-		if t := &x.terms[i]; string(t.text) == text {
-			t.weight = min(t.weight+weight, maxWeight)
-			t.named = t.named || named
-			return
-		}
+	if i, ok := x.places[text]; ok {
+		t := &x.terms[i]
+		t.weight = min(t.weight+weight, maxWeight)
+		t.named = t.named || named
+		return
 	}
+	x.places[text] = len(x.terms)
 	x.terms = append(x.terms, queryTerm{text: []byte(text), hash: hashOf(text), weight: weight, named: named})
 }
 
@@ -134,7 +137,7 @@ func (c *cursor) doc() uint32 {
 	return noDoc
 }
 
-// block moves to the one that may have the document, without decoding it, and
+// reach moves to the block that may have the document, without decoding it, and
 // reports whether there is one.
 func (c *cursor) reach(doc uint32) bool {
 	if c.directory == nil {

@@ -20,6 +20,7 @@ type builder struct {
 	rows       []row
 	forward    []uint32
 	statDF     []uint32 // by term
+	counted    []int64  // by term: the last document that counted
 	statDocs   int64
 	statTokens int64
 }
@@ -53,7 +54,7 @@ func newBuilder(from, to int64) *builder {
 
 func (b *builder) term(id uint32) uint32 {
 	for len(b.statDF) <= int(id) {
-		b.statDF = append(b.statDF, 0)
+		b.statDF, b.counted = append(b.statDF, 0), append(b.counted, 0)
 	}
 	return id
 }
@@ -116,8 +117,9 @@ func flagsOf(a *language.Analysis) (flags uint8) {
 func (b *builder) count(terms []uint32) {
 	b.statDocs++
 	b.statTokens += int64(len(terms))
-	for i, t := range terms {
-		if !slices.Contains(terms[:i], t) {
+	for _, t := range terms {
+		if b.counted[t] != b.statDocs {
+			b.counted[t] = b.statDocs
 			b.statDF[t]++
 		}
 	}

@@ -66,7 +66,7 @@ type corpus struct {
 }
 
 func newCorpus(seed uint64, vocabulary, dims int) *corpus {
-	r := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // the same every time
+	r := rand.New(rand.NewPCG(seed, 7))
 	c := &corpus{r: r, zipf: rand.NewZipf(r, 1.07, 8, uint64(vocabulary-1)), dims: dims}
 	for i := range vocabulary {
 		c.words = append(c.words, word(i))

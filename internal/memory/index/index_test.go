@@ -252,7 +252,7 @@ func TestSearchIsExhaustive(t *testing.T) {
 	apply(t, s, records[5000:]...)
 	for i := range 40 {
 		p := c.plan(1, 12)
-		o := index.Options{K1: 1.2, B: 0.75, Pool: 1, Weights: index.Weights{BM25: 1}}
+		o := index.Options{K1: 1.2, B: 0.75, Pool: 1, Exact: 10_000, Weights: index.Weights{BM25: 1}}
 		if i%2 == 1 {
 			o.K1, o.B = 0.6, 0.3
 		}
@@ -292,6 +292,42 @@ func TestSearchIsExhaustive(t *testing.T) {
 				t.Fatalf("query %d: the vector in place %d is number %d, want %d", i, j, f.Num, want[j].Num)
 			}
 		}
+	}
+}
+
+func TestSearchSiftsVectors(t *testing.T) {
+	t.Parallel()
+	c := newCorpus(8, 50, 100)
+	records := c.records(5000)
+	s := index.New()
+	apply(t, s, records...)
+	o := index.Options{Pool: 10, Exact: 4999, Sifted: 100, Weights: index.Weights{Vector: 1}}
+	for i := range 50 {
+		// What is asked for is like the record as far as half of it is noise.
+		v, noise := make([]float64, 100), unit(c.r, 100)
+		for d := range v {
+			v[d] = float64(int8(records[i].Vector[4+d])) + 127*2.5*noise[d]
+		}
+		p := &index.Plan{Vector: encode(v), VectorModel: model}
+		found := search(t, p, 10, o, s)
+		if found[0].Num != int64(i+1) || found[0].Score != product(p.Vector, records[i].Vector) {
+			t.Errorf("record %d: found %+v", i+1, found[0])
+		}
+	}
+}
+
+func TestLongTexts(t *testing.T) {
+	t.Parallel()
+	c := newCorpus(9, 5000, 0)
+	records := turns(c.text(40_000, 40_000), "zebra "+c.text(70, 70), "zebra")
+	s := index.New()
+	apply(t, s, records...)
+	p := ask(c.text(20_000, 20_000) + " zebra")
+	if got := nums(search(t, p, 10, index.Defaults(), s)); len(got) == 0 || got[0] != 1 {
+		t.Errorf("found %v", got)
+	}
+	if got := nums(search(t, ask("zebra"), 10, index.Defaults(), s)); !slices.Equal(got, []int64{3, 2}) {
+		t.Errorf("found %v", got)
 	}
 }
 
@@ -383,6 +419,9 @@ func TestLayoutDoesNotMatter(t *testing.T) {
 			}
 			o := index.Defaults()
 			o.Pool = 20
+			if c.r.IntN(2) == 0 {
+				o.Exact, o.Sifted = 0, 20
+			}
 			o.Weights.Near, o.Weights.Session = 0.1, 0.1
 			want, err := index.Search(context.Background(), []*index.Space{whole, other}, p, 30, o)
 			if err != nil {
@@ -543,7 +582,7 @@ func TestSearchWhileApplying(t *testing.T) {
 			}
 		}
 	}()
-	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same every time
+	r := rand.New(rand.NewPCG(1, 2))
 	for at := 0; at < len(records); {
 		n := min(1+r.IntN(60), len(records)-at)
 		apply(t, s, records[at:at+n]...)
@@ -589,22 +628,52 @@ func FuzzLoad(f *testing.F) {
 				resum(data)
 			}
 		}
-		s := index.New()
-		if err := s.Load(data); err != nil {
-			return
-		}
-		if _, err := index.Search(context.Background(), []*index.Space{s}, plan, 10, index.Defaults()); err != nil {
-			t.Fatal(err)
-		}
-		r := c.record(1)
-		r.Change = s.Change() + 1
-		if r.Change > 0 {
-			apply(t, s, r)
-		}
-		if _, err := s.Seal(1); err != nil {
-			t.Fatal(err)
-		}
+		use(t, data, plan, c.record(1))
 	})
+}
+
+// use loads the bytes, and where they are a piece, searches and merges it.
+func use(t *testing.T, data []byte, p *index.Plan, r memory.Record) {
+	t.Helper()
+	s := index.New()
+	if err := s.Load(data); err != nil {
+		return
+	}
+	search(t, p, 10, index.Defaults(), s)
+	piece := &index.Piece{From: 1, To: s.Change(), Data: data}
+	if r.Change = s.Change() + 1; r.Change > 0 {
+		apply(t, s, r)
+	}
+	s.Stored(piece)
+	for _, rewrite := range []func() (*index.Piece, error){func() (*index.Piece, error) { return s.Seal(1) }, s.Compact} {
+		if _, err := rewrite(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestLoadSurvivesEveryByte(t *testing.T) {
+	t.Parallel()
+	c := newCorpus(7, 50, 8)
+	records := c.records(20)
+	records[3].Vector, records[4].SupersededAt = nil, epoch
+	s := index.New()
+	apply(t, s, records...)
+	records[5].Change, records[5].SupersededAt = 21, epoch
+	apply(t, s, records[5])
+	p, err := s.Seal(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := c.plan(3, 8)
+	for i := range p.Data {
+		for _, with := range []byte{0x01, 0x80, 0xff} {
+			data := slices.Clone(p.Data)
+			data[i] ^= with
+			resum(data)
+			use(t, data, plan, records[0])
+		}
+	}
 }
 
 func TestLoadRefusesEveryFlippedByte(t *testing.T) {

@@ -1,5 +1,7 @@
 package index
 
+import "slices"
+
 // merge makes one segment of neighbours, oldest first. Of a document that
 // several of them have, the newest stays; whether it replaces one of before is
 // what the oldest of them says. What segments count as first seen adds up. So the
@@ -51,6 +53,8 @@ func (b *builder) take(s *segment, which func(num int64) (keep, replaces bool)) 
 			names[k][i] = b.names[k].idOf(s.nameTable[k].string(i))
 		}
 	}
+	b.rows = slices.Grow(b.rows, s.docs)
+	b.forward = slices.Grow(b.forward, s.tokens)
 	first := len(b.rows)
 	byDoc := make([]int32, s.docs) // row behind first, plus 1
 	for doc := range s.docs {

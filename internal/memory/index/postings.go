@@ -42,8 +42,8 @@ func (m *impact) merge(o impact) {
 	}
 }
 
-func appendImpact(dst []byte, m impact) []byte {
-	return append(dst, m.freq, m.lengths[0], m.lengths[1], m.lengths[2])
+func (m impact) put(b []byte) {
+	b[0], b[1], b[2], b[3] = m.freq, m.lengths[0], m.lengths[1], m.lengths[2]
 }
 
 func readImpact(b []byte) impact {
@@ -72,13 +72,13 @@ func appendList(dst []byte, docs []uint32, freqs, lengths []uint8) []byte {
 			m.add(freqs[i], lengths[docs[i]])
 		}
 		whole.merge(m)
-		entry := dst[directory+impactSize+b*blockEntry:][:0]
-		entry = binary.LittleEndian.AppendUint32(entry, docs[end-1])
-		entry = binary.LittleEndian.AppendUint32(entry, uint32(len(dst)-begin))
-		appendImpact(entry, m)
+		entry := dst[directory+impactSize+b*blockEntry:]
+		binary.LittleEndian.PutUint32(entry, docs[end-1])
+		binary.LittleEndian.PutUint32(entry[4:], uint32(len(dst)-begin))
+		m.put(entry[8:])
 	}
 	if blocks > 1 {
-		appendImpact(dst[directory:][:0], whole)
+		whole.put(dst[directory:])
 	}
 	return dst
 }

@@ -13,13 +13,16 @@ type Options struct {
 	// and how many of all these the second ranking looks at; it is at least the
 	// limit of the search.
 	Pool int
+	// Exact is up to how many records all vectors are compared in full. Beyond it
+	// Sifted of them are, or, where the limit is higher, so many.
+	Exact, Sifted int
 	// Weights of the second ranking.
 	Weights Weights
 }
 
 // Defaults returns the options that searches are measured with.
 func Defaults() Options {
-	return Options{K1: 1.2, B: 0.75, Pool: 300, Weights: DefaultWeights()}
+	return Options{K1: 1.2, B: 0.75, Pool: 300, Exact: 100_000, Sifted: 1 << 13, Weights: DefaultWeights()}
 }
 
 // Candidate is a record that was found. Records that are equal in Score are in
@@ -84,6 +87,10 @@ type partRange struct{ first, end int }
 func (s *search) retrieve(ctx context.Context, pool int) (words, vectors []hit, err error) {
 	scorer := &scorer{lexicon: s.lexicon, top: newTop(pool)}
 	near := newTop(pool)
+	var sieve *sieve
+	if s.probe != nil && s.records() > s.options.Exact {
+		sieve = newSieve(len(s.probe.numbers), max(s.options.Sifted, pool))
+	}
 	for i, p := range s.parts {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, fmt.Errorf("search the index: %w", err)
@@ -95,12 +102,42 @@ func (s *search) retrieve(ctx context.Context, pool int) (words, vectors []hit, 
 			continue
 		}
 		for g := range p.groups {
-			if group := &p.groups[g]; s.probe.fits(group) {
+			switch group := &p.groups[g]; {
+			case !s.probe.fits(group):
+			case sieve != nil:
+				s.probe.sift(group, int32(i), int32(g), hidden, sieve)
+			default:
 				s.probe.scan(group, int32(i), p.segment, hidden, near)
 			}
 		}
 	}
+	if sieve != nil {
+		s.compare(sieve, near)
+	}
 	return scorer.top.sorted(), near.sorted(), nil
+}
+
+// records is how many there are, whatever the plan asks for.
+func (s *search) records() int {
+	n := 0
+	for _, p := range s.parts {
+		n += p.docs - p.lost
+	}
+	return n
+}
+
+// compare offers what the sieve kept by its exact product.
+func (s *search) compare(sieve *sieve, near *top) {
+	sieve.trim()
+	for _, v := range sieve.kept {
+		p := s.parts[v.part]
+		group := &p.groups[v.group]
+		near.space = s.spaceOf[v.part]
+		if score := s.probe.dot(group, int(v.ordinal)); score >= near.floor {
+			doc := group.doc(int(v.ordinal))
+			near.offer(hit{score: score, part: v.part, doc: uint32(doc), num: p.num(doc)})
+		}
+	}
 }
 
 // fits reports whether the group's vectors can be compared with the query's.

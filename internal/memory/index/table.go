@@ -35,36 +35,7 @@ func (t *table) string(i int) []byte {
 // find returns the place of the string, and -1 where it is not there. The hash
 // is the string's.
 func (t *table) find(hash uint32, s []byte) int {
-	lo, hi := 0, t.n
-	// Hashes are spread evenly: a guess by proportion lands near the place, and
-	// each step of widening halves what is left at worst.
-	if t.n > 16 {
-		near, _ := bits.Mul64(uint64(hash)<<32, uint64(t.n))
-		guess, step := int(near), 4
-		if uint32(t.hashes.at(guess)) < hash {
-			for lo = guess; ; step *= 2 {
-				if next := guess + step; next >= t.n {
-					break
-				} else if uint32(t.hashes.at(next)) >= hash {
-					hi = next + 1
-					break
-				} else {
-					lo = next
-				}
-			}
-		} else {
-			for hi = guess + 1; ; step *= 2 {
-				if next := guess - step; next < 0 {
-					break
-				} else if uint32(t.hashes.at(next)) < hash {
-					lo = next
-					break
-				} else {
-					hi = next + 1
-				}
-			}
-		}
-	}
+	lo, hi := t.near(hash)
 	for lo < hi {
 		if mid := (lo + hi) / 2; uint32(t.hashes.at(mid)) < hash {
 			lo = mid + 1
@@ -78,6 +49,35 @@ func (t *table) find(hash uint32, s []byte) int {
 		}
 	}
 	return -1
+}
+
+// near returns bounds of the place where the hash begins. Hashes are spread
+// evenly: a guess by proportion lands near, and steps that double from there find
+// the other bound.
+func (t *table) near(hash uint32) (lo, hi int) {
+	if t.n == 0 {
+		return 0, 0
+	}
+	high, _ := bits.Mul64(uint64(hash)<<32, uint64(t.n))
+	guess := int(high)
+	if uint32(t.hashes.at(guess)) < hash {
+		lo = guess
+		for step := 4; guess+step < t.n; step *= 2 {
+			if uint32(t.hashes.at(guess+step)) >= hash {
+				return lo, guess + step
+			}
+			lo = guess + step
+		}
+		return lo, t.n
+	}
+	hi = guess
+	for step := 4; guess-step >= 0; step *= 2 {
+		if uint32(t.hashes.at(guess-step)) < hash {
+			return guess - step, hi
+		}
+		hi = guess - step
+	}
+	return 0, hi
 }
 
 // interner gives distinct strings numbers in the order of their coming.

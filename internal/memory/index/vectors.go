@@ -58,6 +58,7 @@ type vectorGroup struct {
 	all     bool
 	scales  []byte    // float32
 	unscale []float32 // by block: one divided by its largest scale, rounded down
+	signs   []byte    // sketches by ordinal
 	blocks  []byte
 }
 
@@ -80,6 +81,9 @@ func appendVectors(dst []byte, model string, dims int, docs []uint64, vectors []
 	dst = append(append(dst, model...), packed...)
 	for _, v := range vectors {
 		dst = binary.LittleEndian.AppendUint32(dst, math.Float32bits(v.scale))
+	}
+	for _, v := range vectors {
+		dst = appendSketch(dst, v)
 	}
 	begin := len(dst)
 	dst = append(dst, make([]byte, (len(vectors)+lanes-1)/lanes*lanes*dims)...)
@@ -126,7 +130,8 @@ func (g *vectorGroup) read(b []byte, docs int) (rest []byte, ok bool) {
 		return nil, false
 	}
 	blocks := (n + lanes - 1) / lanes * lanes * dims
-	if uint64(len(b)) < name+packed+4*n+blocks {
+	signs := 8 * uint64(sketchWords(int(dims))) * n
+	if uint64(len(b)) < name+packed+4*n+signs+blocks {
 		return nil, false
 	}
 	g.dims, g.n = int(dims), int(n)
@@ -156,6 +161,7 @@ func (g *vectorGroup) read(b []byte, docs int) (rest []byte, ok bool) {
 			g.unscale[i] = 1 / largest * (1 - 1e-6)
 		}
 	}
+	g.signs, b = b[:signs], b[signs:]
 	g.blocks = b[:blocks]
 	return b[blocks:], true
 }
