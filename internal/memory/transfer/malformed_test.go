@@ -158,10 +158,10 @@ func TestOddValues(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for line := range bytes.SplitSeq(b, []byte("\n\n")) {
+			for dec := json.NewDecoder(bytes.NewReader(b)); dec.More(); {
 				var tree any
-				if json.NewDecoder(bytes.NewReader(line)).Decode(&tree) != nil {
-					t.Fatalf("%s is not JSON", name)
+				if err := dec.Decode(&tree); err != nil {
+					t.Fatalf("%s: %v", name, err)
 				}
 				visit(tree, func(replace func(any)) {
 					for _, v := range odd {
