@@ -61,7 +61,7 @@ func (f *computeFlags) run(ctx context.Context, out io.Writer) (err error) {
 		return fmt.Errorf("find this program: %w", err)
 	}
 	cfg := app.Default()
-	cfg.NetHelper = []string{self, netHelper}
+	cfg.SandboxHelper = []string{self, sandboxHelper}
 	drivers, err := app.Sandboxes(&cfg)
 	if err != nil {
 		return err

@@ -98,7 +98,7 @@ func loadConfig(fs *pflag.FlagSet, getenv func(string) string) (app.Config, erro
 func assign(k *koanf.Koanf) (app.Config, error) {
 	c := app.Default()
 	if exe, err := os.Executable(); err == nil {
-		c.NetHelper = []string{exe, netHelper}
+		c.SandboxHelper = []string{exe, sandboxHelper}
 	}
 	for name, to := range map[string]*string{
 		"listen": &c.Listen, "data": &c.Data, "store": &c.Store, "models": &c.Models, "scripts": &c.Scripts,

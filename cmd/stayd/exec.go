@@ -188,7 +188,7 @@ func (x *execution) open(ctx context.Context, id string) (tool.Server, error) {
 		return host.Open(ctx, host.Config{Helper: []string{exe, hostHelper}, Code: js.NewEngine(js.Limits{})}, x.dir, spec)
 	}
 	cfg := app.Default()
-	cfg.NetHelper = []string{exe, netHelper}
+	cfg.SandboxHelper = []string{exe, sandboxHelper}
 	drivers, err := app.Sandboxes(&cfg)
 	if err != nil {
 		return nil, err

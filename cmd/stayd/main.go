@@ -13,17 +13,17 @@ import (
 
 	"github.com/stayd/stayd/internal/client"
 	"github.com/stayd/stayd/internal/cluster"
+	"github.com/stayd/stayd/internal/environment/bubblewrap"
 	"github.com/stayd/stayd/internal/environment/host"
-	"github.com/stayd/stayd/internal/environment/netns"
 )
 
-// netHelper is the argument with which this program is run again to make a
-// network namespace for a sandbox.
-const netHelper = "sandbox-net"
+// sandboxHelper is the argument with which this program is run again to make a
+// network namespace for a sandbox, or in one, to confine a program.
+const sandboxHelper = "sandbox-helper"
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == netHelper {
-		if err := netns.Prepare(); err != nil {
+	if len(os.Args) > 1 && os.Args[1] == sandboxHelper {
+		if err := bubblewrap.Helper(os.Args[2:]); err != nil {
 			fmt.Fprintf(os.Stderr, "stayd: %v\n", err)
 			os.Exit(exitFailed)
 		}

@@ -36,9 +36,10 @@ type Config struct {
 	// DataSets are folders that all environments may read: NAME=FOLDER is
 	// /data/NAME.
 	DataSets []string
-	// NetHelper is the command line of a program that makes network namespaces for
-	// sandboxes; see netns.Config. Without it their programs reach no network.
-	NetHelper []string
+	// SandboxHelper is the command line of a program that makes network namespaces for
+	// sandboxes and confines their programs; see bubblewrap.Config. Without it they
+	// reach no network.
+	SandboxHelper []string
 	// LeaseTTL is how long the shards of a process that died stay its own.
 	LeaseTTL time.Duration
 	// Patience is how long to wait on start for another process to give up the

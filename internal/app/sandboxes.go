@@ -29,8 +29,8 @@ func openSandboxes(cfg *Config) (map[string]environment.Driver, error) {
 	code := js.NewEngine(js.Limits{})
 	return map[string]environment.Driver{
 		event.SandboxJS:         js.New(code),
-		event.SandboxBubblewrap: bubblewrap.New(bubblewrap.Config{Code: code, NetHelper: cfg.NetHelper, Data: data}),
-		event.SandboxGVisor:     gvisor.New(gvisor.Config{Code: code, Helper: cfg.NetHelper, Data: data}),
+		event.SandboxBubblewrap: bubblewrap.New(bubblewrap.Config{Code: code, Helper: cfg.SandboxHelper, Data: data}),
+		event.SandboxGVisor:     gvisor.New(gvisor.Config{Code: code, Helper: cfg.SandboxHelper, Data: data}),
 	}, nil
 }
 
@@ -68,8 +68,8 @@ func parseDataSet(s string) (shell.Mount, error) {
 	return shell.Mount{Host: filepath.Clean(folder), Path: path.Join("/data", name)}, nil
 }
 
-// Limits says, by the name of a sandbox that runs programs, how it limits them on
-// this machine.
+// Limits says, by the name of a sandbox that runs programs, how it limits and
+// confines them on this machine.
 func (a *App) Limits() map[string]string {
 	out := map[string]string{}
 	for name, d := range a.tools.sandboxes {
@@ -80,6 +80,11 @@ func (a *App) Limits() map[string]string {
 			out[name] = "no control groups can be used here, so memory and processes are limited for each program alone"
 		default:
 			out[name] = "limited by " + l.MemoryLimit()
+		}
+		if l, ok := d.(interface{ Landlock() bool }); ok && l.Landlock() {
+			out[name] += "; confined by Landlock, too"
+		} else if ok {
+			out[name] += "; without Landlock, which takes Linux 5.19"
 		}
 	}
 	return out

@@ -1,8 +1,8 @@
 // Package bubblewrap is the sandbox of namespaces: each program runs in some of
-// its own, made by bwrap, with the workspace and /tmp as all that can be written.
-// The programs of one environment share its limits, its /tmp and its network,
-// which has no device but loopback. The package owns what a program may see, use
-// and do; it never runs one without all of that. It needs Linux.
+// its own, made by bwrap, with the workspace and /tmp as all that can be written,
+// and a filter of system calls. Where the kernel has Landlock, the same is said to
+// it a second time. The package owns what a program may see, use and do; it never
+// runs one without all of that. It needs Linux.
 //
 // A program runs with the rights of the user that the runtime runs as, less all
 // capabilities and what the mounts hide. So the runtime is best run as a user of
@@ -26,9 +26,11 @@ type Config struct {
 	// default 1 GiB.
 	FileSize int64
 	Code     *js.Engine // runs JavaScript
-	// NetHelper is the command line of netns.Config. Without it, each program has
-	// a network of its own, in which there is nothing, and no proxy can be reached.
-	NetHelper []string
+	// Helper is the command line of a program, by its absolute path, that calls
+	// Helper before all else, with the arguments that follow. Without it there is no
+	// Landlock, each program has a network of its own, in which there is nothing, and
+	// no proxy can be reached.
+	Helper []string
 	// Data are folders of this machine that all environments may read.
 	Data []shell.Mount
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/stayd/stayd/internal/environment/bubblewrap"
 	"github.com/stayd/stayd/internal/environment/environmenttest"
 	"github.com/stayd/stayd/internal/environment/js"
-	"github.com/stayd/stayd/internal/environment/netns"
 	"github.com/stayd/stayd/internal/environment/shell"
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/tool"
@@ -27,11 +26,10 @@ import (
 
 type args = environmenttest.Args
 
-// The test's own program makes network namespaces, and is a runtime that is
-// killed.
+// The test's own program is the helper, and a runtime that is killed.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == "netns-helper" {
-		if err := netns.Prepare(); err != nil {
+	if len(os.Args) > 1 && os.Args[1] == "sandbox-helper" {
+		if err := bubblewrap.Helper(os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -44,6 +42,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// helper is the command line of the test's own program as the helper.
+func helper(tb testing.TB) []string {
+	tb.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return []string{self, "sandbox-helper"}
+}
+
 // driver returns a driver that works, or skips the test where bwrap is missing.
 // Continuous integration has it.
 func driver(tb testing.TB, cfg bubblewrap.Config) *bubblewrap.Driver {
@@ -51,11 +59,7 @@ func driver(tb testing.TB, cfg bubblewrap.Config) *bubblewrap.Driver {
 	if _, err := exec.LookPath("bwrap"); err != nil && os.Getenv("CI") == "" {
 		tb.Skip("bwrap is not installed: apt-get install bubblewrap")
 	}
-	self, err := os.Executable()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	cfg.Code, cfg.NetHelper = js.NewEngine(js.Limits{}), []string{self, "netns-helper"}
+	cfg.Code, cfg.Helper = js.NewEngine(js.Limits{}), helper(tb)
 	d := bubblewrap.New(cfg)
 	if err := d.Check(tb.Context()); err != nil {
 		tb.Fatal(err)

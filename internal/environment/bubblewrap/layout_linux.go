@@ -31,12 +31,12 @@ var hidden = []string{"/proc/keys", "/proc/key-users", "/proc/kcore", "/proc/tim
 // shmSize is how much of its memory a program may have in /dev/shm.
 const shmSize = 256 << 20
 
-// options is the layout of one program of the sandbox. Where the sandbox has a
-// network namespace, bwrap itself is already in it.
-func (l *layout) options(s *sandbox, cwd string) {
+// options is the layout of one program. Where the environment
+// has a network namespace, bwrap itself is already in it.
+func (l *layout) options(s *launch, cwd string) {
 	l.add("--unshare-all", "--unshare-user", "--uid", strconv.Itoa(view.UserID), "--gid", strconv.Itoa(view.UserID), "--hostname", "sandbox",
 		"--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv")
-	if s.network != nil {
+	if s.shared.Network != nil {
 		l.add("--share-net")
 	}
 	for _, k := range slices.Sorted(maps.Keys(s.env)) {
@@ -53,19 +53,18 @@ func (l *layout) options(s *sandbox, cwd string) {
 	for _, p := range view.SharedEtc() {
 		l.add("--ro-bind-try", p, p)
 	}
-	l.add("--proc", "/proc", "--dev", "/dev", "--size", strconv.FormatInt(min(shmSize, s.driver.cfg.Limits.Memory/4), 10), "--tmpfs", "/dev/shm")
+	l.add("--proc", "/proc", "--dev", "/dev", "--size", strconv.FormatInt(min(shmSize, s.cfg.Limits.Memory/4), 10), "--tmpfs", "/dev/shm")
 	for _, f := range hidden {
 		if _, err := os.Stat(f); err == nil { // what there is depends on the kernel
 			l.add("--ro-bind", "/dev/null", f)
 		}
 	}
 	l.add("--dir", "/run", "--dir", "/var", "--symlink", "/tmp", "/var/tmp")
-	if s.folder == "" {
-		l.add("--dir", environment.Workspace, "--perms", "1777", "--tmpfs", "/tmp")
-	} else {
-		l.add("--bind", s.folder, environment.Workspace, "--bind", s.tmp, "/tmp")
+	l.add("--bind", s.workspace, environment.Workspace, "--bind", s.tmp, "/tmp")
+	if s.landlock {
+		l.add("--ro-bind", s.cfg.Helper[0], helperPath)
 	}
-	for _, m := range s.driver.cfg.Data {
+	for _, m := range s.cfg.Data {
 		l.add("--ro-bind", m.Host, m.Path)
 	}
 	if cwd == "" {

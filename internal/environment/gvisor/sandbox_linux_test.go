@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"github.com/stayd/stayd/internal/environment"
+	"github.com/stayd/stayd/internal/environment/cgroup"
 	"github.com/stayd/stayd/internal/environment/netns"
+	"github.com/stayd/stayd/internal/environment/sandbox"
 	"github.com/stayd/stayd/internal/environment/shell"
 )
 
@@ -62,21 +64,32 @@ func helper(tb testing.TB) []string {
 	return []string{self, "netns-helper"}
 }
 
-type folders struct{ workspace, tmp string }
-
-func open(tb testing.TB, cfg Config) (*sandbox, folders) {
+// open returns the sandbox of an environment, and how it confines programs.
+func open(tb testing.TB, cfg Config) (*sandbox.Sandbox, *confinement) {
 	tb.Helper()
-	f := folders{tb.TempDir(), tb.TempDir()}
-	s := newSandbox(New(cfg), runsc(tb), environment.Spec{Env: map[string]string{"GREETING": "hello"}}, f.workspace, f.tmp)
+	s, c, err := openIn(tb.TempDir(), runsc(tb), cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
 	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			tb.Error(err)
 		}
 	})
-	return s, f
+	return s, c
 }
 
-func start(tb testing.TB, s *sandbox, command string, out *bytes.Buffer) shell.Process {
+func openIn(dir, runsc string, cfg Config) (*sandbox.Sandbox, *confinement, error) {
+	spec := environment.Spec{Dir: dir, Env: map[string]string{"GREETING": "hello"}}
+	if err := errors.Join(os.Mkdir(spec.WorkspaceDir(), 0o700), os.Mkdir(sandbox.TmpDir(spec), 0o700)); err != nil {
+		return nil, nil, err
+	}
+	k := kind(cfg.orDefaults())
+	c := k.Confine(runsc, spec).(*confinement)
+	return sandbox.Open(k, cgroup.Find(), c, spec), c, nil
+}
+
+func start(tb testing.TB, s *sandbox.Sandbox, command string, out *bytes.Buffer) shell.Process {
 	tb.Helper()
 	p, err := s.Start(tb.Context(), shell.Command{Argv: []string{"/bin/sh", "-c", command}, Output: out})
 	if err != nil {
@@ -86,7 +99,7 @@ func start(tb testing.TB, s *sandbox, command string, out *bytes.Buffer) shell.P
 }
 
 func TestPrograms(t *testing.T) {
-	s, _ := open(t, Config{Limits: shell.Limits{Processes: 32}})
+	s, env := open(t, Config{Limits: shell.Limits{Processes: 32}})
 	for _, c := range []struct {
 		command, stdin, output string
 		code                   int
@@ -116,7 +129,7 @@ func TestPrograms(t *testing.T) {
 			t.Errorf("%s: code %d, error %v, output %q; want %d and %q", c.command, end.Code, err, out.String(), c.code, c.output)
 		}
 	}
-	if left := runscs(t, s.scratch); left != "" {
+	if left := runscs(t, env.scratch); left != "" {
 		t.Errorf("left: %s", left)
 	}
 }
@@ -151,7 +164,7 @@ func TestKillAndClose(t *testing.T) {
 			_, err := os.Stat(filepath.Join(f.workspace, "ready"))
 			return err == nil
 		})
-		scratch := s.scratch
+		scratch := f.scratch
 		if how == "kill" {
 			p.Kill()
 		} else if err := s.Close(); err != nil {
@@ -168,7 +181,7 @@ func TestKillAndClose(t *testing.T) {
 }
 
 func TestStartFails(t *testing.T) {
-	s, _ := open(t, Config{})
+	s, f := open(t, Config{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.Start(ctx, shell.Command{Argv: []string{"/bin/true"}}); !errors.Is(err, context.Canceled) {
@@ -181,11 +194,11 @@ func TestStartFails(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "/no/such/program") {
 		t.Errorf("a program that is not there: %v", err)
 	}
-	scratch := s.scratch
+	scratch := f.scratch
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Start(t.Context(), shell.Command{Argv: []string{"/bin/true"}}); !errors.Is(err, errClosed) {
+	if _, err := s.Start(t.Context(), shell.Command{Argv: []string{"/bin/true"}}); !errors.Is(err, shell.ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 	if _, err := os.Stat(scratch); !errors.Is(err, os.ErrNotExist) {
@@ -222,12 +235,15 @@ func runtimeToKill(dir string) error {
 	if err != nil {
 		return err
 	}
-	s := newSandbox(New(Config{Helper: []string{self, "netns-helper"}}), path, environment.Spec{}, dir, dir)
+	s, env, err := openIn(dir, path, Config{Helper: []string{self, "netns-helper"}})
+	if err != nil {
+		return err
+	}
 	p, err := s.Start(context.Background(), shell.Command{Argv: []string{"/bin/sh", "-c", "setsid sleep 1000 & echo started; exec sleep 1000"}, Output: os.Stdout})
 	if err != nil {
 		return err
 	}
-	fmt.Println(s.scratch)
+	fmt.Println(env.scratch)
 	_, err = p.Wait()
 	return err
 }

@@ -85,7 +85,8 @@ func New(sandbox Sandbox, files *workspace.Workspace, code *js.Engine, spec envi
 	return s
 }
 
-var errClosed = errors.New("the environment was closed")
+// ErrClosed says that an environment was closed before, or while, it was used.
+var ErrClosed = errors.New("the environment was closed")
 
 func (s *server) enter() bool {
 	s.mu.Lock()
@@ -103,7 +104,7 @@ func (s *server) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 	s.closing.Do(func() {
-		s.stop(errClosed)
+		s.stop(ErrClosed)
 		s.running.Wait()
 		s.err = errors.Join(s.code.Close(), s.sandbox.Close(), s.files.Close())
 	})
@@ -113,12 +114,12 @@ func (s *server) Close() error {
 // Call implements tool.Server.
 func (s *server) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	if !s.enter() {
-		return tool.Result{}, &tool.Error{Message: errClosed.Error(), Err: errClosed}
+		return tool.Result{}, &tool.Error{Message: ErrClosed.Error(), Err: ErrClosed}
 	}
 	defer s.running.Done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(s.ctx, func() { cancel(errClosed) })() //nolint:contextcheck // the call ends with the environment, too
+	defer context.AfterFunc(s.ctx, func() { cancel(ErrClosed) })() //nolint:contextcheck // the call ends with the environment, too
 
 	if res, ok, err := s.files.Call(ctx, c); ok {
 		return res, err

@@ -1,0 +1,119 @@
+package bubblewrap_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stayd/stayd/internal/environment/bubblewrap"
+	"github.com/stayd/stayd/internal/environment/environmenttest"
+	"github.com/stayd/stayd/internal/environment/shell"
+)
+
+// landlocked returns a driver that uses Landlock, or skips the test where the
+// kernel has none.
+func landlocked(tb testing.TB, cfg bubblewrap.Config) *bubblewrap.Driver {
+	tb.Helper()
+	d := driver(tb, cfg)
+	if !d.Landlock() {
+		tb.Skip("this kernel has no Landlock, or one before Linux 5.19")
+	}
+	return d
+}
+
+// The helper is mounted in the sandbox, and all may read and run it. Landlock
+// alone keeps the programs from that, whichever way they are started.
+func TestLandlockInEveryProgram(t *testing.T) {
+	s := environmenttest.New(t, landlocked(t, bubblewrap.Config{}))
+	if got := s.OK(t, "run_command", args{"command": "stat -c %A /run/helper"}); !strings.HasSuffix(got, "r-xr-xr-x\n") && !strings.HasSuffix(got, "rwxr-xr-x\n") {
+		t.Fatalf("all may read and run what is at /run/helper: %q", got)
+	}
+	const probe = "cat /run/helper | wc -c; /run/helper; echo $?"
+	const denied = "cat: /run/helper: Permission denied\n0\n"
+	if got := s.OK(t, "run_command", args{"command": probe}); !strings.HasPrefix(got, denied) || !strings.HasSuffix(got, "\n126\n") {
+		t.Errorf("a command: %q", got)
+	}
+	id := s.Start(t, args{"command": "read _; " + probe})
+	s.OK(t, "write_process", args{"process_id": id, "input": "go on\n"})
+	var got string
+	for !strings.Contains(got, "has ended") {
+		got += s.OK(t, "read_process", args{"process_id": id, "wait_seconds": 60})
+	}
+	if !strings.HasPrefix(got, denied[:len(denied)-2]) || !strings.Contains(got, "126\n") {
+		t.Errorf("a program in the background: %q", got)
+	}
+	if got := s.OK(t, "run_code", environmenttest.Python("try: open('/run/helper')\nexcept PermissionError as e: print(e.strerror)\n")); got != "Permission denied\n" {
+		t.Errorf("code: %q", got)
+	}
+}
+
+// What programs need is allowed.
+func TestLandlockAllows(t *testing.T) {
+	data := t.TempDir()
+	if err := os.WriteFile(filepath.Join(data, "program"), []byte("#!/bin/sh\necho ran\n"), 0o755); err != nil { // it is a program
+		t.Fatal(err)
+	}
+	s := environmenttest.New(t, landlocked(t, bubblewrap.Config{Data: []shell.Mount{{Host: data, Path: "/data/set"}}}))
+	for _, c := range []string{
+		"ls / /run /dev /data >/dev/null", "cat /etc/passwd /proc/self/status /data/set/program >/dev/null", "test $(/data/set/program) = ran",
+		"mkdir a b && echo x > a/f && mv a/f b/f && ln b/f a/g && ln -s f b/l && : > b/f && rm -r a b",
+		"cp /bin/true own && ./own && truncate -s 5 own", "mkfifo p && (cat p & echo x > p; wait)",
+		"echo x > /tmp/f && cp /tmp/f /dev/shm/f && mv /dev/shm/f f", "echo x > /dev/null; head -c 1 /dev/zero /dev/urandom >/dev/null",
+		"echo x | cat /dev/stdin /dev/fd/0; echo x > /dev/stdout; cat <(echo y)",
+		"python3 -c 'import os, pty; os.write(pty.openpty()[0], b\"x\")'",
+		"python3 -c 'import multiprocessing as m; m.Lock(); m.Queue().put(1)'",
+		`python3 -c 'import socket; l = socket.socket(socket.AF_UNIX); l.bind("/tmp/s"); l.listen(); socket.socket(socket.AF_UNIX).connect("/tmp/s")'`,
+	} {
+		s.OK(t, "run_command", args{"command": c})
+	}
+}
+
+// The helper confines what it becomes without a sandbox around it, even root.
+func TestHelper(t *testing.T) {
+	landlocked(t, bubblewrap.Config{})
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.HasPrefix(here, os.TempDir()) || strings.HasPrefix(here, "/usr") {
+		t.Skipf("%s may be read in a sandbox", here)
+	}
+	source := filepath.Join(here, "bubblewrap.go")
+	for _, c := range []struct {
+		arguments []string
+		command   string
+		works     bool
+	}{
+		{[]string{"0"}, "cat " + source, false},
+		{[]string{"0"}, "cat /proc/self/root" + source, false},
+		{[]string{"0"}, ": >> " + source, false},
+		{[]string{"0"}, ": >> /etc/passwd || : >> /usr/bin/env", false},
+		{[]string{"0"}, "mount -t tmpfs none /tmp", false},
+		{[]string{"0"}, "ls " + here, true},
+		{[]string{"0"}, "cat /etc/passwd", true},
+		{[]string{"0"}, "test $(ulimit -v) = unlimited", true},
+		{[]string{"104857600"}, "test $(ulimit -v) = 102400", true},
+		{[]string{"0", here}, "cat " + source, true},
+		{[]string{"0", here}, ": >> " + source, false},
+	} {
+		argv := append(append(helper(t), c.arguments...), "--", "/bin/sh", "-c", c.command)
+		out, err := exec.CommandContext(t.Context(), argv[0], argv[1:]...).CombinedOutput()
+		if works := err == nil; works != c.works {
+			t.Errorf("%q, %s: %v, %s", c.arguments, c.command, err, out)
+		}
+	}
+	for want, arguments := range map[string][]string{
+		"run by the runtime only":     {"0", "--"},
+		"run by the runtime":          {"--", "/bin/true"},
+		"the limit of memory":         {"much", "--", "/bin/true"},
+		"run /no/such/program: no su": {"0", "--", "/no/such/program"},
+	} {
+		argv := append(helper(t), arguments...)
+		out, err := exec.CommandContext(t.Context(), argv[0], argv[1:]...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%q: %v, %s", arguments, err, out)
+		}
+	}
+}

@@ -1,0 +1,206 @@
+package bubblewrap
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stayd/stayd/internal/environment/sandbox"
+	"github.com/stayd/stayd/internal/environment/shell"
+	"github.com/stayd/stayd/internal/environment/view"
+)
+
+// launch is one bwrap. It sets up the sandbox in a child, in which the program
+// waits until the limits are in place.
+type launch struct {
+	*confinement
+	shared  sandbox.Shared
+	files   []*os.File // closed at the end, whatever happens
+	inherit []*os.File
+	cmd     *exec.Cmd
+	info    *os.File // says which process to limit
+	goOn    *os.File // lets it go on
+}
+
+// newLaunch makes the command line of bwrap, and the files that it inherits.
+func newLaunch(c *confinement, command shell.Command, in sandbox.Shared) (*launch, error) {
+	l := &launch{confinement: c, shared: in}
+	if err := l.prepare(command); err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+func (l *launch) prepare(c shell.Command) error {
+	infoR, infoW, err := l.pipe()
+	if err != nil {
+		return err
+	}
+	goOnR, goOnW, err := l.pipe()
+	if err != nil {
+		return err
+	}
+	l.info, l.goOn = infoR, goOnW
+	args, err := l.arguments(c, infoW, goOnR)
+	if err != nil {
+		return err
+	}
+	argv := append([]string{l.bwrap, "--args", strconv.Itoa(l.give(args)), "--"}, l.program(c.Argv)...)
+	if n := l.shared.Network; n != nil {
+		argv = n.Command(argv)
+	}
+	l.cmd = exec.Command(argv[0], argv[1:]...) //nolint:gosec,noctx // it runs what it is given, in a sandbox; who starts it ends it
+	l.cmd.Env = []string{}
+	l.cmd.ExtraFiles = l.inherit
+	l.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	return nil
+}
+
+// program is the command line of a program in the sandbox.
+func (l *launch) program(argv []string) []string {
+	if !l.landlock {
+		return argv
+	}
+	var memory int64
+	if !l.shared.Group.LimitsMemory() {
+		memory = l.cfg.Limits.Memory
+	}
+	var data []string
+	for _, m := range l.cfg.Data {
+		data = append(data, m.Path)
+	}
+	return helperCommand(l.cfg.Helper, memory, data, argv)
+}
+
+// arguments is a file with the options of bwrap.
+func (l *launch) arguments(c shell.Command, info, goOn *os.File) (*os.File, error) {
+	filter, err := seccompFilter()
+	if err != nil {
+		return nil, err
+	}
+	var o layout
+	o.options(l, c.Cwd)
+	o.fd("--info-fd", l.give(info))
+	o.fd("--block-fd", l.give(goOn))
+	if err := l.data(&o, "--seccomp", filter); err != nil {
+		return nil, err
+	}
+	for _, f := range view.EtcFiles() {
+		if err := l.data(&o, "--ro-bind-data", []byte(f.Content), f.Path); err != nil {
+			return nil, err
+		}
+	}
+	o.seal()
+	return l.memory("args", o.bytes())
+}
+
+func (l *launch) pipe() (r, w *os.File, err error) {
+	if r, w, err = os.Pipe(); err == nil {
+		l.files = append(l.files, r, w)
+	}
+	return r, w, err
+}
+
+// memory is a file that only this process and the child have.
+func (l *launch) memory(name string, content []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make a file in memory: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	l.files = append(l.files, f)
+	if _, err := f.Write(content); err != nil {
+		return nil, fmt.Errorf("write a file in memory: %w", err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("write a file in memory: %w", err)
+	}
+	return f, nil
+}
+
+// give hands a file to the child, and returns its number there.
+func (l *launch) give(f *os.File) int {
+	l.inherit = append(l.inherit, f)
+	return 2 + len(l.inherit)
+}
+
+func (l *launch) data(o *layout, option string, content []byte, more ...string) error {
+	f, err := l.memory(option, content)
+	if err != nil {
+		return err
+	}
+	o.fd(option, l.give(f), more...)
+	return nil
+}
+
+// Command implements sandbox.Launch.
+func (l *launch) Command() *exec.Cmd { return l.cmd }
+
+// First implements sandbox.Launch.
+func (l *launch) First() (int, error) {
+	var info struct {
+		ChildPID int `json:"child-pid"`
+	}
+	if err := json.NewDecoder(l.info).Decode(&info); err != nil || info.ChildPID <= 0 {
+		return 0, errors.New("bwrap could not make the sandbox")
+	}
+	return info.ChildPID, nil
+}
+
+// Admit implements sandbox.Launch.
+func (l *launch) Admit(pid int) error {
+	for resource, limit := range l.rlimits() {
+		if err := unix.Prlimit(pid, resource, &unix.Rlimit{Cur: limit, Max: limit}, nil); err != nil {
+			return fmt.Errorf("limit the program (resource %d): %w", resource, err)
+		}
+	}
+	if _, err := l.goOn.Write([]byte{'g'}); err != nil {
+		return fmt.Errorf("let the program start: %w", err)
+	}
+	return nil
+}
+
+func (l *launch) rlimits() map[int]uint64 {
+	m := map[int]uint64{
+		unix.RLIMIT_CORE:   0,
+		unix.RLIMIT_FSIZE:  uint64(min(l.cfg.FileSize, l.cfg.Limits.Disk)),
+		unix.RLIMIT_NOFILE: 1024,
+	}
+	if !l.shared.Group.LimitsMemory() && !l.landlock { // with it, the helper sets it
+		m[unix.RLIMIT_AS] = uint64(l.cfg.Limits.Memory)
+	}
+	if !l.shared.Group.LimitsProcesses() {
+		m[unix.RLIMIT_NPROC] = uint64(l.cfg.Limits.Processes)
+	}
+	return m
+}
+
+// Ended implements sandbox.Launch: bwrap ends as the program does.
+func (l *launch) Ended(waited error, _ bool) (int, error) {
+	var exit *exec.ExitError
+	if waited == nil {
+		return 0, nil
+	}
+	if !errors.As(waited, &exit) {
+		return 0, fmt.Errorf("wait for bwrap: %w", waited)
+	}
+	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal()), nil
+	}
+	return exit.ExitCode(), nil
+}
+
+// Close implements sandbox.Launch.
+func (l *launch) Close() error {
+	for _, f := range l.files {
+		f.Close() //nolint:errcheck,gosec // pipes, and files in memory; some are closed
+	}
+	return nil
+}
