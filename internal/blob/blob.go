@@ -39,9 +39,10 @@ type Store interface {
 	// Put makes the blobs durable before it returns. One that is there already is
 	// not written again, but counts as put now.
 	Put(ctx context.Context, project string, blobs []Blob) error
-	// Get returns a blob's content, which was checked against its name.
-	// Errors: ErrNotFound, ErrCorrupt.
-	Get(ctx context.Context, project string, name event.Hash) ([]byte, error)
+	// Get returns a blob's content, which was checked against its name. It may lie
+	// in buf, whose length does not matter and whose content is lost; nil is memory
+	// of its own. Errors: ErrNotFound, ErrCorrupt.
+	Get(ctx context.Context, project string, name event.Hash, buf []byte) ([]byte, error)
 	// Projects lists the projects that have blobs.
 	Projects(ctx context.Context) ([]string, error)
 	// Sweep deletes the blobs of the project that were last put before a time and

@@ -35,7 +35,7 @@ func (m *marker) dir(ctx context.Context, root Root, depth int) error {
 	if depth > MaxDepth+1 {
 		return ErrTooLarge
 	}
-	data, err := m.tree.get(ctx, root)
+	data, err := m.tree.get(ctx, root, nil)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (m *marker) dir(ctx context.Context, root Root, depth int) error {
 		if m.seen(leaves[i].name) {
 			continue
 		}
-		data, err := m.tree.get(ctx, leaves[i].name)
+		data, err := m.tree.get(ctx, leaves[i].name, nil)
 		if err != nil {
 			return err
 		}

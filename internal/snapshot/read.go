@@ -13,8 +13,9 @@ import (
 	"github.com/stayd/stayd/internal/event"
 )
 
-func (t *Tree) get(ctx context.Context, name event.Hash) ([]byte, error) {
-	data, err := t.blobs.Get(ctx, t.project, name)
+// get returns a blob, which may lie in buf.
+func (t *Tree) get(ctx context.Context, name event.Hash, buf []byte) ([]byte, error) {
+	data, err := t.blobs.Get(ctx, t.project, name, buf)
 	if err != nil {
 		return nil, fmt.Errorf("read the snapshot: %w", err)
 	}
@@ -32,7 +33,7 @@ func (t *Tree) loadLeaves(ctx context.Context, root Root) ([]entry, []event.Hash
 	if root.IsZero() {
 		return nil, nil, nil
 	}
-	data, err := t.get(ctx, root)
+	data, err := t.get(ctx, root, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -64,7 +65,7 @@ func (t *Tree) loadLeaves(ctx context.Context, root Root) ([]entry, []event.Hash
 }
 
 func (t *Tree) loadLeaf(ctx context.Context, l *leaf) ([]entry, error) {
-	data, err := t.get(ctx, l.name)
+	data, err := t.get(ctx, l.name, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +101,7 @@ func (t *Tree) find(ctx context.Context, root Root, name string) (*entry, error)
 	if root.IsZero() {
 		return nil, nil
 	}
-	data, err := t.get(ctx, root)
+	data, err := t.get(ctx, root, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -252,7 +253,7 @@ func (t *Tree) Size(ctx context.Context, root Root) (files, size int64, err erro
 	if root.IsZero() {
 		return 0, 0, nil
 	}
-	data, err := t.get(ctx, root)
+	data, err := t.get(ctx, root, nil)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -289,7 +290,7 @@ func (t *Tree) Open(ctx context.Context, root Root, path string) (io.ReadSeekClo
 
 // list returns the pieces of a list.
 func (t *Tree) list(ctx context.Context, p piece, depth uint8) ([]piece, error) {
-	data, err := t.get(ctx, p.name)
+	data, err := t.get(ctx, p.name, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -320,9 +321,9 @@ func (t *Tree) chunks(ctx context.Context, pieces []piece, depth uint8, fn func(
 	return nil
 }
 
-// content returns the bytes of a piece of depth 0.
-func (t *Tree) content(ctx context.Context, p piece) ([]byte, error) {
-	data, err := t.get(ctx, p.name)
+// content returns the bytes of a piece of depth 0, which may lie in buf.
+func (t *Tree) content(ctx context.Context, p piece, buf []byte) ([]byte, error) {
+	data, err := t.get(ctx, p.name, buf)
 	if err != nil {
 		return nil, err
 	}

@@ -55,7 +55,9 @@ func (r *reader) fetch() error {
 			i++
 		}
 		if depth == 0 {
-			chunk, err := r.tree.content(r.ctx, pieces[i])
+			buf := r.chunk
+			r.chunk = nil // also where the next cannot be read
+			chunk, err := r.tree.content(r.ctx, pieces[i], buf)
 			if err != nil {
 				return err
 			}

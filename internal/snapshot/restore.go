@@ -289,13 +289,14 @@ func setTime(dirfd int, name string, nanos int64) error {
 }
 
 func (r *restore) worker(ctx context.Context) error {
+	var buf []byte // for one chunk after another
 	for {
 		select {
 		case j, ok := <-r.jobs:
 			if !ok {
 				return nil
 			}
-			err := r.writeFile(ctx, &j)
+			err := r.writeFile(ctx, &j, &buf)
 			if err = errors.Join(err, j.dir.release()); err != nil {
 				return fmt.Errorf("restore %q: %w", j.path, err)
 			}
@@ -307,8 +308,8 @@ func (r *restore) worker(ctx context.Context) error {
 
 // writeFile makes a file what it is to be. One that is there already is compared
 // first; it is never written to, since it may have other names.
-func (r *restore) writeFile(ctx context.Context, j *writeJob) (err error) {
-	w := fileWriter{restore: r, job: j}
+func (r *restore) writeFile(ctx context.Context, j *writeJob, buf *[]byte) (err error) {
+	w := fileWriter{restore: r, job: j, buf: buf}
 	if j.there {
 		old, st, err := j.dir.openFile(j.item.name, &j.st)
 		if err == nil {
@@ -345,7 +346,7 @@ type fileWriter struct {
 	off  int64
 	hole bool // the file ends in a hole
 	zero event.Hash
-	buf  []byte
+	buf  *[]byte
 }
 
 var errDiffers = errors.New("the content differs")
@@ -378,10 +379,8 @@ func (w *fileWriter) compare(ctx context.Context) (bool, error) {
 
 // local reads a chunk from the old file; nil where that has something else.
 func (w *fileWriter) local(p piece, off int64) ([]byte, error) {
-	if int64(cap(w.buf)) < p.size {
-		w.buf = make([]byte, p.size)
-	}
-	data := w.buf[:p.size]
+	data := slices.Grow((*w.buf)[:0], int(p.size))[:p.size]
+	*w.buf = data
 	_, err := w.old.ReadAt(data, off)
 	if errors.Is(err, io.EOF) {
 		return nil, nil
@@ -435,11 +434,12 @@ func (w *fileWriter) chunk(ctx context.Context, p piece) error {
 		data, err = w.local(p, off)
 	}
 	if data == nil && err == nil {
-		data, err = w.restore.tree.content(ctx, p)
+		data, err = w.restore.tree.content(ctx, p, *w.buf)
 	}
 	if err != nil {
 		return err
 	}
+	*w.buf = data
 	if w.hole = isZero(data); w.hole {
 		w.zero = p.name
 		return nil

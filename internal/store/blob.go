@@ -58,7 +58,13 @@ func (c *BlobCodec) Pack(data []byte) []byte {
 // Unpack returns the blob of that name. The error is ErrCorrupt where packed is
 // not what Pack made of it.
 func (c *BlobCodec) Unpack(name event.Hash, packed []byte) ([]byte, error) {
-	data, err := c.dec.DecodeAll(packed, nil)
+	return c.UnpackInto(name, packed, nil)
+}
+
+// UnpackInto is Unpack into the memory of buf, where there is enough. What buf
+// held is lost.
+func (c *BlobCodec) UnpackInto(name event.Hash, packed, buf []byte) ([]byte, error) {
+	data, err := c.dec.DecodeAll(packed, buf[:0])
 	if err != nil {
 		return nil, fmt.Errorf("unpack blob %s: %w: %w", name, err, ErrCorrupt)
 	}

@@ -27,6 +27,7 @@ func Run(t *testing.T, open func(t *testing.T) blob.Store) {
 	for name, run := range map[string]func(*testing.T, blob.Store){
 		"PutGet":        putGet,
 		"Sizes":         sizes,
+		"Buffer":        buffer,
 		"NotFound":      notFound,
 		"Repeated":      repeated,
 		"Projects":      projects,
@@ -61,7 +62,7 @@ func RunCorrupt(t *testing.T, open func(t *testing.T) (s blob.Store, replace fun
 			b := Make([]byte("not what was put"))
 			put(t, s, "p", b)
 			replace("p", b.Name, kept)
-			if got, err := s.Get(t.Context(), "p", b.Name); !errors.Is(err, blob.ErrCorrupt) {
+			if got, err := s.Get(t.Context(), "p", b.Name, make([]byte, 100)); !errors.Is(err, blob.ErrCorrupt) || got != nil {
 				t.Errorf("Get of a damaged blob: %q, %v, want ErrCorrupt", got, err)
 			}
 		})
@@ -97,7 +98,7 @@ func put(t *testing.T, s blob.Store, project string, blobs ...blob.Blob) {
 func wantBlobs(t *testing.T, s blob.Store, project string, blobs ...blob.Blob) {
 	t.Helper()
 	for _, b := range blobs {
-		got, err := s.Get(t.Context(), project, b.Name)
+		got, err := s.Get(t.Context(), project, b.Name, nil)
 		if err != nil {
 			t.Fatalf("Get of a blob of %d bytes: %v", len(b.Data), err)
 		}
@@ -110,7 +111,7 @@ func wantBlobs(t *testing.T, s blob.Store, project string, blobs ...blob.Blob) {
 func wantNone(t *testing.T, s blob.Store, project string, blobs ...blob.Blob) {
 	t.Helper()
 	for _, b := range blobs {
-		got, err := s.Get(t.Context(), project, b.Name)
+		got, err := s.Get(t.Context(), project, b.Name, nil)
 		if !errors.Is(err, blob.ErrNotFound) || got != nil {
 			t.Errorf("Get: %d bytes, %v, want ErrNotFound", len(got), err)
 		}
@@ -155,6 +156,28 @@ func sizes(t *testing.T, s blob.Store) {
 		t.Errorf("Put of %d bytes did not fail", len(large.Data))
 	}
 	wantNone(t, s, "p", large)
+}
+
+// buffer gets blobs into memory that has too much, just enough and too little
+// room, and in which something else was.
+func buffer(t *testing.T, s blob.Store) {
+	blobs := []blob.Blob{Make(nil), Make([]byte("hello")), Make(random(5000)), Make(bytes.Repeat([]byte("stayd "), 20000)), Make(random(1 << 20))}
+	put(t, s, "p", blobs...)
+	for _, b := range blobs {
+		for _, room := range []int{0, len(b.Data) / 2, len(b.Data), len(b.Data) + 1, 2*len(b.Data) + 100} {
+			for _, used := range []int{0, room / 2, room} {
+				buf := bytes.Repeat([]byte{0xa5}, room)[:used]
+				got, err := s.Get(t.Context(), "p", b.Name, buf)
+				if err != nil || !bytes.Equal(got, b.Data) {
+					t.Errorf("Get of %d bytes where %d of %d are used: %d bytes, %v", len(b.Data), used, room, len(got), err)
+				}
+			}
+		}
+	}
+	got, err := s.Get(t.Context(), "p", blob.Name([]byte("never put")), make([]byte, 100))
+	if !errors.Is(err, blob.ErrNotFound) || got != nil {
+		t.Errorf("Get of what is not there: %d bytes, %v, want ErrNotFound", len(got), err)
+	}
 }
 
 func notFound(t *testing.T, s blob.Store) {
@@ -281,7 +304,7 @@ func concurrent(t *testing.T, s blob.Store) {
 					return
 				}
 				for _, b := range []blob.Blob{own, shared} {
-					if got, err := s.Get(t.Context(), "p", b.Name); err != nil || !bytes.Equal(got, b.Data) {
+					if got, err := s.Get(t.Context(), "p", b.Name, nil); err != nil || !bytes.Equal(got, b.Data) {
 						t.Errorf("Get after Put: %d bytes, %v, want %d", len(got), err, len(b.Data))
 					}
 				}

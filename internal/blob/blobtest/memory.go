@@ -110,7 +110,7 @@ func (m *Memory) Put(ctx context.Context, project string, blobs []blob.Blob) err
 }
 
 // Get implements blob.Store.
-func (m *Memory) Get(ctx context.Context, project string, name event.Hash) ([]byte, error) {
+func (m *Memory) Get(ctx context.Context, project string, name event.Hash, buf []byte) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.check(ctx, "get"); err != nil {
@@ -121,7 +121,7 @@ func (m *Memory) Get(ctx context.Context, project string, name event.Hash) ([]by
 	if !ok {
 		return nil, fmt.Errorf("get blob %s: %w", name, blob.ErrNotFound)
 	}
-	return append([]byte{}, e.data...), nil
+	return append(buf[:0], e.data...), nil
 }
 
 // Projects implements blob.Store.

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -122,19 +123,38 @@ func (s *Store) Put(ctx context.Context, project string, blobs []blob.Blob) erro
 }
 
 // Get reads the copy, or the other store.
-func (s *Store) Get(ctx context.Context, project string, name event.Hash) ([]byte, error) {
+func (s *Store) Get(ctx context.Context, project string, name event.Hash, buf []byte) ([]byte, error) {
 	k := key{project, name}
 	if s.use(k) {
-		data, err := os.ReadFile(s.path(k))
+		data, err := read(s.path(k), buf)
 		if err == nil && blob.Name(data) == name {
 			return data, nil
 		}
 		s.drop(k)
 	}
-	data, err := s.remote.Get(ctx, project, name)
+	data, err := s.remote.Get(ctx, project, name, buf)
 	if err == nil {
 		s.keep(k, data)
 	}
+	return data, err
+}
+
+// read reads a file into the memory of buf, where there is enough.
+func read(path string, buf []byte) (data []byte, err error) {
+	f, err := os.Open(filepath.Clean(path))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > blob.MaxSize {
+		return nil, errors.New("it is larger than a blob")
+	}
+	data = slices.Grow(buf[:0], int(info.Size()))[:info.Size()]
+	_, err = io.ReadFull(f, data)
 	return data, err
 }
 

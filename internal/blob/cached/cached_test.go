@@ -32,7 +32,7 @@ func TestCached(t *testing.T) {
 
 func get(t *testing.T, s blob.Store, b blob.Blob) {
 	t.Helper()
-	got, err := s.Get(t.Context(), "p", b.Name)
+	got, err := s.Get(t.Context(), "p", b.Name, nil)
 	if err != nil || !bytes.Equal(got, b.Data) {
 		t.Fatalf("Get: %d bytes, %v, want %d", len(got), err, len(b.Data))
 	}

@@ -204,7 +204,7 @@ func (s *Store) write(temp, path string, data []byte, put time.Time) (err error)
 }
 
 // Get reads a blob and compares it with its name.
-func (s *Store) Get(_ context.Context, project string, name event.Hash) ([]byte, error) {
+func (s *Store) Get(_ context.Context, project string, name event.Hash, buf []byte) ([]byte, error) {
 	kept, err := s.read(s.path(project, name))
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -212,7 +212,7 @@ func (s *Store) Get(_ context.Context, project string, name event.Hash) ([]byte,
 		}
 		return nil, fmt.Errorf("get blob %s: %w", name, err)
 	}
-	return s.codec.Unpack(name, kept)
+	return s.codec.Unpack(name, kept, buf)
 }
 
 // read reads a file, also one that a sweep has taken out of the way and may put

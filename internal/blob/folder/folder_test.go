@@ -66,7 +66,7 @@ func TestAfterAKill(t *testing.T) {
 
 	s = open(t, dir)
 	defer s.Close()
-	if got, err := s.Get(t.Context(), "p", b.Name); err != nil || string(got) != "hello" {
+	if got, err := s.Get(t.Context(), "p", b.Name, nil); err != nil || string(got) != "hello" {
 		t.Errorf("Get: %q, %v", got, err)
 	}
 	if n, err := s.Sweep(t.Context(), "p", long, func(event.Hash) bool { return false }); n != 0 || err != nil {

@@ -61,8 +61,9 @@ func (c *Codec) Pack(data []byte) []byte {
 }
 
 // Unpack returns the blob of that name from what Pack made of it. The result may
-// share the memory of kept. The error is blob.ErrCorrupt.
-func (c *Codec) Unpack(name event.Hash, kept []byte) ([]byte, error) {
+// share the memory of kept, or of buf, in which other content is lost. The error
+// is blob.ErrCorrupt.
+func (c *Codec) Unpack(name event.Hash, kept, buf []byte) ([]byte, error) {
 	if len(kept) == 0 {
 		return nil, fmt.Errorf("blob %s is kept as nothing: %w", name, blob.ErrCorrupt)
 	}
@@ -71,7 +72,7 @@ func (c *Codec) Unpack(name event.Hash, kept []byte) ([]byte, error) {
 	case plain:
 	case packed:
 		var err error
-		if data, err = c.dec.DecodeAll(data, nil); err != nil {
+		if data, err = c.dec.DecodeAll(data, buf[:0]); err != nil {
 			return nil, fmt.Errorf("unpack blob %s: %w: %w", name, err, blob.ErrCorrupt)
 		}
 	default:

@@ -198,7 +198,7 @@ func noBucket(err error) bool {
 }
 
 // Get reads a blob and compares it with its name.
-func (s *Store) Get(ctx context.Context, project string, name event.Hash) ([]byte, error) {
+func (s *Store) Get(ctx context.Context, project string, name event.Hash, buf []byte) ([]byte, error) {
 	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: aws.String(s.key(project, name))})
 	if missing(err) {
 		return nil, fmt.Errorf("get blob %s: %w", name, blob.ErrNotFound)
@@ -210,7 +210,7 @@ func (s *Store) Get(ctx context.Context, project string, name event.Hash) ([]byt
 	if err = errors.Join(err, out.Body.Close()); err != nil {
 		return nil, fmt.Errorf("get blob %s: %w", name, err)
 	}
-	return s.codec.Unpack(name, kept)
+	return s.codec.Unpack(name, kept, buf)
 }
 
 // readAll reads no more than the largest blob and its form take.

@@ -72,7 +72,7 @@ func TestNoBucket(t *testing.T) {
 	t.Cleanup(server.Close)
 	s := openBucket(t, "absent", "", server)
 	b := blobtest.Make([]byte("hello"))
-	if _, err := s.Get(t.Context(), "p", b.Name); err == nil || errors.Is(err, blob.ErrNotFound) {
+	if _, err := s.Get(t.Context(), "p", b.Name, nil); err == nil || errors.Is(err, blob.ErrNotFound) {
 		t.Errorf("Get without a bucket: %v, want another error than ErrNotFound", err)
 	}
 	if err := s.Put(t.Context(), "p", []blob.Blob{b}); err == nil {

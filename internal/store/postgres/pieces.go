@@ -194,7 +194,7 @@ func eachHash(rows pgx.Rows, f func(event.Hash, bool)) error {
 }
 
 // Get implements blob.Store.
-func (s *pieces) Get(ctx context.Context, project string, name event.Hash) ([]byte, error) {
+func (s *pieces) Get(ctx context.Context, project string, name event.Hash, buf []byte) ([]byte, error) {
 	op := "get blob " + name.String()
 	var packed []byte
 	err := s.pool.QueryRow(ctx, `SELECT data FROM pieces WHERE shard = $1 AND project = $2 AND hash = $3`,
@@ -205,7 +205,7 @@ func (s *pieces) Get(ctx context.Context, project string, name event.Hash) ([]by
 	if err != nil {
 		return nil, wrap(op, err)
 	}
-	data, err := s.codec.Unpack(name, packed)
+	data, err := s.codec.UnpackInto(name, packed, buf)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", op, blob.ErrCorrupt, err)
 	}

@@ -152,19 +152,38 @@ func (t *tx) putPiece(project int64, p *piece, at int64) error {
 	return err
 }
 
-// Get returns a blob's content.
-func (s *pieces) Get(ctx context.Context, project string, name event.Hash) ([]byte, error) {
-	var packed []byte
-	err := s.reads.data.QueryRowContext(ctx, project, name[:]).Scan(&packed)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, fmt.Errorf("get blob %s: %w", name, blob.ErrNotFound)
-	}
+// Get returns a blob's content. It is unpacked from where the driver has it, since
+// another copy takes half as long as to read it.
+func (s *pieces) Get(ctx context.Context, project string, name event.Hash, buf []byte) ([]byte, error) {
+	rows, err := s.reads.data.QueryContext(ctx, project, name[:])
 	if err != nil {
 		return nil, fmt.Errorf("get blob %s: %w", name, s.classify(err))
 	}
-	data, err := s.blobs.Unpack(name, packed)
+	data, err := s.unpack(rows, name, buf)
+	if closeErr := rows.Close(); err == nil && closeErr != nil {
+		err = s.classify(closeErr)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("get blob: %w: %w", err, blob.ErrCorrupt)
+		return nil, fmt.Errorf("get blob %s: %w", name, err)
+	}
+	return data, nil
+}
+
+// unpack returns the content of the only row, if there is one.
+func (s *pieces) unpack(rows *sql.Rows, name event.Hash, buf []byte) ([]byte, error) {
+	if !rows.Next() {
+		if err := rows.Err(); err != nil {
+			return nil, s.classify(err)
+		}
+		return nil, blob.ErrNotFound
+	}
+	var packed sql.RawBytes
+	if err := rows.Scan(&packed); err != nil {
+		return nil, s.classify(err)
+	}
+	data, err := s.blobs.UnpackInto(name, packed, buf)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, blob.ErrCorrupt)
 	}
 	return data, nil
 }

@@ -108,8 +108,8 @@ func (b *blobs) Put(ctx context.Context, project string, list []blob.Blob) error
 }
 
 // Get passes on.
-func (b *blobs) Get(ctx context.Context, project string, name event.Hash) ([]byte, error) {
-	return call(b.s, func() ([]byte, error) { return b.inner.Get(ctx, project, name) })
+func (b *blobs) Get(ctx context.Context, project string, name event.Hash, buf []byte) ([]byte, error) {
+	return call(b.s, func() ([]byte, error) { return b.inner.Get(ctx, project, name, buf) })
 }
 
 // Projects passes on.

@@ -140,7 +140,7 @@ func TestCrash(t *testing.T) {
 		"release":       func() error { return s.Release(ctx, "o") },
 		"trees":         func() error { _, err := s.Trees(ctx, "p"); return err },
 		"put blob":      func() error { return s.Blobs().Put(ctx, "p", nil) },
-		"get blob":      func() error { _, err := s.Blobs().Get(ctx, "p", event.Hash{}); return err },
+		"get blob":      func() error { _, err := s.Blobs().Get(ctx, "p", event.Hash{}, nil); return err },
 		"projects":      func() error { _, err := s.Blobs().Projects(ctx); return err },
 		"sweep": func() error {
 			_, err := s.Blobs().Sweep(ctx, "p", time.Time{}, func(event.Hash) bool { return true })
