@@ -3,6 +3,7 @@ package bubblewrap
 import (
 	"cmp"
 	"os/exec"
+	"runtime"
 
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/environment/sandbox"
@@ -20,17 +21,15 @@ type Driver struct {
 func New(cfg Config) *Driver {
 	cfg = cfg.orDefaults()
 	d := &Driver{landlock: cfg.Helper != nil && landlockVersion() >= leastLandlock}
-	// Each program has a process of bwrap's in its namespace, which is not the
-	// agent's.
-	spare := shell.MaxProcesses
-	if d.landlock {
-		spare += helperThreads
-	}
+	helpers := make(chan struct{}, 2*runtime.NumCPU())
 	d.Driver = sandbox.New(sandbox.Kind{
-		Name: sandboxName, Limits: cfg.Limits, Code: cfg.Code, Helper: cfg.Helper, Spare: spare,
-		Find: func() (string, error) { return find(cfg.Path) },
+		Name: sandboxName, Limits: cfg.Limits, Code: cfg.Code, Helper: cfg.Helper,
+		// Each program has a process of bwrap's in its namespace, which is not the
+		// agent's.
+		Spare: shell.MaxProcesses,
+		Find:  func() (string, error) { return find(cfg.Path) },
 		Confine: func(bwrap string, spec environment.Spec) sandbox.Confinement {
-			return &confinement{cfg: cfg, landlock: d.landlock, bwrap: bwrap, workspace: spec.WorkspaceDir(), tmp: sandbox.TmpDir(spec), env: view.Variables(spec)}
+			return &confinement{cfg: cfg, landlock: d.landlock, helpers: helpers, bwrap: bwrap, workspace: spec.WorkspaceDir(), tmp: sandbox.TmpDir(spec), env: view.Variables(spec)}
 		},
 	})
 	return d
@@ -57,6 +56,7 @@ func find(path string) (string, error) {
 type confinement struct {
 	cfg            Config
 	landlock       bool
+	helpers        chan struct{} // holds one for each that runs, of all environments
 	bwrap          string
 	workspace, tmp string // folders on this machine
 	env            map[string]string

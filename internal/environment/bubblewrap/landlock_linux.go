@@ -3,69 +3,18 @@ package bubblewrap
 import (
 	"errors"
 	"fmt"
-	"os"
-	"runtime"
 	"slices"
-	"strconv"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/stayd/stayd/internal/environment"
-	"github.com/stayd/stayd/internal/environment/netns"
 	"github.com/stayd/stayd/internal/environment/view"
 )
 
 // leastLandlock is the least version of Landlock that is of use: version 1
 // refuses to move files between folders, whatever it is told (Linux 5.19).
 const leastLandlock = 2
-
-// helperThreads is how many threads the helper may have before it becomes the
-// program.
-const helperThreads = 16
-
-// helperPath is where the helper is in the sandbox. It must not be found by
-// programs, to which the machine's runtime is of no use.
-const helperPath = "/run/helper"
-
-// helperCommand is the command line that Helper gets in the sandbox. A program can
-// confine itself only, and bwrap cannot mount once it is confined, so that another
-// has to come between them. Memory is the limit of the program's address space, in
-// bytes, which is too small for the helper; 0 is none.
-func helperCommand(helper []string, memory int64, data, argv []string) []string {
-	c := append([]string{helperPath}, helper[1:]...)
-	c = append(append(c, strconv.FormatInt(memory, 10)), data...)
-	return append(append(c, "--"), argv...)
-}
-
-// Helper is the whole of the helper. Without arguments, it makes a network
-// namespace (netns.Prepare). In a sandbox, with those of helperCommand, it confines
-// itself by Landlock and becomes the program.
-func Helper(args []string) error {
-	if len(args) == 0 {
-		return netns.Prepare()
-	}
-	end := slices.Index(args, "--")
-	if end < 1 || end == len(args)-1 {
-		return errors.New("this command is run by the runtime only")
-	}
-	memory, err := strconv.ParseUint(args[0], 10, 63)
-	if err != nil {
-		return fmt.Errorf("the limit of memory: %w", err)
-	}
-	data, argv := args[1:end], args[end+1:]
-	runtime.LockOSThread() // it is the thread that is confined, and that goes on
-	if err := confine(data); err != nil {
-		return fmt.Errorf("confine the program by Landlock: %w", err)
-	}
-	if memory > 0 {
-		if err := unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: memory, Max: memory}); err != nil {
-			return fmt.Errorf("limit the program's memory: %w", err)
-		}
-	}
-	return &os.PathError{Op: "run", Path: argv[0], Err: syscall.Exec(argv[0], argv, os.Environ())} //nolint:gosec // it runs what it is given, in a sandbox
-}
 
 // Rights over files and folders, and what is below them.
 const (

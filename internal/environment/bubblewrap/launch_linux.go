@@ -1,6 +1,7 @@
 package bubblewrap
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/environment/sandbox"
 	"github.com/stayd/stayd/internal/environment/shell"
 	"github.com/stayd/stayd/internal/environment/view"
@@ -27,18 +29,23 @@ type launch struct {
 	cmd     *exec.Cmd
 	info    *os.File // says which process to limit
 	goOn    *os.File // lets it go on
+	program program
+	gate    *os.File // to the helper, where there is one
 }
 
 // newLaunch makes the command line of bwrap, and the files that it inherits.
 func newLaunch(c *confinement, command shell.Command, in sandbox.Shared) (*launch, error) {
-	l := &launch{confinement: c, shared: in}
-	if err := l.prepare(command); err != nil {
+	l := &launch{confinement: c, shared: in, program: program{Argv: command.Argv, Cwd: cmp.Or(command.Cwd, environment.Workspace), Env: c.env}}
+	for _, m := range c.cfg.Data {
+		l.program.Data = append(l.program.Data, m.Path)
+	}
+	if err := l.prepare(); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare: %w", err), l.Close())
 	}
 	return l, nil
 }
 
-func (l *launch) prepare(c shell.Command) error {
+func (l *launch) prepare() error {
 	infoR, infoW, err := l.pipe()
 	if err != nil {
 		return err
@@ -48,11 +55,15 @@ func (l *launch) prepare(c shell.Command) error {
 		return err
 	}
 	l.info, l.goOn = infoR, goOnW
-	args, err := l.arguments(c, infoW, goOnR)
+	args, err := l.arguments(infoW, goOnR)
 	if err != nil {
 		return err
 	}
-	argv := append([]string{l.bwrap, "--args", strconv.Itoa(l.give(args)), "--"}, l.program(c.Argv)...)
+	argv, err := l.becomes()
+	if err != nil {
+		return err
+	}
+	argv = append([]string{l.bwrap, "--args", strconv.Itoa(l.give(args)), "--"}, argv...)
 	if n := l.shared.Network; n != nil {
 		argv = n.Command(argv)
 	}
@@ -63,30 +74,29 @@ func (l *launch) prepare(c shell.Command) error {
 	return nil
 }
 
-// program is the command line of a program in the sandbox.
-func (l *launch) program(argv []string) []string {
+// becomes is the command line of what bwrap becomes: the program, or the helper
+// that becomes the program.
+func (l *launch) becomes() ([]string, error) {
 	if !l.landlock {
-		return argv
+		return l.program.Argv, nil
 	}
-	var memory int64
-	if !l.shared.Group.LimitsMemory() {
-		memory = l.cfg.Limits.Memory
+	gate, theirs, err := sandbox.OpenGate()
+	if err != nil {
+		return nil, err
 	}
-	var data []string
-	for _, m := range l.cfg.Data {
-		data = append(data, m.Path)
-	}
-	return helperCommand(l.cfg.Helper, memory, data, argv)
+	l.gate, l.files = gate, append(l.files, gate, theirs)
+	argv := append([]string{helperPath}, l.cfg.Helper[1:]...)
+	return append(argv, strconv.Itoa(l.give(theirs))), nil
 }
 
 // arguments is a file with the options of bwrap.
-func (l *launch) arguments(c shell.Command, info, goOn *os.File) (*os.File, error) {
+func (l *launch) arguments(info, goOn *os.File) (*os.File, error) {
 	filter, err := seccompFilter()
 	if err != nil {
 		return nil, err
 	}
 	var o layout
-	o.options(l, c.Cwd)
+	o.options(l, l.program.Cwd)
 	o.fd("--info-fd", l.give(info))
 	o.fd("--block-fd", l.give(goOn))
 	if err := l.data(&o, "--seccomp", filter); err != nil {
@@ -154,15 +164,44 @@ func (l *launch) First() (int, error) {
 	return info.ChildPID, nil
 }
 
-// Admit implements sandbox.Launch.
-func (l *launch) Admit(pid int) error {
+// Admit implements sandbox.Launch. What the helper takes to start is not the
+// environment's, which may be close to its limits.
+func (l *launch) Admit(first int) error {
+	if !l.landlock {
+		return errors.Join(l.limit(first), l.letGo())
+	}
+	l.helpers <- struct{}{}
+	defer func() { <-l.helpers }()
+	if err := l.letGo(); err != nil {
+		return err
+	}
+	pid, err := tell(l.gate, l.program)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(l.limit(first), l.limit(pid)); err != nil {
+		return err
+	}
+	return letThrough(l.gate)
+}
+
+// letGo lets bwrap go on.
+func (l *launch) letGo() error {
+	if _, err := l.goOn.Write([]byte{'g'}); err != nil {
+		return fmt.Errorf("let the program start: %w", err)
+	}
+	return nil
+}
+
+// limit puts the limits on a process.
+func (l *launch) limit(pid int) error {
+	if err := l.shared.Group.Add(pid); err != nil {
+		return err
+	}
 	for resource, limit := range l.rlimits() {
 		if err := unix.Prlimit(pid, resource, &unix.Rlimit{Cur: limit, Max: limit}, nil); err != nil {
 			return fmt.Errorf("limit the program (resource %d): %w", resource, err)
 		}
-	}
-	if _, err := l.goOn.Write([]byte{'g'}); err != nil {
-		return fmt.Errorf("let the program start: %w", err)
 	}
 	return nil
 }
@@ -173,7 +212,7 @@ func (l *launch) rlimits() map[int]uint64 {
 		unix.RLIMIT_FSIZE:  uint64(min(l.cfg.FileSize, l.cfg.Limits.Disk)),
 		unix.RLIMIT_NOFILE: 1024,
 	}
-	if !l.shared.Group.LimitsMemory() && !l.landlock { // with it, the helper sets it
+	if !l.shared.Group.LimitsMemory() {
 		m[unix.RLIMIT_AS] = uint64(l.cfg.Limits.Memory)
 	}
 	if !l.shared.Group.LimitsProcesses() {

@@ -39,8 +39,10 @@ func (l *layout) options(s *launch, cwd string) {
 	if s.shared.Network != nil {
 		l.add("--share-net")
 	}
-	for _, k := range slices.Sorted(maps.Keys(s.env)) {
-		l.add("--setenv", k, s.env[k])
+	if !s.landlock { // the helper must not have them
+		for _, k := range slices.Sorted(maps.Keys(s.env)) {
+			l.add("--setenv", k, s.env[k])
+		}
 	}
 	l.add("--ro-bind", "/usr", "/usr")
 	for _, dir := range view.SystemFolders() {
@@ -66,9 +68,6 @@ func (l *layout) options(s *launch, cwd string) {
 	}
 	for _, m := range s.cfg.Data {
 		l.add("--ro-bind", m.Host, m.Path)
-	}
-	if cwd == "" {
-		cwd = environment.Workspace
 	}
 	l.add("--chdir", cwd)
 }

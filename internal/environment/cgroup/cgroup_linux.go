@@ -56,11 +56,7 @@ func Find() *Hierarchies {
 		}
 	}
 	if m, ok := mounts[""]; ok && h.memory == "" {
-		if dir := m.writable(own[""], "memory.max"); dir != "" {
-			h.version, h.memory = "cgroup v2", dir
-			h.pids = m.writable(own[""], "pids.max")
-			h.cpu = m.writable(own[""], "cpu.max")
-		}
+		h.takeV2(m, own[""])
 	}
 	for _, dir := range []string{h.memory, h.pids, h.cpu} {
 		clearLeft(dir)
@@ -71,20 +67,56 @@ func Find() *Hierarchies {
 // mount is where a hierarchy is, and which of its groups is at that place.
 type mount struct{ dir, root string }
 
+// takeV2 takes the one hierarchy of version 2. A process is in one group of it, so
+// that all limits are to be in the same place.
+func (h *Hierarchies) takeV2(m mount, own string) {
+	dir := m.writable(own, "memory.max")
+	if dir == "" {
+		return
+	}
+	h.version, h.memory, h.pids, h.cpu = "cgroup v2", dir, "", ""
+	if limits(dir, "pids.max") {
+		h.pids = dir
+	}
+	if limits(dir, "cpu.max") {
+		h.cpu = dir
+	}
+}
+
 // writable is the folder in which a group with the limit can be made: that of
-// this process, or the top.
+// this process, or the next above it. In version 2, a group with processes limits
+// no groups in it, so that it is the one above where nothing else was arranged.
 func (m mount) writable(own, limit string) string {
-	for _, dir := range []string{filepath.Join(m.dir, strings.TrimPrefix(own, m.root)), m.dir} {
-		probe := filepath.Join(dir, fmt.Sprintf("stayd-%d-probe-%s", os.Getpid(), limit))
-		if err := os.Mkdir(probe, 0o750); err != nil {
-			continue
-		}
-		err := unix.Access(filepath.Join(probe, limit), unix.W_OK)
-		if removeGroup(probe) == nil && err == nil {
+	dir := filepath.Join(m.dir, strings.TrimPrefix(own, m.root))
+	for strings.HasPrefix(dir, m.dir+"/") {
+		if limits(dir, limit) {
 			return dir
 		}
+		dir = filepath.Dir(dir)
+	}
+	if limits(m.dir, limit) {
+		return m.dir
 	}
 	return ""
+}
+
+// limits reports whether groups with the limit can be made in a folder. Where
+// version 2 has the controller for the folder but not for groups in it, it is
+// switched on for them.
+func limits(dir, limit string) bool {
+	probe := filepath.Join(dir, fmt.Sprintf("stayd-%d-probe-%s", os.Getpid(), limit))
+	if err := os.Mkdir(probe, 0o750); err != nil {
+		return false
+	}
+	file := filepath.Join(probe, limit)
+	err := unix.Access(file, unix.W_OK)
+	if errors.Is(err, unix.ENOENT) {
+		controller, _, _ := strings.Cut(limit, ".")
+		if os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0) == nil {
+			err = unix.Access(file, unix.W_OK)
+		}
+	}
+	return removeGroup(probe) == nil && err == nil
 }
 
 // cgroupMounts reads /proc/self/mountinfo; see proc(5). The key is the

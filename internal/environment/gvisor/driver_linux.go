@@ -69,7 +69,7 @@ func (c *confinement) newDir() (string, error) {
 			return "", err
 		}
 		if c.bundle, err = newBundle(filepath.Join(c.scratch, "root"), c.workspace, c.tmp, c.cfg.Data); err != nil {
-			return "", errors.Join(err, os.RemoveAll(c.scratch)) //nolint:gosec // made by newScratch
+			return "", errors.Join(err, os.RemoveAll(c.scratch))
 		}
 	}
 	c.n++
@@ -84,5 +84,5 @@ func (c *confinement) Free() error {
 		return nil
 	}
 	c.bundle = nil
-	return os.RemoveAll(c.scratch) //nolint:gosec // made by newScratch
+	return os.RemoveAll(c.scratch)
 }

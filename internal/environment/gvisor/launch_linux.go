@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,21 +42,21 @@ func newLaunch(c *confinement, dir string, command shell.Command, in sandbox.Sha
 }
 
 func (l *launch) prepare(c shell.Command) error {
-	if err := os.Mkdir(l.dir, 0o700); err != nil { //nolint:gosec // the folder is the sandbox's own
+	if err := os.Mkdir(l.dir, 0o700); err != nil {
 		return err
 	}
 	raw, err := l.bundle.config(c.Argv, c.Cwd, l.env, l.rlimits())
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(l.dir, "config.json"), raw, 0o600); err != nil { //nolint:gosec // the folder is the sandbox's own
+	if err := os.WriteFile(filepath.Join(l.dir, "config.json"), raw, 0o600); err != nil {
 		return err
 	}
-	theirs, err := l.openGate()
-	if err != nil {
+	var theirs *os.File
+	if l.gate, theirs, err = sandbox.OpenGate(); err != nil {
 		return err
 	}
-	setUp, err := os.OpenFile(l.setUpLog(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600) //nolint:gosec // the folder is the sandbox's own
+	setUp, err := os.OpenFile(l.setUpLog(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		theirs.Close() //nolint:errcheck,gosec // nothing was written
 		return err
@@ -68,21 +69,6 @@ func (l *launch) prepare(c shell.Command) error {
 	l.cmd.Stderr, l.cmd.ExtraFiles = setUp, []*os.File{theirs}
 	l.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	return nil
-}
-
-// openGate makes the socket, and returns its other end.
-func (l *launch) openGate() (*os.File, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return nil, fmt.Errorf("make a socket pair: %w", err)
-	}
-	theirs := os.NewFile(uintptr(fds[1]), "gate")
-	l.gate = os.NewFile(uintptr(fds[0]), "gate")
-	if err := errors.Join(unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1), unix.SetNonblock(fds[1], false)); err != nil {
-		theirs.Close() //nolint:errcheck,gosec // nothing was written
-		return nil, fmt.Errorf("set up a socket: %w", err)
-	}
-	return theirs, nil
 }
 
 // argv is the command line: the namespaces, the gate, runsc.
@@ -122,49 +108,20 @@ func (l *launch) rlimits() []rlimit {
 // Command implements sandbox.Launch.
 func (l *launch) Command() *exec.Cmd { return l.cmd }
 
-// First implements sandbox.Launch: it is the process that wrote into the socket,
-// as the kernel says.
+// First implements sandbox.Launch.
 func (l *launch) First() (int, error) {
-	var pid int
-	raw, err := l.gate.SyscallConn()
-	if err != nil {
-		return 0, fmt.Errorf("wait for the sandbox: %w", err)
+	pid, err := sandbox.WaitAt(l.gate)
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("the namespaces of the sandbox could not be made: %s", said(l.setUpLog()))
 	}
-	rights := make([]byte, unix.CmsgSpace(unix.SizeofUcred))
-	err2 := raw.Read(func(fd uintptr) bool {
-		var n, rn int
-		n, rn, _, _, err = unix.Recvmsg(int(fd), make([]byte, 1), rights, unix.MSG_CMSG_CLOEXEC)
-		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
-			return false
-		}
-		if err == nil && n == 0 {
-			err = fmt.Errorf("the namespaces of the sandbox could not be made: %s", said(l.setUpLog()))
-		}
-		if err == nil {
-			pid, err = credentials(rights[:rn])
-		}
-		return true
-	})
-	if err = errors.Join(err, err2); err != nil {
-		return 0, err
-	}
-	return pid, nil
-}
-
-func credentials(rights []byte) (int, error) {
-	messages, err := unix.ParseSocketControlMessage(rights)
-	if err != nil || len(messages) != 1 {
-		return 0, fmt.Errorf("learn of the sandbox's process: %d messages: %w", len(messages), err)
-	}
-	cred, err := unix.ParseUnixCredentials(&messages[0])
-	if err != nil || cred.Pid <= 0 {
-		return 0, fmt.Errorf("learn of the sandbox's process: %w", err)
-	}
-	return int(cred.Pid), nil
+	return pid, err
 }
 
 // Admit implements sandbox.Launch.
-func (l *launch) Admit(int) error {
+func (l *launch) Admit(pid int) error {
+	if err := l.shared.Group.Add(pid); err != nil {
+		return err
+	}
 	if _, err := l.gate.Write([]byte("\n")); err != nil {
 		return fmt.Errorf("let the program start: %w", err)
 	}
@@ -216,14 +173,14 @@ func (l *launch) setUpLog() string { return filepath.Join(l.dir, "setup.log") }
 
 // said is the beginning of what a log holds.
 func said(log string) string {
-	b, _ := os.ReadFile(log) //nolint:gosec // it is there only if something was logged
+	b, _ := os.ReadFile(log) // it is there only if something was logged
 	return string(bytes.TrimSpace(b[:min(len(b), 500)]))
 }
 
 // Close implements sandbox.Launch.
 func (l *launch) Close() error {
-	l.gate.Close()                              //nolint:errcheck,gosec // a socket that was read, or nil
-	if err := os.RemoveAll(l.dir); err != nil { //nolint:gosec // the folder is the sandbox's own
+	l.gate.Close() //nolint:errcheck,gosec // a socket that was read, or nil
+	if err := os.RemoveAll(l.dir); err != nil {
 		return fmt.Errorf("remove the sandbox's files: %w", err)
 	}
 	return nil

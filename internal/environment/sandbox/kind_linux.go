@@ -54,8 +54,9 @@ type Launch interface {
 	// First waits for the first process of the program's namespace, with which all
 	// of them end, and which waits. It fails where the command ends instead.
 	First() (pid int, err error)
-	// Admit has that process go on.
-	Admit(pid int) error
+	// Admit puts what becomes the program into the group of the environment, and has
+	// it go on.
+	Admit(first int) error
 	// Ended returns the program's exit code, from what waiting for the command
 	// returned. Killed says that the sandbox killed it. An error is one of the
 	// sandbox. It is not called where an earlier method failed.

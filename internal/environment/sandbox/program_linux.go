@@ -152,8 +152,7 @@ func (p *program) startHere() error {
 	return nil
 }
 
-// admit puts the first process of the namespace under the limits, and has it go
-// on.
+// admit takes hold of the first process of the namespace, and has it go on.
 func (p *program) admit() error {
 	pid, err := p.launch.First()
 	if err != nil {
@@ -169,9 +168,6 @@ func (p *program) admit() error {
 	p.mu.Unlock()
 	if killed {
 		return shell.ErrClosed
-	}
-	if err := p.shared.Group.Add(pid); err != nil {
-		return err
 	}
 	return p.launch.Admit(pid)
 }
