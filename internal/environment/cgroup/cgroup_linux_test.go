@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,8 +95,8 @@ func TestPlaceInV2(t *testing.T) {
 	if !ok {
 		t.Skip("no hierarchy of version 2 is mounted")
 	}
-	above, err := os.MkdirTemp(m.dir, "stayd-test-")
-	if err != nil {
+	above := filepath.Join(m.dir, fmt.Sprintf("stayd-%d-test", os.Getpid()))
+	if err := os.Mkdir(above, 0o750); err != nil {
 		t.Skip("no control group of version 2 can be made: ", err)
 	}
 	own := filepath.Join(above, "a", "own")

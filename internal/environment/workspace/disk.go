@@ -14,7 +14,7 @@ import (
 
 // How often a Disk looks, and how old what it knows may be.
 const (
-	diskLook    = 250 * time.Millisecond
+	diskLook    = 50 * time.Millisecond
 	diskMeasure = 5 * time.Second
 )
 
