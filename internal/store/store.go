@@ -71,6 +71,7 @@ type Store interface {
 	Due(ctx context.Context, shards []int, before time.Time, limit int) ([]Index, error)
 
 	Objects
+	Memories
 	Leases
 
 	// Trees lists the roots that records and objects of the project name, each

@@ -148,7 +148,9 @@ func TestCitusIsFound(t *testing.T) {
 	s := openAgain(t, openStore(t, url), url)
 	got := first[string](t, url, `SELECT string_agg(logicalrelid || ' by ' || how, '; ' ORDER BY n) FROM pg_dist_partition`)
 	want := "leases by shard with default; records by shard with leases; sessions by shard with leases; blobs by shard with leases; " +
-		"pasts by shard with leases; forks by shard with leases; trees by shard with leases; pieces by shard with leases; objects by everywhere"
+		"pasts by shard with leases; forks by shard with leases; trees by shard with leases; pieces by shard with leases; " +
+		"memory_spaces by shard with leases; memories by shard with leases; memory_segments by shard with leases; " +
+		"memory_names by everywhere; objects by everywhere"
 	if got != want {
 		t.Errorf("distributed %q, want %q", got, want)
 	}

@@ -28,6 +28,7 @@ type Store struct {
 	// is claimed for a fork, until the record is that counts on it, where these are
 	// two commits.
 	naming sync.RWMutex
+	names  sync.Map // numbers by name, see nameNum
 }
 
 var _ store.Store = (*Store)(nil)

@@ -204,6 +204,29 @@ const (
 	stmtDeletePiece
 	stmtDeletePieceData
 
+	stmtMemorySpace
+	stmtAddMemorySpace
+	stmtSetMemorySpace
+	stmtMemoryByID
+	stmtMemoryThere
+	stmtAddMemory
+	stmtSupersedeMemory
+	stmtSetMemoryVector
+	stmtUseMemory
+	stmtMemoryNames
+	stmtDeleteMemory
+	stmtMemoryName
+	stmtAddMemoryName
+	stmtMemoryNamed
+	stmtDeleteMemoryName
+	stmtMemoryModel
+	stmtAddMemoryModel
+	stmtSegments
+	stmtAddSegment
+	stmtAddSegmentData
+	stmtDeleteSegment
+	stmtDeleteSegmentData
+
 	stmtPing
 	stmtCount
 )
@@ -278,6 +301,31 @@ var statements = [stmtCount]string{
 	stmtAddPieceData:    "INSERT INTO piece_data (piece, data) VALUES (?, ?)",
 	stmtDeletePiece:     "DELETE FROM pieces WHERE id = ? AND put_at < ?",
 	stmtDeletePieceData: "DELETE FROM piece_data WHERE piece = ?",
+
+	stmtMemorySpace:    "SELECT num, change, epoch, records FROM memory_spaces WHERE project = ? AND name = ?",
+	stmtAddMemorySpace: "INSERT INTO memory_spaces (project, name, change, epoch, records) VALUES (?, ?, 0, 0, 0)",
+	stmtSetMemorySpace: "UPDATE memory_spaces SET change = ?, epoch = ?, records = ? WHERE num = ?",
+	stmtMemoryByID:     memoryOf + " WHERE m.id = ? AND m.space = ?",
+	stmtMemoryThere:    "SELECT 1 FROM memories WHERE num = ?",
+	stmtAddMemory: `INSERT INTO memories (num, change, project, id, strategy, origin, actor, session, model, recorded_at, valid_from, valid_to,
+		superseded_at, expires_at, used_at, uses, confidence, supersedes, superseded_by, namespace, metadata, source, vector, text)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	stmtSupersedeMemory:   "UPDATE memories SET change = ?, superseded_by = ?, superseded_at = ? WHERE num = ?",
+	stmtSetMemoryVector:   "UPDATE memories SET change = ?, vector = ?, model = ? WHERE num = ?",
+	stmtUseMemory:         "UPDATE memories SET change = ?, uses = uses + 1, used_at = ? WHERE num = ?",
+	stmtMemoryNames:       "SELECT actor, session FROM memories WHERE num = ?",
+	stmtDeleteMemory:      "DELETE FROM memories WHERE num = ?",
+	stmtMemoryName:        "SELECT num FROM memory_names WHERE project = ? AND name = ?",
+	stmtAddMemoryName:     "INSERT INTO memory_names (project, name) VALUES (?, ?)",
+	stmtMemoryNamed:       "SELECT 1 WHERE EXISTS (SELECT 1 FROM memories WHERE actor = ?1) OR EXISTS (SELECT 1 FROM memories WHERE session = ?1)",
+	stmtDeleteMemoryName:  "DELETE FROM memory_names WHERE num = ?",
+	stmtMemoryModel:       "SELECT num FROM memory_models WHERE name = ?",
+	stmtAddMemoryModel:    "INSERT INTO memory_models (name) VALUES (?)",
+	stmtSegments:          "SELECT num, first, last FROM memory_segments WHERE space = ? AND last >= ? AND first <= ?",
+	stmtAddSegment:        "INSERT INTO memory_segments (space, first, last, size) VALUES (?, ?, ?, ?)",
+	stmtAddSegmentData:    "INSERT INTO memory_segment_data (num, data) VALUES (?, ?)",
+	stmtDeleteSegment:     "DELETE FROM memory_segments WHERE num = ?",
+	stmtDeleteSegmentData: "DELETE FROM memory_segment_data WHERE num >= ? AND num < ?",
 
 	stmtPing: "INSERT OR REPLACE INTO pings (id, at) VALUES (1, ?)",
 }

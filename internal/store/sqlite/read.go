@@ -42,6 +42,8 @@ type reads struct {
 	note *sql.Stmt
 	// piece finds the time of a piece of contents, data its content.
 	piece, data *sql.Stmt
+	// changes finds a space and what changed in it, memories records by number.
+	changes, memories *sql.Stmt
 }
 
 func openReads(ctx context.Context, path string) (*reads, error) {
@@ -61,6 +63,8 @@ func openReads(ctx context.Context, path string) (*reads, error) {
 		{&r.piece, "SELECT put_at FROM pieces WHERE project = (SELECT num FROM projects WHERE id = ?) AND hash = ?"},
 		{&r.data, `SELECT d.data FROM pieces p JOIN piece_data d ON d.piece = p.id
 			WHERE p.project = (SELECT num FROM projects WHERE id = ?) AND p.hash = ?`},
+		{&r.changes, readChanges},
+		{&r.memories, readMemories},
 		{&r.note, `SELECT (SELECT count(*) FROM sessions), (SELECT coalesce(max(id), 0) FROM records), (SELECT count(*) FROM blobs)`},
 	} {
 		if *p.stmt, err = db.PrepareContext(ctx, p.query); err != nil { //nolint:sqlclosecheck // closed with the pool

@@ -146,6 +146,19 @@ func TestCrash(t *testing.T) {
 			_, err := s.Blobs().Sweep(ctx, "p", time.Time{}, func(event.Hash) bool { return true })
 			return err
 		},
+		"write memories": func() error { _, err := s.WriteMemories(ctx, &store.MemoryWrite{}); return err },
+		"memory":         func() error { _, err := s.Memory(ctx, "p", "m"); return err },
+		"by number":      func() error { _, err := s.MemoriesByNum(ctx, "p", "/a", nil); return err },
+		"memories":       func() error { _, err := s.ListMemories(ctx, store.MemoryQuery{}); return err },
+		"changes":        func() error { _, _, err := s.MemoryChanges(ctx, "p", "/a", 0, 1); return err },
+		"spaces":         func() error { _, err := s.MemorySpaces(ctx, "p", "/", "", 1); return err },
+		"expired":        func() error { _, err := s.ExpiredMemories(ctx, time.Time{}, 1); return err },
+		"unembedded":     func() error { _, err := s.UnembeddedMemories(ctx, "p", "/a", "m", 0, 1); return err },
+		"forget":         func() error { _, err := s.ForgetMemories(ctx, "p", "/a", nil); return err },
+		"segments":       func() error { _, err := s.Segments(ctx, "p", "/a"); return err },
+		"segment":        func() error { _, err := s.SegmentData(ctx, "p", "/a", store.Segment{}); return err },
+		"put segment":    func() error { return s.PutSegment(ctx, "p", "/a", 0, store.Segment{}, nil) },
+
 		"collect": func() error { _, err := s.Collect(ctx, 0); return err },
 		"usage":   func() error { _, err := s.Usage(ctx); return err },
 		"ping":    func() error { return s.Ping(ctx) },

@@ -45,6 +45,7 @@ func Run(t *testing.T, f Factory) {
 		{"Tree", treeCases},
 		{"Index", indexCases},
 		{"Objects", objectCases},
+		{"Memories", memoryCases},
 		{"Leases", leaseCases},
 		{"Life", lifeCases},
 		{"Model", modelCases},

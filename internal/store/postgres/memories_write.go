@@ -1,0 +1,170 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/stayd/stayd/internal/memory"
+	"github.com/stayd/stayd/internal/store"
+)
+
+const (
+	memoryFind  = memoryOf + ofSpace + `AND m.id = ANY($4::uuid[])`
+	memoryThere = `SELECT m.num FROM memories m JOIN memory_spaces s ON s.shard = m.shard AND s.num = m.space ` +
+		ofSpace + `AND m.num = ANY($4::int[])`
+
+	memoryAdd = `INSERT INTO memories (shard, space, project, recorded_at, valid_from, valid_to, superseded_at, expires_at, used_at,
+			confidence, uses, num, change, model, strategy, origin, id, supersedes, superseded_by,
+			actor, session, namespace, metadata, source, vector, text)
+		SELECT $1, $2, $3, m.recorded_at, m.valid_from, m.valid_to, m.superseded_at, m.expires_at, m.used_at,
+			m.confidence, m.uses, m.num, m.change, m.model, m.strategy, m.origin, m.id, m.supersedes, m.superseded_by,
+			m.actor, m.session, m.namespace, m.metadata::jsonb, m.source, m.vector, m.text
+		FROM unnest($4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[],
+			$10::float8[], $11::bigint[], $12::int[], $13::int[], $14::int[], $15::smallint[], $16::smallint[], $17::uuid[], $18::uuid[],
+			$19::uuid[], $20::text[], $21::text[], $22::text[], $23::text[], $24::bytea[], $25::bytea[], $26::text[])
+			AS m (recorded_at, valid_from, valid_to, superseded_at, expires_at, used_at, confidence, uses, num, change, model, strategy,
+				origin, id, supersedes, superseded_by, actor, session, namespace, metadata, source, vector, text)`
+
+	memorySupersede = `UPDATE memories m SET change = c.change, superseded_by = c.by, superseded_at = c.at
+		FROM unnest($3::int[], $4::int[], $5::uuid[], $6::timestamptz[]) AS c (num, change, by, at)
+		WHERE m.shard = $1 AND m.space = $2 AND m.num = c.num`
+
+	memoryEmbed = `UPDATE memories m SET change = c.change, vector = c.vector, model = c.model
+		FROM unnest($3::int[], $4::int[], $5::bytea[], $6::int[]) AS c (num, change, vector, model)
+		WHERE m.shard = $1 AND m.space = $2 AND m.num = c.num`
+
+	memoryUse = `UPDATE memories m SET change = c.change, uses = coalesce(m.uses, 0) + 1, used_at = $5
+		FROM unnest($3::int[], $4::int[]) AS c (num, change)
+		WHERE m.shard = $1 AND m.space = $2 AND m.num = c.num`
+)
+
+// WriteMemories implements store.Memories.
+func (s *Store) WriteMemories(ctx context.Context, w *store.MemoryWrite) (store.MemoryWritten, error) {
+	op := "write memories of " + w.Space
+	if err := store.CheckMemoryWrite(w); err != nil {
+		return store.MemoryWritten{}, fmt.Errorf("%s: %w", op, err)
+	}
+	project, models, err := s.memoryNames(ctx, w)
+	if err != nil {
+		return store.MemoryWritten{}, wrap(op, err)
+	}
+	var (
+		written store.MemoryWritten
+		byID    map[string]memory.Record
+		there   map[int64]bool
+	)
+	err = s.changeSpace(ctx, &spaceChange{
+		project: w.Project, space: w.Space, create: len(w.Add) > 0,
+		find: func(b *pgx.Batch, shard int16) {
+			byID, there = make(map[string]memory.Record), make(map[int64]bool)
+			queueFind(b, shard, w, byID, there)
+		},
+		decide: func(b *pgx.Batch, sp *spaceRow) error {
+			plan, err := store.PlanMemoryWrite(w, sp.MemorySpace, byID, func(num int64) bool { return there[num] })
+			if err != nil {
+				return err
+			}
+			written, sp.MemorySpace = plan.Written, plan.Space
+			return queueMemories(b, sp, project, models, plan)
+		},
+	})
+	if err != nil {
+		return store.MemoryWritten{}, wrap(op, err)
+	}
+	return written, nil
+}
+
+// memoryNames returns the numbers of the project and of what made the vectors.
+func (s *Store) memoryNames(ctx context.Context, w *store.MemoryWrite) (project int32, models map[string]int32, err error) {
+	if project, err = s.nameNum(ctx, w.Project); err != nil {
+		return 0, nil, err
+	}
+	models = make(map[string]int32)
+	for i := range w.Add {
+		models[w.Add[i].VectorModel] = 0
+	}
+	for _, v := range w.Vectors {
+		models[v.Model] = 0
+	}
+	delete(models, "")
+	for name := range models {
+		if models[name], err = s.nameNum(ctx, name); err != nil {
+			return 0, nil, err
+		}
+	}
+	return project, models, nil
+}
+
+// queueFind asks for the records that the write names.
+func queueFind(b *pgx.Batch, shard int16, w *store.MemoryWrite, byID map[string]memory.Record, there map[int64]bool) {
+	var ids []pgtype.UUID
+	for _, id := range w.IDs() {
+		ids = append(ids, uuidOf(id))
+	}
+	if len(ids) > 0 {
+		b.Queue(memoryFind, shard, w.Project, w.Space, ids).Query(func(rows pgx.Rows) error {
+			list, err := pgx.CollectRows(rows, scanMemory)
+			for _, r := range list {
+				byID[r.ID] = r
+			}
+			return err
+		})
+	}
+	if nums := w.Nums(); len(nums) > 0 {
+		b.Queue(memoryThere, shard, w.Project, w.Space, nums).Query(func(rows pgx.Rows) error {
+			list, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+			for _, num := range list {
+				there[num] = true
+			}
+			return err
+		})
+	}
+}
+
+func queueMemories(b *pgx.Batch, sp *spaceRow, project int32, models map[string]int32, p *store.MemoryPlan) error {
+	if len(p.Add) > 0 {
+		c, err := memoriesOf(p.Add, models)
+		if err != nil {
+			return err
+		}
+		b.Queue(memoryAdd, sp.shard, sp.num, project, c.recorded, c.from, c.to, c.superseded, c.end, c.usedAt,
+			c.confidence, c.uses, c.num, c.change, c.model, c.strategy, c.origin, c.id, c.supersedes, c.supersededBy,
+			c.actor, c.session, c.namespace, c.doc, c.source, c.vector, c.text)
+	}
+	if c := changesOf(p.Supersede, nil); len(c.num) > 0 {
+		b.Queue(memorySupersede, sp.shard, sp.num, c.num, c.change, c.by, c.at)
+	}
+	if c := changesOf(p.Vectors, models); len(c.num) > 0 {
+		b.Queue(memoryEmbed, sp.shard, sp.num, c.num, c.change, c.vector, c.model)
+	}
+	if c := changesOf(p.Used, nil); len(c.num) > 0 {
+		b.Queue(memoryUse, sp.shard, sp.num, c.num, c.change, c.at[0])
+	}
+	return nil
+}
+
+// changeColumns are changes as arrays.
+type changeColumns struct {
+	num, change []int64
+	by          []pgtype.UUID
+	at          []time.Time
+	vector      [][]byte
+	model       []int32
+}
+
+func changesOf(list []store.MemoryChange, models map[string]int32) *changeColumns {
+	c := new(changeColumns)
+	for _, m := range list {
+		c.num = append(c.num, m.Num)
+		c.change = append(c.change, m.Change)
+		c.by = append(c.by, uuidOf(m.By))
+		c.at = append(c.at, m.At)
+		c.vector = append(c.vector, m.Vector)
+		c.model = append(c.model, models[m.Model])
+	}
+	return c
+}
