@@ -14,7 +14,7 @@ const idPrefix = "mem_"
 // idempotency key. The first two digits are the shard.
 func ID(project, space string, key ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(append([]string{project, space}, key...), "\x00")))
-	return idPrefix + hex.EncodeToString([]byte{byte(ShardOf(project, space))}) + hex.EncodeToString(sum[:15]) //nolint:gosec // under 256
+	return idPrefix + hex.EncodeToString([]byte{byte(ShardOf(project, space))}) + hex.EncodeToString(sum[:15])
 }
 
 // ShardOfID returns the shard in the id, and false where it is no id.
@@ -24,5 +24,5 @@ func ShardOfID(id string) (int, bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseUint(rest[:2], 16, 8)
-	return int(n), err == nil //nolint:gosec // under 256
+	return int(n), err == nil
 }

@@ -60,7 +60,7 @@ func OriginOf(n int64) (memory.Origin, error) { return valueOf(originNumbers(), 
 
 func numberOf[T comparable](list []T, v T) (int16, bool) {
 	i := slices.Index(list, v)
-	return int16(i), i >= 0 //nolint:gosec // of a short list
+	return int16(i), i >= 0
 }
 
 func valueOf[T any](list []T, n int64) (v T, err error) {
@@ -176,7 +176,7 @@ func unpackText(b []byte) (s string, rest []byte, ok bool) {
 	if n <= 0 || head>>1 > uint64(len(b)-n) {
 		return "", nil, false
 	}
-	text, rest := b[n:n+int(head>>1)], b[n+int(head>>1):] //nolint:gosec // checked
+	text, rest := b[n:n+int(head>>1)], b[n+int(head>>1):]
 	if head&1 == 0 {
 		return string(text), rest, true
 	}

@@ -77,8 +77,10 @@ func checkMemory(w *MemoryWrite, r *memory.Record) error {
 	case (len(r.Vector) > 0) != (r.VectorModel != ""):
 		return fmt.Errorf("a vector of %d bytes has the model %q", len(r.Vector), r.VectorModel)
 	}
-	texts := []string{r.Actor, r.Text, r.VectorModel, r.Source.SessionID, r.Source.TurnID, r.Source.Speaker, r.Source.Label,
-		r.Source.Model, r.Source.Prompt, r.Source.External}
+	texts := []string{
+		r.Actor, r.Text, r.VectorModel, r.Source.SessionID, r.Source.TurnID, r.Source.Speaker, r.Source.Label,
+		r.Source.Model, r.Source.Prompt, r.Source.External,
+	}
 	texts = slices.Concat(texts, r.Source.ItemIDs, r.Source.RecordIDs)
 	for k, v := range r.Metadata {
 		texts = append(texts, k, v)

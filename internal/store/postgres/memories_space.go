@@ -70,7 +70,7 @@ func (s *Store) changeSpace(ctx context.Context, c *spaceChange) error {
 }
 
 func (c *spaceChange) run(ctx context.Context, conn *pgx.Conn) error {
-	sp := &spaceRow{shard: int16(memory.ShardOf(c.project, c.space))} //nolint:gosec // under 256
+	sp := &spaceRow{shard: int16(memory.ShardOf(c.project, c.space))}
 	sp.Project, sp.Name = c.project, c.space
 	b := new(pgx.Batch)
 	b.Queue(`BEGIN ISOLATION LEVEL READ COMMITTED`)

@@ -40,7 +40,7 @@ func (s *Store) Memory(ctx context.Context, project, id string) (memory.Record, 
 }
 
 func (s *Store) memories(ctx context.Context, where string, args ...any) ([]memory.Record, error) {
-	rows, err := s.reads.db.QueryContext(ctx, memoryOf+where, args...) //nolint:gosec // of constants; values are bound
+	rows, err := s.reads.db.QueryContext(ctx, memoryOf+where, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -131,8 +131,10 @@ func (s *Store) MemorySpaces(ctx context.Context, project, namespace, after stri
 func (s *Store) memorySpaces(ctx context.Context, project, prefix, after string, limit int) (list []store.MemorySpace, err error) {
 	below, args := spacesBelow(prefix)
 	args = append(append([]any{project}, args...), after, limit)
-	rows, err := s.reads.db.QueryContext(ctx, "SELECT s.name, "+spaceColumns+` FROM memory_spaces s
-		WHERE s.project = (SELECT num FROM projects WHERE id = ?) AND `+below+" AND s.name > ? ORDER BY s.name LIMIT ?", args...) //nolint:gosec // of constants
+	//nolint:gosec // it is made of constants
+	query := "SELECT s.name, " + spaceColumns + ` FROM memory_spaces s
+		WHERE s.project = (SELECT num FROM projects WHERE id = ?) AND ` + below + " AND s.name > ? ORDER BY s.name LIMIT ?"
+	rows, err := s.reads.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}

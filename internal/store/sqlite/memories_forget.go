@@ -19,7 +19,8 @@ const (
 
 // ForgetMemories erases records and the index of their space. What the rows held
 // is overwritten with zeros, and the write-ahead log is cut when nothing is
-// written for a moment.
+// written for a moment. Copies that SQLite left in the gaps of pages when it moved
+// rows between them stay until the page is written anew.
 func (s *Store) ForgetMemories(ctx context.Context, project, space string, nums []int64) (n int, err error) {
 	err = s.writer.do(ctx, func(t *tx) (err error) {
 		n, err = t.forgetMemories(project, space, nums)

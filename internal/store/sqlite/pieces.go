@@ -154,16 +154,17 @@ func (t *tx) putPiece(project int64, p *piece, at int64) error {
 
 // Get returns a blob's content. It is unpacked from where the driver has it, since
 // another copy takes half as long as to read it.
-func (s *pieces) Get(ctx context.Context, project string, name event.Hash, buf []byte) ([]byte, error) {
+func (s *pieces) Get(ctx context.Context, project string, name event.Hash, buf []byte) (data []byte, err error) {
 	rows, err := s.reads.data.QueryContext(ctx, project, name[:])
 	if err != nil {
 		return nil, fmt.Errorf("get blob %s: %w", name, s.classify(err))
 	}
-	data, err := s.unpack(rows, name, buf)
-	if closeErr := rows.Close(); err == nil && closeErr != nil {
-		err = s.classify(closeErr)
-	}
-	if err != nil {
+	defer func() {
+		if closeErr := rows.Close(); err == nil && closeErr != nil {
+			data, err = nil, fmt.Errorf("get blob %s: %w", name, s.classify(closeErr))
+		}
+	}()
+	if data, err = s.unpack(rows, name, buf); err != nil {
 		return nil, fmt.Errorf("get blob %s: %w", name, err)
 	}
 	return data, nil

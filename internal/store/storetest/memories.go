@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -91,11 +92,11 @@ func (f *fixture) memory(project, id string) memory.Record {
 	return r
 }
 
-func (f *fixture) changes(project, space string, after int64, limit int) (store.MemorySpace, []memory.Record) {
+func (f *fixture) changes(project string, after int64, limit int) (store.MemorySpace, []memory.Record) {
 	f.Helper()
-	sp, list, err := f.s.MemoryChanges(f.ctx, project, space, after, limit)
+	sp, list, err := f.s.MemoryChanges(f.ctx, project, alice, after, limit)
 	if err != nil {
-		f.Fatalf("changes of %s after %d: %v", space, after, err)
+		f.Fatalf("changes of %s after %d: %v", alice, after, err)
 	}
 	return sp, list
 }
@@ -159,26 +160,26 @@ func testMemoryRepeated(f *fixture) {
 	f.same("written", got, store.MemoryWritten{Records: []memory.Record{b, first[0], b}, Repeated: []bool{false, true, true}})
 	got = f.writeMemories(&store.MemoryWrite{Project: "p", Space: alice, Add: []memory.Record{again}})
 	f.same("written again", got, store.MemoryWritten{Records: first, Repeated: []bool{true}})
-	sp, list := f.changes("p", alice, 0, 10)
+	sp, list := f.changes("p", 0, 10)
 	f.same("changes", list, []memory.Record{first[0], b})
 	f.same("space", sp, store.MemorySpace{Project: "p", Name: alice, Change: 2, Records: 2})
 }
 
 func testMemoryNumbers(f *fixture) {
-	sp, list := f.changes("p", alice, 0, 10)
+	sp, list := f.changes("p", 0, 10)
 	if sp != (store.MemorySpace{}) || len(list) != 0 {
 		f.Errorf("a space that is not there is %+v with %d changes", sp, len(list))
 	}
 	f.writeMemories(&store.MemoryWrite{Project: "p", Space: alice})
-	if sp, _ := f.changes("p", alice, 0, 10); sp != (store.MemorySpace{}) {
+	if sp, _ := f.changes("p", 0, 10); sp != (store.MemorySpace{}) {
 		f.Errorf("a space where nothing was written is %+v", sp)
 	}
 	for i := range 5 {
-		f.remember(fact("p", alice, fmt.Sprintf("%d", 2*i)), fact("p", alice, fmt.Sprintf("%d", 2*i+1)))
-		f.remember(fact("p", "/actors/bob", fmt.Sprintf("%d", i)))
+		f.remember(fact("p", alice, strconv.Itoa(2*i)), fact("p", alice, strconv.Itoa(2*i+1)))
+		f.remember(fact("p", "/actors/bob", strconv.Itoa(i)))
 	}
 	for after := int64(-1); after < 12; after++ {
-		sp, list := f.changes("p", alice, after, 3)
+		sp, list := f.changes("p", after, 3)
 		if sp.Change != 10 || sp.Records != 10 {
 			f.Errorf("space after %d: %+v", after, sp)
 		}
@@ -191,7 +192,7 @@ func testMemoryNumbers(f *fixture) {
 		}
 		f.same(fmt.Sprintf("numbers after %d", after), got, want)
 	}
-	if sp, list := f.changes("p", alice, 0, 0); sp.Change != 10 || len(list) != 0 {
+	if sp, list := f.changes("p", 0, 0); sp.Change != 10 || len(list) != 0 {
 		f.Errorf("with no limit left: %+v, %d changes", sp, len(list))
 	}
 }
@@ -205,7 +206,7 @@ func testMemorySupersede(f *fixture) {
 	old.SupersededBy, old.SupersededAt, old.Change = next.ID, at(9), 3
 	next.Num, next.Change = 2, 2
 	f.same("superseded", f.memory("p", old.ID), old)
-	_, list := f.changes("p", alice, 1, 10)
+	_, list := f.changes("p", 1, 10)
 	f.same("changes", list, []memory.Record{next, old})
 
 	// The same again changes nothing, though later.
@@ -233,7 +234,7 @@ func testMemorySupersede(f *fixture) {
 	if _, err := f.s.Memory(f.ctx, "p", third.ID); !errors.Is(err, store.ErrNotFound) {
 		f.Errorf("record of a write that failed: %v, want ErrNotFound", err)
 	}
-	if sp, _ := f.changes("p", alice, 0, 1); sp.Change != 3 || sp.Records != 2 {
+	if sp, _ := f.changes("p", 0, 1); sp.Change != 3 || sp.Records != 2 {
 		f.Errorf("space: %+v, want change 3 and 2 records", sp)
 	}
 	_, err := f.s.WriteMemories(f.ctx, &store.MemoryWrite{
@@ -273,7 +274,7 @@ func testMemorySupersedeTogether(f *fixture) {
 			f.Errorf("supersede: %v, want ErrConflict", err)
 		}
 	}
-	if sp, _ := f.changes("p", alice, 0, 1); won != 1 || sp.Records != 3 || sp.Change != 4 {
+	if sp, _ := f.changes("p", 0, 1); won != 1 || sp.Records != 3 || sp.Change != 4 {
 		f.Errorf("%d writers superseded one record; the space is %+v", won, sp)
 	}
 }
@@ -289,13 +290,13 @@ func testMemoryVectorsAndUses(f *fixture) {
 	list[1].Uses, list[1].UsedAt = 1, at(20)
 	list[2].Vector, list[2].VectorModel, list[2].Uses, list[2].UsedAt = []byte("three"), "m", 1, at(20)
 	list[0].Change, list[1].Change, list[2].Change = 5, 6, 7
-	sp, got := f.changes("p", alice, 3, 10)
+	sp, got := f.changes("p", 3, 10)
 	f.same("changes", got, list)
 	f.same("space", sp, store.MemorySpace{Project: "p", Name: alice, Change: 7, Records: 3})
 	f.writeMemories(&store.MemoryWrite{Project: "p", Space: alice, Used: []int64{2}, At: at(21), Vectors: []store.MemoryVector{{Num: 1, Vector: []byte("new"), Model: "m"}}})
 	list[0].Vector, list[0].VectorModel, list[0].Change = []byte("new"), "m", 8
 	list[1].Uses, list[1].UsedAt, list[1].Change = 2, at(21), 9
-	_, got = f.changes("p", alice, 7, 10)
+	_, got = f.changes("p", 7, 10)
 	f.same("changes", got, list[:2])
 	f.writeMemories(&store.MemoryWrite{Project: "p", Space: "/actors/none", Used: []int64{1}, At: at(1)})
 }
@@ -339,7 +340,7 @@ func testMemoryRefused(f *fixture) {
 			}
 		}
 	}
-	if sp, _ := f.changes("p", alice, 0, 1); sp != (store.MemorySpace{}) {
+	if sp, _ := f.changes("p", 0, 1); sp != (store.MemorySpace{}) {
 		f.Errorf("space: %+v, want none", sp)
 	}
 	if _, err := f.s.ListMemories(f.ctx, store.MemoryQuery{Project: "p", Namespace: "/a//b", Limit: 1}); err == nil {
@@ -437,7 +438,7 @@ func testMemoryOneOfManyAdds(f *fixture) {
 	fresh := make([]int, 8)
 	together(len(fresh), func(i int) {
 		for j := range 10 {
-			w := &store.MemoryWrite{Project: "p", Space: alice, Add: []memory.Record{fact("p", alice, fmt.Sprint(j))}}
+			w := &store.MemoryWrite{Project: "p", Space: alice, Add: []memory.Record{fact("p", alice, strconv.Itoa(j))}}
 			got, err := []store.Store{f.s, other}[i%2].WriteMemories(f.ctx, w)
 			if err != nil {
 				f.Errorf("write: %v", err)
@@ -452,7 +453,7 @@ func testMemoryOneOfManyAdds(f *fixture) {
 	for _, n := range fresh {
 		total += n
 	}
-	if sp, list := f.changes("p", alice, 0, 100); total != 10 || sp.Records != 10 || len(list) != 10 {
+	if sp, list := f.changes("p", 0, 100); total != 10 || sp.Records != 10 || len(list) != 10 {
 		f.Errorf("%d writes were new; the space is %+v with %d records", total, sp, len(list))
 	}
 }

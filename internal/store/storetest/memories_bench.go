@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/stayd/stayd/internal/memory"
@@ -66,7 +67,7 @@ func rememberTurns(tb testing.TB, s store.Store, from, to int) {
 // turn is a message of 20 words as a session leaves it.
 func turn(i int) memory.Record {
 	words := []string{"river", "walked", "yesterday", "morning", "kettle", "the", "with", "quietly", "garden", "never", "seven", "people"}
-	r := fact("p", alice+"/turns", fmt.Sprint(i))
+	r := fact("p", alice+"/turns", strconv.Itoa(i))
 	r.Strategy, r.Actor, r.ValidFrom, r.RecordedAt = memory.Turn, "alice", at(i), at(i)
 	r.Text = ""
 	for j := range 20 {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/stayd/stayd/internal/memory"
 	"github.com/stayd/stayd/internal/store"
@@ -13,8 +14,8 @@ import (
 func testMemoryForget(f *fixture) {
 	list := f.remember(fact("p", alice, "1"), fact("p", alice, "2"), fact("p", alice, "3"))
 	bob := f.remember(fact("p", "/actors/bob", "1"))[0]
-	f.putSegment(alice, 0, 1, 3, []byte("piece"))
-	f.putSegment("/actors/bob", 0, 1, 1, []byte("piece of bob"))
+	f.putSegment(alice, 1, 3, []byte("piece"))
+	f.putSegment("/actors/bob", 1, 1, []byte("piece of bob"))
 
 	n, err := f.s.ForgetMemories(f.ctx, "p", alice, []int64{3, 1, 3, 9, 0, -1})
 	if err != nil || n != 2 {
@@ -52,7 +53,7 @@ func testMemoryForget(f *fixture) {
 	if n, err := f.s.ForgetMemories(f.ctx, "p", alice, nil); err != nil || n != 0 {
 		f.Errorf("forget nothing: %d, %v; want 0", n, err)
 	}
-	if sp, _ := f.changes("p", alice, 0, 1); sp.Epoch != 3 || sp.Records != 2 {
+	if sp, _ := f.changes("p", 0, 1); sp.Epoch != 3 || sp.Records != 2 {
 		f.Errorf("space: %+v, want epoch 3 and 2 records", sp)
 	}
 	err = f.s.PutSegment(f.ctx, "p", alice, 1, store.Segment{From: 1, To: 4, Size: 1}, []byte{1})
@@ -87,9 +88,9 @@ func testMemoryForgetNames(f *fixture) {
 	f.listMemories(store.MemoryQuery{Actor: "name 1", Asc: true}, "07", "10")
 }
 
-func (f *fixture) putSegment(space string, epoch, from, to int64, data []byte) {
+func (f *fixture) putSegment(space string, from, to int64, data []byte) {
 	f.Helper()
-	if err := f.s.PutSegment(f.ctx, "p", space, epoch, store.Segment{From: from, To: to, Size: int64(len(data))}, data); err != nil {
+	if err := f.s.PutSegment(f.ctx, "p", space, 0, store.Segment{From: from, To: to, Size: int64(len(data))}, data); err != nil {
 		f.Fatalf("put segment %d to %d: %v", from, to, err)
 	}
 }
@@ -117,17 +118,17 @@ func testSegments(f *fixture) {
 	f.segments("/actors/none")
 	for i := range 5 {
 		from := int64(i*10 + 1)
-		f.putSegment(alice, 0, from, from+9, fmt.Appendf(nil, "piece %d", i))
+		f.putSegment(alice, from, from+9, fmt.Appendf(nil, "piece %d", i))
 	}
-	f.putSegment(alice, 0, 60, 60, nil)
+	f.putSegment(alice, 60, 60, nil)
 	f.segments(alice, store.Segment{From: 1, To: 10, Size: 7}, store.Segment{From: 11, To: 20, Size: 7}, store.Segment{From: 21, To: 30, Size: 7},
 		store.Segment{From: 31, To: 40, Size: 7}, store.Segment{From: 41, To: 50, Size: 7}, store.Segment{From: 60, To: 60})
 	f.segment(f.s, store.Segment{From: 60, To: 60}, nil)
 	f.segment(f.s, store.Segment{From: 21, To: 30, Size: 7}, []byte("piece 2"))
 
 	// Three become one, and one is put again.
-	f.putSegment(alice, 0, 11, 40, []byte("merged"))
-	f.putSegment(alice, 0, 41, 50, []byte("another 4"))
+	f.putSegment(alice, 11, 40, []byte("merged"))
+	f.putSegment(alice, 41, 50, []byte("another 4"))
 	want := []store.Segment{{From: 1, To: 10, Size: 7}, {From: 11, To: 40, Size: 6}, {From: 41, To: 50, Size: 9}, {From: 60, To: 60}}
 	f.segments(alice, want...)
 	for _, s := range []store.Store{f.s, f.reopen()} {
@@ -147,14 +148,21 @@ func testSegments(f *fixture) {
 
 func testSegmentConflicts(f *fixture) {
 	f.remember(fact("p", alice, "1"))
-	f.putSegment(alice, 0, 10, 20, []byte("first"))
-	f.putSegment(alice, 0, 21, 30, []byte("second"))
+	f.putSegment(alice, 10, 20, []byte("first"))
+	f.putSegment(alice, 21, 30, []byte("second"))
 	for _, c := range []struct {
 		project, space  string
 		epoch, from, to int64
 	}{
-		{"p", alice, 1, 40, 50}, {"p", alice, -1, 40, 50}, {"p", alice, 0, 15, 40}, {"p", alice, 0, 1, 10}, {"p", alice, 0, 12, 18},
-		{"p", alice, 0, 10, 29}, {"p", alice, 0, 25, 25}, {"q", alice, 0, 1, 2}, {"p", "/actors/none", 0, 1, 2},
+		{"p", alice, 1, 40, 50},
+		{"p", alice, -1, 40, 50},
+		{"p", alice, 0, 15, 40},
+		{"p", alice, 0, 1, 10},
+		{"p", alice, 0, 12, 18},
+		{"p", alice, 0, 10, 29},
+		{"p", alice, 0, 25, 25},
+		{"q", alice, 0, 1, 2},
+		{"p", "/actors/none", 0, 1, 2},
 	} {
 		err := f.s.PutSegment(f.ctx, c.project, c.space, c.epoch, store.Segment{From: c.from, To: c.to, Size: 1}, []byte{1})
 		if !errors.Is(err, store.ErrConflict) {
@@ -167,8 +175,8 @@ func testSegmentConflicts(f *fixture) {
 		}
 	}
 	f.segments(alice, store.Segment{From: 10, To: 20, Size: 5}, store.Segment{From: 21, To: 30, Size: 6})
-	f.putSegment(alice, 0, 1, 9, []byte("before"))
-	f.putSegment(alice, 0, 31, 31, []byte("after"))
+	f.putSegment(alice, 1, 9, []byte("before"))
+	f.putSegment(alice, 31, 31, []byte("after"))
 }
 
 // noiseBytes returns n bytes that do not repeat.
@@ -184,8 +192,8 @@ func testLargeSegments(f *fixture) {
 	f.remember(fact("p", alice, "1"))
 	const part = 1 << 20
 	for i, n := range []int{part - 1, part, part + 1, 5*part + 12345} {
-		data := noiseBytes(n, fmt.Sprint(i))
-		f.putSegment(alice, 0, 1, 100, data)
+		data := noiseBytes(n, strconv.Itoa(i))
+		f.putSegment(alice, 1, 100, data)
 		g := store.Segment{From: 1, To: 100, Size: int64(n)}
 		f.segments(alice, g)
 		f.segment(f.s, g, data)

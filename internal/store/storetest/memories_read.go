@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/stayd/stayd/internal/memory"
@@ -78,7 +79,7 @@ func testMemoryListFilters(f *fixture) {
 		r := fact("p", fmt.Sprintf("/actors/%d/notes", i%2), fmt.Sprintf("%02d", i))
 		r.RecordedAt, r.Actor, r.Source.SessionID, r.Strategy = at(i), actors[i%4], sessions[i%3], strategies[i%6]
 		if i%5 > 0 {
-			r.Metadata = map[string]string{"mod": fmt.Sprint(i % 5), "a.b\"c": "x"}
+			r.Metadata = map[string]string{"mod": strconv.Itoa(i % 5), "a.b\"c": "x"}
 		}
 		all = append(all, f.remember(r)[0])
 	}
@@ -182,7 +183,7 @@ func testMemorySpaces(f *fixture) {
 func testMemoryExpired(f *fixture) {
 	for i, end := range []int{30, 10, 20, 0} {
 		project := []string{"p", "q"}[i%2]
-		r := fact(project, alice, fmt.Sprintf("%d", end))
+		r := fact(project, alice, strconv.Itoa(end))
 		if end > 0 {
 			r.ExpiresAt = at(end)
 		}
@@ -204,7 +205,7 @@ func testMemoryExpired(f *fixture) {
 func testMemoryUnembedded(f *fixture) {
 	var records []memory.Record
 	for i, model := range []string{"", "m", "n", "m", ""} {
-		r := fact("p", alice, fmt.Sprint(i+1))
+		r := fact("p", alice, strconv.Itoa(i+1))
 		if model != "" {
 			r.Vector, r.VectorModel = []byte{1}, model
 		}
@@ -251,7 +252,7 @@ func testMemoryOtherProject(f *fixture) {
 		query.Project = "q"
 		f.listMemories(query, "q")
 	}
-	_, list := f.changes("q", alice, 0, 10)
+	_, list := f.changes("q", 0, 10)
 	f.same("changes", list, []memory.Record{stored})
 	if n, err := f.s.ForgetMemories(f.ctx, "r", alice, []int64{1}); n != 0 || err != nil {
 		f.Errorf("forget by a project without a space: %d, %v", n, err)
