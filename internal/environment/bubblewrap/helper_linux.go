@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"syscall"
@@ -15,8 +16,9 @@ import (
 )
 
 // helperPath is where the helper is in the sandbox. Programs see it there, and
-// can neither read nor run it.
-const helperPath = "/run/helper"
+// can neither read nor run it. It keeps its name, by which a program may know
+// what it is to be.
+func helperPath(helper []string) string { return "/run/" + filepath.Base(helper[0]) }
 
 // program is what the helper is told to become. Nothing of it is in a command line,
 // which all users of the machine can read, nor in the helper's own environment.

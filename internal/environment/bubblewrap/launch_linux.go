@@ -85,7 +85,7 @@ func (l *launch) becomes() ([]string, error) {
 		return nil, err
 	}
 	l.gate, l.files = gate, append(l.files, gate, theirs)
-	argv := append([]string{helperPath}, l.cfg.Helper[1:]...)
+	argv := append([]string{helperPath(l.cfg.Helper)}, l.cfg.Helper[1:]...)
 	return append(argv, strconv.Itoa(l.give(theirs))), nil
 }
 

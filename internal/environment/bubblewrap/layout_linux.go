@@ -64,7 +64,7 @@ func (l *layout) options(s *launch, cwd string) {
 	l.add("--dir", "/run", "--dir", "/var", "--symlink", "/tmp", "/var/tmp")
 	l.add("--bind", s.workspace, environment.Workspace, "--bind", s.tmp, "/tmp")
 	if s.landlock {
-		l.add("--ro-bind", s.cfg.Helper[0], helperPath)
+		l.add("--ro-bind", s.cfg.Helper[0], helperPath(s.cfg.Helper))
 	}
 	for _, m := range s.cfg.Data {
 		l.add("--ro-bind", m.Host, m.Path)
