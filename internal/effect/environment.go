@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/event"
@@ -27,8 +26,7 @@ type visit struct {
 // enter opens the session's environment where it is not open, and makes its
 // folder what the log says.
 func (e *Environments) enter(ctx context.Context, job *Job) (*visit, error) {
-	p := e.place(job.Session)
-	p.mu.Lock()
+	p := e.hold(job.Session)
 	defer p.mu.Unlock()
 	v := &visit{job: job, place: p}
 	switch {
@@ -63,7 +61,8 @@ func (v *visit) connected() {
 
 // leave ends the visit, and returns what is to be written about the place. again
 // is whether the call will be made again from where it began. note is what the
-// model is to be told.
+// model is to be told. A store that is away is waited for as long as ctx lasts,
+// and captureGrace longer.
 func (v *visit) leave(ctx context.Context, again bool) (said []event.Payload, note string) {
 	p := v.place
 	p.mu.Lock()
@@ -73,15 +72,13 @@ func (v *visit) leave(ctx context.Context, again bool) (said []event.Payload, no
 	if p.srv != v.srv {
 		return said, "" // it was closed meanwhile
 	}
-	if e := p.egress(); e != nil {
-		e.EffectID, e.TurnID = v.job.ID, v.job.TurnID
-		said = append(said, e)
-	}
-	if again && p.calls == 0 {
-		p.dirty = true
+	if again { // nobody may write what is found now; a call that goes on finds it again
+		p.dirty = p.calls == 0
 		return said, ""
 	}
-	s, err := p.captureSoon(ctx)
+	over, cancel := outlive(ctx, captureGrace)
+	defer cancel()
+	s, err := p.captureSoon(over)
 	if err != nil {
 		return said, fmt.Sprintf("[The files could not be kept after this call, and would be lost with the environment: %v]", err)
 	}
@@ -90,6 +87,17 @@ func (v *visit) leave(ctx context.Context, again bool) (said []event.Payload, no
 		said = append(said, s)
 	}
 	return said, ""
+}
+
+// egress is what is to be written about requests to the network. It is asked for
+// when something is written, since it says of each request only once.
+func (v *visit) egress() []event.Payload {
+	e := v.place.egress()
+	if e == nil {
+		return nil
+	}
+	e.EffectID, e.TurnID = v.job.ID, v.job.TurnID
+	return []event.Payload{e}
 }
 
 // callPlace makes a call in the session's environment.
@@ -101,9 +109,7 @@ func (p *Performer) callPlace(ctx context.Context, job Job) Outcome {
 	left := false
 	defer func() {
 		if !left { // it panics
-			over, cancel := context.WithTimeout(context.WithoutCancel(ctx), captureGrace)
-			defer cancel()
-			v.leave(over, true)
+			v.leave(ctx, true)
 		}
 	}()
 	started := p.Now()
@@ -113,10 +119,11 @@ func (p *Performer) callPlace(ctx context.Context, job Job) Outcome {
 	if err != nil {
 		outcome := p.callFailed(ctx, job, err)
 		again := outcome == nil || errors.Is(context.Cause(ctx), ErrShutdown) || (job.Class != event.Once && ctx.Err() == nil)
-		over, cancel := context.WithTimeout(context.WithoutCancel(ctx), captureGrace)
-		defer cancel()
-		said, note := v.leave(over, again)
-		return after(said, tell(outcome, note))
+		said, note := v.leave(ctx, again)
+		if outcome == nil {
+			return nil
+		}
+		return after(append(said, v.egress()...), tell(outcome, note))
 	}
 	said, note := v.leave(ctx, false)
 	if note != "" && job.Class != event.Once && errors.Is(context.Cause(ctx), ErrShutdown) {
@@ -125,16 +132,12 @@ func (p *Performer) callPlace(ctx context.Context, job Job) Outcome {
 	if note != "" {
 		res.Output = event.TextOutput(event.OutputText(res.Output) + "\n" + note)
 	}
-	return after(said, record(finished(job, res, took, false)))
+	return after(append(said, v.egress()...), record(finished(job, res, took, false)))
 }
-
-// captureGrace is how long the store may take for the files of a call that was
-// broken off.
-const captureGrace = 10 * time.Second
 
 // tell adds a note to what an outcome says of a call without an answer.
 func tell(outcome Outcome, note string) Outcome {
-	if outcome == nil || note == "" {
+	if note == "" {
 		return outcome
 	}
 	return func(s *session.State) []event.Payload {
@@ -178,14 +181,15 @@ func (p *Performer) setUp(ctx context.Context, job Job) Outcome {
 	var unavailable *environment.UnavailableError
 	var setup *setupError
 	if !errors.As(err, &unavailable) && !errors.As(err, &setup) && job.Attempt < attemptsPerModel {
-		return p.failed(ctx, job, fmt.Errorf("set up the environment: %w", err), false)
+		return after(said, p.failed(ctx, job, fmt.Errorf("set up the environment: %w", err), false))
 	}
-	return record(&event.EnvironmentChanged{
+	return after(said, record(&event.EnvironmentChanged{
 		EffectID: job.ID, TurnID: job.TurnID, Status: session.PlaceFailed,
 		Error: &event.TurnError{Code: "sandbox_error", Message: err.Error()},
-	})
+	}))
 }
 
+// tryToSetUp returns what is to be written, also where it failed.
 func (p *Performer) tryToSetUp(ctx context.Context, job *Job) ([]event.Payload, error) {
 	begin := job.Place.Root
 	root, err := p.Environments.furnish(ctx, job)
@@ -202,23 +206,23 @@ func (p *Performer) tryToSetUp(ctx context.Context, job *Job) ([]event.Payload, 
 	if err == nil {
 		err = p.runSetup(ctx, job, v.srv)
 	}
-	said, note := v.leave(ctx, false)
+	said, note := v.leave(ctx, err != nil)
 	if err == nil && note != "" {
 		err = errors.New(note)
 	}
 	if err != nil {
-		return nil, err
+		return v.egress(), err
 	}
 	if root != begin && !slices.ContainsFunc(said, func(p event.Payload) bool { return p.Kind() == event.KindSnapshot }) {
 		s, err := v.place.holds(ctx, root)
 		if err != nil {
-			return nil, err
+			return v.egress(), err
 		}
 		s.EffectID, s.TurnID = job.ID, job.TurnID
 		said = append(said, s)
 	}
 	ready := &event.EnvironmentChanged{EffectID: job.ID, TurnID: job.TurnID, Status: session.PlaceReady, Tools: tools}
-	return append([]event.Payload{ready}, said...), nil
+	return slices.Concat([]event.Payload{ready}, said, v.egress()), nil
 }
 
 // setupError is a setup command that failed: it would fail again.
@@ -266,9 +270,7 @@ func cwdOf(c event.SetupCommand) string {
 // suspend closes an environment that is idle. One in which programs run in the
 // background is not.
 func (p *Performer) suspend(ctx context.Context, job Job) Outcome {
-	e := p.Environments
-	pl := e.place(job.Session)
-	pl.mu.Lock()
+	pl := p.Environments.hold(job.Session)
 	defer pl.mu.Unlock()
 	if pl.srv == nil {
 		return record(&event.EnvironmentChanged{TurnID: job.TurnID, Status: session.PlaceSuspended})
@@ -279,14 +281,14 @@ func (p *Performer) suspend(ctx context.Context, job Job) Outcome {
 	if pl.busy() {
 		return record(&event.EnvironmentChanged{TurnID: job.TurnID, Status: session.PlaceConnected, Epoch: job.Epoch})
 	}
+	s, err := pl.captureSoon(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
 	var said []event.Payload
 	if g := pl.egress(); g != nil {
 		g.TurnID = job.TurnID
 		said = append(said, g)
-	}
-	s, err := pl.captureSoon(ctx)
-	if ctx.Err() != nil {
-		return nil
 	}
 	suspended := &event.EnvironmentChanged{TurnID: job.TurnID, Status: session.PlaceSuspended}
 	switch {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -57,52 +59,61 @@ func (e *Environments) place(session string) *place {
 	return p
 }
 
-// isOpen reports whether the session's environment is open in this process.
+// hold returns the session's place with its lock held. There is no other: two
+// would have the same folder.
+func (e *Environments) hold(session string) *place {
+	for {
+		p := e.place(session)
+		p.mu.Lock()
+		if !p.left {
+			return p
+		}
+		p.mu.Unlock()
+	}
+}
+
+// forget closes a place for good. The caller holds p.mu.
+func (e *Environments) forget(session string, p *place) {
+	p.close()
+	p.left = true
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.places, session)
+}
+
+// isOpen reports whether the session's environment is open in this process. It
+// does not wait for one that is being opened.
 func (e *Environments) isOpen(session string) bool {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	p := e.places[session]
-	e.mu.Unlock()
-	if p == nil {
-		return false
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.srv != nil
+	return p != nil && p.open.Load()
 }
 
 // Leave closes the session's environment where it is open in this process.
 func (e *Environments) Leave(session string) {
-	e.mu.Lock()
-	p := e.places[session]
-	delete(e.places, session)
-	e.mu.Unlock()
-	if p != nil {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.close()
-	}
+	p := e.hold(session)
+	defer p.mu.Unlock()
+	e.forget(session, p)
 }
 
-// Close closes all environments.
+// Close closes all environments. None is asked for any more.
 func (e *Environments) Close() {
 	e.mu.Lock()
-	all := e.places
-	e.places = nil
+	all := slices.Collect(maps.Keys(e.places))
 	e.mu.Unlock()
 	var closing sync.WaitGroup
-	for _, p := range all {
-		closing.Go(func() {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.close()
-		})
+	for _, session := range all {
+		closing.Go(func() { e.Leave(session) })
 	}
 	closing.Wait()
 }
 
 // Remove closes the session's environment and removes its folder.
 func (e *Environments) Remove(project, session string) error {
-	e.Leave(session)
+	p := e.hold(session)
+	defer p.mu.Unlock()
+	e.forget(session, p)
 	if err := os.RemoveAll(e.SessionDir(project, session)); err != nil {
 		return fmt.Errorf("remove the folder of an environment: %w", err)
 	}
@@ -143,6 +154,7 @@ func (e *Environments) open(ctx context.Context, p *place, job *Job) error {
 		return err
 	}
 	p.folder, p.srv, p.proxy = folder, srv, spec.Proxy
+	p.open.Store(true)
 	p.root, p.own, p.dirty = job.Place.Root, map[event.Hash]bool{job.Place.Root: true}, false
 	return nil
 }

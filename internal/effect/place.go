@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stayd/stayd/internal/environment"
@@ -20,6 +21,8 @@ type place struct {
 	// mu is held while the place is opened, closed or looked at, and not while a
 	// call is made in it.
 	mu     sync.Mutex
+	left   bool        // it is no session's any more
+	open   atomic.Bool // whether srv is there
 	srv    tool.Server // nil while it is closed
 	proxy  environment.Proxy
 	tree   *snapshot.Tree
@@ -28,7 +31,9 @@ type place struct {
 	root  event.Hash          // what the folder held when it was last looked at
 	own   map[event.Hash]bool // the roots that came about here
 	calls int                 // under way
-	dirty bool                // a call that is to be made again was broken off
+	// dirty says that the folder is not to be kept as it is: a call that is to be
+	// made again was broken off, or a restoring.
+	dirty bool
 
 	requests requests
 }
@@ -42,6 +47,7 @@ func (p *place) close() {
 		}
 	}
 	p.srv, p.proxy, p.folder = nil, nil, nil
+	p.open.Store(false)
 }
 
 // busy reports whether programs that nobody waits for run in the place.
@@ -64,6 +70,7 @@ func (p *place) settle(ctx context.Context, root event.Hash) error {
 			return fmt.Errorf("bring the workspace up to date: %w", err)
 		}
 	}
+	p.dirty = true
 	if err := p.folder.Restore(ctx, root); err != nil {
 		return fmt.Errorf("restore the workspace: %w", err)
 	}
@@ -111,6 +118,9 @@ func (p *place) take(ctx context.Context, to, from event.Hash, c *snapshot.Chang
 // capture stores what changed, and returns the payload that says so, or nil. The
 // caller holds mu.
 func (p *place) capture(ctx context.Context) (*event.Snapshot, error) {
+	if p.dirty {
+		return nil, nil // it is made what the log says before it is used again
+	}
 	shot, err := p.folder.Capture(ctx)
 	if err != nil {
 		return nil, err
@@ -171,6 +181,26 @@ func (p *place) egress() *event.Egress {
 	e := &event.Egress{Requests: p.requests.list, Dropped: p.requests.dropped}
 	p.requests.list, p.requests.dropped = nil, 0
 	return e
+}
+
+// captureGrace is how long the store may take for the files of a call after the
+// call was broken off.
+const captureGrace = 10 * time.Second
+
+// outlive returns a context that ends some time after another has.
+func outlive(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	over, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(by):
+			cancel(context.Cause(ctx))
+		case <-over.Done():
+		}
+	})
+	return over, func() {
+		stop()
+		cancel(context.Canceled)
+	}
 }
 
 // capturePause is how long to wait before a capture that failed is tried again.
