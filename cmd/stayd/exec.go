@@ -56,7 +56,8 @@ func newExec() *cobra.Command {
 		Short: "Run a session's commands on this machine",
 		Long: `Connect this machine to a session whose environment is self_hosted, and run there
 what its agent asks for, in the folder --dir, until Ctrl-C. The session gives the
-URL (remote_url) and the token when it is created.
+URL (remote_url) and the token when it is created; stayd sessions token gives it a
+new one.
 
 The connection goes out from this machine; nothing listens on it. When it is
 lost, it is made again, and what runs goes on meanwhile. What is run and what
@@ -102,7 +103,7 @@ func (x *execution) check() (environment string, err error) {
 	case id == nil:
 		return "", usage("--url %s is not the remote_url of an environment, which ends in /environments/ID/connect", x.url)
 	case x.token == "":
-		return "", usage("--token or %s is required: the session has it when it is created", tokenVariable)
+		return "", usage("--token or %s is required: the session has it when it is created, and stayd sessions token gives it a new one", tokenVariable)
 	}
 	if x.dir, err = filepath.Abs(x.dir); err == nil {
 		x.dir, err = filepath.EvalSymlinks(x.dir)

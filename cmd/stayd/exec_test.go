@@ -525,6 +525,38 @@ func TestExecRefused(t *testing.T) {
 	h.answer()
 }
 
+// TestExecRenewed gives the environment a new token while a command runs under the
+// one before: the machine is told, and the command is not run again.
+func TestExecRenewed(t *testing.T) {
+	n := serveRuntime(t)
+	h := n.create(long)
+	p := h.exec()
+	wait(t, "the command", func() bool { return h.file("begun") != "" })
+	renew := launch(t, nil, "sessions", "token", h.id, "--data", n.data)
+	if code := renew.ended(); code != 0 {
+		t.Fatalf("the exit code is %d", code)
+	}
+	m := regexp.MustCompile(`^stayd exec --url \S+/connect --token (envtok_\w+)\n$`).FindStringSubmatch(renew.said.String())
+	if m == nil {
+		t.Fatalf("stayd sessions token said %q", renew.said)
+	}
+	if code := p.ended(); code != 1 || !strings.Contains(p.said.String(), "the environment has another token now") {
+		t.Errorf("the exit code is %d, want 1 and why", code)
+	}
+	old := h.exec()
+	if code := old.ended(); code != 1 || !strings.Contains(old.said.String(), "or it has another token") {
+		t.Errorf("the old token: the exit code is %d, want 1 and why", code)
+	}
+	h.token = m[1]
+	h.exec()
+	if got := h.answer(); !strings.Contains(got, "it was stopped half-way") {
+		t.Errorf("the answer is %q, want that the command was stopped", got)
+	}
+	if got := h.file("begun"); got != "begun\n" {
+		t.Errorf("the command ran %d times", strings.Count(got, "begun"))
+	}
+}
+
 // TestExecUsage has wrong command lines refused.
 func TestExecUsage(t *testing.T) {
 	dir := t.TempDir()

@@ -18,7 +18,7 @@ import (
 func newSessions() *cobra.Command {
 	cmd := &cobra.Command{Use: "sessions", Short: "Look at sessions and their logs", Args: args(cobra.NoArgs), RunE: help}
 	cmd.AddCommand(
-		newSessionsList(), newSessionsShow(), newSessionsLog(), newSessionsVerify(), newSessionsExport(), newSessionsResolve(), newSessionsFork(), newSessionsDiff(), newSessionsArtifacts(), newSessionsDelete(),
+		newSessionsList(), newSessionsShow(), newSessionsLog(), newSessionsVerify(), newSessionsExport(), newSessionsResolve(), newSessionsFork(), newSessionsDiff(), newSessionsArtifacts(), newSessionsToken(), newSessionsDelete(),
 	)
 	return cmd
 }

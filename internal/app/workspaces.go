@@ -15,13 +15,23 @@ import (
 // each project.
 const workspacesFolder = "workspaces"
 
-// tidy ends the connection of a machine, and asks for the workspaces of deleted
-// sessions to be removed, where the commit deleted one.
+// tidy ends the connection of a machine that may not have it any more, and asks
+// for the workspaces of deleted sessions to be removed, where the commit deleted
+// one.
 func (a *App) tidy(c journal.Commit) {
-	if n := len(c.Records); n == 0 || c.Records[n-1].Kind != event.KindSessionDeleted {
+	n := len(c.Records)
+	if n == 0 {
 		return
 	}
-	a.hub.Drop(c.Project, c.Session)
+	switch c.Records[n-1].Kind {
+	case event.KindTokenRenewed:
+		a.hub.Renewed(c.Project, c.Session)
+		return
+	case event.KindSessionDeleted:
+		a.hub.Drop(c.Project, c.Session)
+	default:
+		return
+	}
 	select {
 	case a.deleted <- struct{}{}:
 	default: // it is asked for already

@@ -55,6 +55,8 @@ func newPayload(k Kind) Payload {
 		return new(Snapshot)
 	case KindEgress:
 		return new(Egress)
+	case KindTokenRenewed:
+		return new(TokenRenewed)
 	case KindArtifactDeleted:
 		return new(ArtifactDeleted)
 	case KindTurnCreated:

@@ -21,6 +21,7 @@ const (
 	KindEnvironmentChanged  Kind = "environment.changed"
 	KindSnapshot            Kind = "environment.snapshot"
 	KindEgress              Kind = "environment.egress"
+	KindTokenRenewed        Kind = "environment.token_renewed"
 	KindArtifactDeleted     Kind = "artifact.deleted"
 	KindModelResponded      Kind = "model.responded"
 	KindContextCompacted    Kind = "context.compacted"
@@ -225,6 +226,13 @@ type EgressRequest struct {
 	DurationMS int64     `json:"duration_ms,omitempty"`
 }
 
+// TokenRenewed gives a self-hosted environment a new token: the machine connects
+// with it, and no more with the one before.
+type TokenRenewed struct {
+	Input
+	TokenHash Hash `json:"token_hash"`
+}
+
 // ArtifactDeleted takes an artifact from the session.
 type ArtifactDeleted struct {
 	Input
@@ -363,6 +371,7 @@ func (*ToolsListed) Kind() Kind         { return KindToolsListed }
 func (*EnvironmentChanged) Kind() Kind  { return KindEnvironmentChanged }
 func (*Snapshot) Kind() Kind            { return KindSnapshot }
 func (*Egress) Kind() Kind              { return KindEgress }
+func (*TokenRenewed) Kind() Kind        { return KindTokenRenewed }
 func (*ArtifactDeleted) Kind() Kind     { return KindArtifactDeleted }
 func (*ModelResponded) Kind() Kind      { return KindModelResponded }
 func (*ContextCompacted) Kind() Kind    { return KindContextCompacted }

@@ -98,6 +98,8 @@ func (s *State) apply(p event.Payload, at time.Time) error {
 		return nil
 	case *event.Egress:
 		return nil
+	case *event.TokenRenewed:
+		return s.tokenRenewed(p)
 	case *event.ArtifactDeleted:
 		return s.artifactDeleted(p)
 	case *event.ModelResponded:

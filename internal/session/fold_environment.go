@@ -33,6 +33,15 @@ func (s *State) snapshot(p *event.Snapshot) {
 	}
 }
 
+func (s *State) tokenRenewed(p *event.TokenRenewed) error {
+	if s.Environment.Type != event.EnvironmentSelfHosted {
+		return fmt.Errorf("a token of an environment that is %s: %w", s.Environment.Type, ErrImpossible)
+	}
+	s.took(p.Input)
+	s.Environment.TokenHash = p.TokenHash
+	return nil
+}
+
 // publish makes artifacts of the files that wait for it.
 func (s *State) publish(turnID string, at time.Time) {
 	for _, path := range slices.Sorted(maps.Keys(s.unpublished)) {

@@ -196,6 +196,11 @@ type served struct {
 // serve has the machine serve a new connection, and returns once it is taken.
 func (b *bubble) serve(ctx context.Context, m *remote.Machine) *served {
 	b.t.Helper()
+	return b.serveWith(ctx, m, token)
+}
+
+func (b *bubble) serveWith(ctx context.Context, m *remote.Machine, token string) *served {
+	b.t.Helper()
 	conn, l, status, answer := b.connect(env, token)
 	if conn == nil {
 		b.t.Fatalf("the connection was refused: %d %s", status, answer)
@@ -209,6 +214,17 @@ func (b *bubble) serve(ctx context.Context, m *remote.Machine) *served {
 		b.t.Fatalf("the machine was not taken: %v", err)
 	}
 	return s
+}
+
+// renew has the log say that the environment has this token now.
+func (b *bubble) renew(token string) {
+	b.t.Helper()
+	err := b.journal.Update(b.t.Context(), project, sess, func(tx *journal.Tx) error {
+		return tx.Append(&event.TokenRenewed{TokenHash: sha256.Sum256([]byte(token))})
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // status is what the log says of the environment.

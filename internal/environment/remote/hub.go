@@ -80,14 +80,21 @@ func (h *Hub) Close() {
 }
 
 // Drop ends the connection of a session that is no more.
-func (h *Hub) Drop(project, session string) {
-	if l := h.link(key{project, session}); l != nil {
-		l.end(errDeleted)
+func (h *Hub) Drop(project, session string) { h.end(key{project, session}, errDeleted) }
+
+// Renewed ends the connection of a session whose environment has another token
+// now. A machine that shows the new one may connect.
+func (h *Hub) Renewed(project, session string) { h.end(key{project, session}, errRenewed) }
+
+func (h *Hub) end(k key, why error) {
+	if l := h.link(k); l != nil {
+		l.end(why)
 	}
 }
 
 var (
 	errDeleted  = errors.New("the session was deleted")
+	errRenewed  = errors.New("the environment has another token now, and the machine has to show that one")
 	errShutdown = errors.New("the runtime is stopping")
 )
 
@@ -107,7 +114,7 @@ func (h *Hub) link(k key) *link {
 
 func (h *Hub) connect(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
-	k, ok, err := h.authorize(r, id)
+	k, token, ok, err := h.authorize(r, id)
 	switch {
 	case err != nil:
 		h.cfg.Log.Error("a machine could not be connected", "environment", id, "error", err)
@@ -118,7 +125,7 @@ func (h *Hub) connect(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusUnauthorized, "invalid_request_error", "There is no such environment, or it has another token.")
 		return
 	}
-	l, refused := h.claim(k, r)
+	l, refused := h.claim(k, token, r)
 	if refused != nil {
 		refuse(w, refused.status, "invalid_request_error", refused.message)
 		return
@@ -144,14 +151,15 @@ func refuse(w http.ResponseWriter, status int, kind, message string) {
 	w.Write(b) //nolint:errcheck,gosec // if it fails, the client is gone
 }
 
-// authorize finds the session of the environment, if the request has its token.
-func (h *Hub) authorize(r *http.Request, id string) (key, bool, error) {
+// authorize finds the session of the environment, if the request has its token,
+// and returns the token's hash.
+func (h *Hub) authorize(r *http.Request, id string) (key, event.Hash, bool, error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	suffix, ours := strings.CutPrefix(id, environmentPrefix)
 	if !strings.EqualFold(scheme, "Bearer") || !ours {
-		return key{}, false, nil
+		return key{}, event.Hash{}, false, nil
 	}
-	sum := sha256.Sum256([]byte(strings.TrimSpace(token)))
+	sum := event.Hash(sha256.Sum256([]byte(strings.TrimSpace(token))))
 	for _, project := range h.cfg.Projects(r) {
 		k := key{project, sessionPrefix + suffix}
 		var env event.Environment
@@ -162,12 +170,12 @@ func (h *Hub) authorize(r *http.Request, id string) (key, bool, error) {
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 		case err != nil:
-			return key{}, false, err
+			return key{}, event.Hash{}, false, err
 		case env.Type == event.EnvironmentSelfHosted && env.ID == id && subtle.ConstantTimeCompare(sum[:], env.TokenHash[:]) == 1:
-			return k, true, nil
+			return k, sum, true, nil
 		}
 	}
-	return key{}, false, nil
+	return key{}, event.Hash{}, false, nil
 }
 
 // refusal is why a connection is not taken.
@@ -178,7 +186,7 @@ type refusal struct {
 
 // claim makes the session's link, for a connection that is to be made. It is
 // refused where another machine is connected, which must have answered a ping.
-func (h *Hub) claim(k key, r *http.Request) (*link, *refusal) {
+func (h *Hub) claim(k key, token event.Hash, r *http.Request) (*link, *refusal) {
 	for {
 		h.mu.Lock()
 		if h.closed {
@@ -187,7 +195,7 @@ func (h *Hub) claim(k key, r *http.Request) (*link, *refusal) {
 		}
 		other := h.links[k]
 		if other == nil {
-			l := newLink(h.ctx, k, r.RemoteAddr)
+			l := newLink(h.ctx, k, token, r.RemoteAddr)
 			h.links[k] = l
 			h.serving.Add(1)
 			h.mu.Unlock()
@@ -232,7 +240,13 @@ func (h *Hub) serve(l *link, id string) {
 		l.close(websocket.StatusPolicyViolation, reason(err))
 		return
 	}
+	renewed := false
 	if err := h.say(l.key, func(s *session.State) *event.EnvironmentChanged {
+		// A renewal that comes later finds the link; an earlier one may have come
+		// before there was one.
+		if renewed = s.Environment.TokenHash != l.token; renewed {
+			return nil
+		}
 		c := &event.EnvironmentChanged{Status: session.PlaceConnected}
 		if !reflect.DeepEqual(s.Place.Tools, l.hello.Tools) {
 			c.Tools = l.hello.Tools
@@ -241,6 +255,10 @@ func (h *Hub) serve(l *link, id string) {
 	}); err != nil {
 		log.Error("a machine could not be written into the log", "error", err)
 		l.close(websocket.StatusTryAgainLater, "the runtime's store does not answer")
+		return
+	}
+	if renewed {
+		l.close(websocket.StatusPolicyViolation, errRenewed.Error())
 		return
 	}
 	log.Info("a machine is connected", "machine", l.hello.Machine, "folder", l.hello.Folder, "tools", len(l.hello.Tools))

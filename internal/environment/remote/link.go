@@ -26,7 +26,8 @@ const (
 // is closed.
 type link struct {
 	key   key
-	from  string // address
+	token event.Hash // by which it was admitted
+	from  string     // address
 	since time.Time
 	life  context.Context //nolint:containedctx // of the connection
 	end   context.CancelCauseFunc
@@ -41,8 +42,8 @@ type link struct {
 	last  int64 // number of a call
 }
 
-func newLink(ctx context.Context, k key, from string) *link {
-	l := &link{key: k, from: from, since: time.Now(), ready: make(chan struct{}), gone: make(chan struct{}), calls: map[int64]*pending{}}
+func newLink(ctx context.Context, k key, token event.Hash, from string) *link {
+	l := &link{key: k, token: token, from: from, since: time.Now(), ready: make(chan struct{}), gone: make(chan struct{}), calls: map[int64]*pending{}}
 	l.life, l.end = context.WithCancelCause(ctx)
 	return l
 }
@@ -175,6 +176,8 @@ func (l *link) serve(w welcome) error {
 		switch cause := context.Cause(l.life); {
 		case errors.Is(cause, errDeleted):
 			l.close(websocket.StatusNormalClosure, errDeleted.Error())
+		case errors.Is(cause, errRenewed):
+			l.close(websocket.StatusPolicyViolation, errRenewed.Error())
 		case errors.Is(cause, context.Canceled):
 			l.close(websocket.StatusServiceRestart, errShutdown.Error())
 		default:

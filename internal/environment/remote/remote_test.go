@@ -319,6 +319,54 @@ func TestDropped(t *testing.T) {
 	})
 }
 
+// TestRenewed has a machine disconnected whose token is not the environment's any
+// more, and the call that it made go on with the new one.
+func TestRenewed(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bubble) {
+		const why = "the environment has another token now"
+		d := newDesk()
+		m := machine(t, d, filepath.Join(t.TempDir(), "effects"))
+		early, _, _, _ := b.connect(env, token) // which has not said hello
+		b.renew("envtok_2")
+		lost := make(chan error, 1)
+		go func() { lost <- m.Serve(t.Context(), early, nil) }()
+		if err := <-lost; websocket.CloseStatus(err) != websocket.StatusPolicyViolation || !strings.Contains(err.Error(), why) {
+			t.Errorf("a machine that was admitted just before: %v", err)
+		}
+		synctest.Wait()
+		if got := b.status(); got != "" {
+			t.Errorf("the environment is %s, want that nothing is said of it", got)
+		}
+
+		s := b.serveWith(t.Context(), m, "envtok_2")
+		done := b.call(t.Context(), "eff_1", "work", `{}`)
+		<-d.began
+		b.renew("envtok_3")
+		b.hub.Renewed(project, sess)
+		if err := <-s.ended; websocket.CloseStatus(err) != websocket.StatusPolicyViolation || !strings.Contains(err.Error(), why) {
+			t.Errorf("the machine's end: %v", err)
+		}
+		if out := <-done; sent(out.err) != "sent" {
+			t.Errorf("the call: %+v", out)
+		}
+		synctest.Wait()
+		if got := b.status(); got != session.PlaceDisconnected {
+			t.Errorf("the environment is %s, want disconnected", got)
+		}
+		for _, old := range []string{token, "envtok_2"} {
+			if _, _, status, _ := b.connect(env, old); status != http.StatusUnauthorized {
+				t.Errorf("an old token: %d, want 401", status)
+			}
+		}
+		b.serveWith(t.Context(), m, "envtok_3")
+		again := b.call(t.Context(), "eff_1", "work", `{}`)
+		d.results <- tool.Text("done")
+		if out := <-again; out.err != nil || event.OutputText(out.res.Output) != "done" || d.times("eff_1") != 1 {
+			t.Errorf("the call that came again: %+v, made %d times", out, d.times("eff_1"))
+		}
+	})
+}
+
 // TestClosed has the log say that nobody is connected when the runtime stops, and
 // the machine told why.
 func TestClosed(t *testing.T) {

@@ -1,12 +1,6 @@
 package agents
 
-import (
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
-
-	"github.com/stayd/stayd/internal/event"
-)
+import "github.com/stayd/stayd/internal/event"
 
 type hostedObject struct {
 	Type                  string                `json:"type"`
@@ -66,7 +60,7 @@ func renderEnvironment(e *event.Environment, v view) any {
 		return typeOnly{Type: e.Type}
 	case event.EnvironmentSelfHosted:
 		return selfHostedObject{
-			Type: e.Type, ID: e.ID, CapabilityDirectories: []string{}, RemoteURL: v.base + environmentsPath + "/" + e.ID + "/connect",
+			Type: e.Type, ID: e.ID, CapabilityDirectories: []string{}, RemoteURL: connectURL(v.base, e.ID),
 			WorkspaceDirectory: e.Directory, Token: v.token, Effects: renderEffects(e.Effects),
 		}
 	}
@@ -112,13 +106,4 @@ func renderEffects(in map[string]event.EffectPolicy) map[string]effectBody {
 		}
 	}
 	return out
-}
-
-// newToken makes the secret with which a self-hosted environment connects, and
-// what the log keeps of it.
-func newToken() (string, event.Hash) {
-	var b [32]byte
-	rand.Read(b[:])
-	token := "envtok_" + hex.EncodeToString(b[:])
-	return token, sha256.Sum256([]byte(token))
 }

@@ -118,6 +118,67 @@ func TestSelfHosted(t *testing.T) {
 	}
 }
 
+// TestRenewedToken gives an environment a new token, which is said once.
+func TestRenewedToken(t *testing.T) {
+	w := newWorld(t)
+	made := w.do("POST", "/v1/agents/sessions", `{"environment":{"type":"self_hosted","workspace_directory":"/w"},"agent":{"model":"test/m"},"input":"Hi"}`)
+	id, first := idOf(t, made), tokenOf(t, made.body)
+	env := "env_" + strings.TrimPrefix(id, "sess_")
+	path := "/v1/agents/environments/" + env + "/token"
+	renewed := w.do("POST", path, "", "Idempotency-Key", "k")
+	var got struct {
+		Environment string `json:"environment_id"`
+		Object      string
+		URL         string `json:"remote_url"`
+		Token       string
+	}
+	if err := json.Unmarshal([]byte(renewed.body), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Environment != env || got.Object != "agent.environment.token" || got.URL != w.url+"/v1/agents/environments/"+env+"/connect" || !strings.HasPrefix(got.Token, "envtok_") || got.Token == first {
+		t.Errorf("renewed: %d %s", renewed.status, renewed.body)
+	}
+	known := func() {
+		t.Helper()
+		w.view(id, func(s *session.State) {
+			if s.Environment.TokenHash != sha256.Sum256([]byte(got.Token)) {
+				t.Error("the log has another token")
+			}
+		})
+	}
+	known()
+	for name, again := range map[string]answer{
+		"again": w.do("POST", path, "{}", "Idempotency-Key", "k"), "log": w.do("GET", "/v1/agents/sessions/"+id+"/log", ""),
+	} {
+		if again.status != http.StatusOK || strings.Contains(again.body, "envtok_") {
+			t.Errorf("%s: %d %s", name, again.status, again.body)
+		}
+	}
+	known()
+	if a := w.do("POST", "/v1/agents/sessions/"+id+"/verify", ""); !strings.Contains(a.body, `"ok":true`) {
+		t.Errorf("verification %s", a.body)
+	}
+
+	hosted := idOf(t, w.do("POST", "/v1/agents/sessions", `{"environment":{"type":"openai_hosted"},"agent":{"model":"test/m"}}`))
+	prepared := idOf(t, w.do("POST", "/v1/agents/environments", `{"environment":{"type":"openai_hosted"}}`))
+	for _, env := range []string{"env_" + strings.TrimPrefix(hosted, "sess_"), prepared} {
+		want := envelope("The environment '"+env+"' is run by this server, and has no token. Only self-hosted environments have one.", "", "environment_not_self_hosted")
+		if a := w.do("POST", "/v1/agents/environments/"+env+"/token", ""); a.status != http.StatusConflict || a.body != want {
+			t.Errorf("a hosted environment: %d %s", a.status, a.body)
+		}
+	}
+	for name, a := range map[string]answer{
+		"unknown": w.do("POST", "/v1/agents/environments/env_9/token", ""), "other project": w.do("POST", path, "", "OpenAI-Project", "other"),
+	} {
+		if a.status != http.StatusNotFound {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+	}
+	if a := w.do("POST", path, `{"token":"mine"}`); a.status != http.StatusBadRequest {
+		t.Errorf("a token of one's own: %d %s", a.status, a.body)
+	}
+}
+
 func tokenOf(t *testing.T, body string) string {
 	t.Helper()
 	var s struct{ Environment struct{ Token string } }

@@ -38,6 +38,7 @@ func (a *api) environmentOperations() []httpapi.Operation {
 		{Method: http.MethodGet, Path: environmentsPath, ID: "listEnvironments", Summary: "List the environments that were prepared", Query: query, Result: list[environmentObject]{}, Do: a.listEnvironments},
 		{Method: http.MethodGet, Path: one, ID: "getEnvironment", Summary: "Get an environment", Result: environmentObject{}, Do: a.getEnvironment},
 		{Method: http.MethodDelete, Path: one, ID: "deleteEnvironment", Summary: "Delete an environment that no session has", Result: deletedObject{}, Do: a.deleteEnvironment},
+		{Method: http.MethodPost, Path: one + "/token", ID: "renewEnvironmentToken", Summary: "Give a self-hosted environment a new token; the one before does not work any more", Body: struct{}{}, Result: tokenObject{}, Do: a.renewToken},
 	}
 }
 

@@ -46,7 +46,7 @@ func Story(p event.Payload, width int) string {
 		return fmt.Sprintf("the server %s offers %s", p.ServerLabel, names(p.Tools))
 	case *event.SessionForked:
 		return fmt.Sprintf("forked from %s after record %d", p.From, p.At)
-	case *event.EnvironmentChanged, *event.Snapshot, *event.Egress, *event.ArtifactDeleted:
+	case *event.EnvironmentChanged, *event.Snapshot, *event.Egress, *event.TokenRenewed, *event.ArtifactDeleted:
 		return environmentStory(p, width)
 	case *event.ModelResponded:
 		return modelStory(p, width)
@@ -85,6 +85,8 @@ func environmentStory(p event.Payload, width int) string {
 			hosts = append(hosts, fmt.Sprintf("%s %s:%d %s", r.Method, r.Host, r.Port, said))
 		}
 		return Shorten("network: "+strings.Join(hosts, ", "), width)
+	case *event.TokenRenewed:
+		return "the environment has a new token: the one before does not work any more"
 	case *event.ArtifactDeleted:
 		return "artifact " + Short(p.ArtifactID) + " was deleted"
 	}
