@@ -26,16 +26,8 @@ var words []byte
 // version is that of the vectors: another one makes others of the same text.
 const version = 1
 
-const (
-	// smooth is the a of the weight a/(a+p), as in the paper.
-	smooth = 1e-3
-	// The probability of the word at a rank is zipf/(rank+shift), by the law of
-	// Zipf and Mandelbrot; zipf makes those of the whole list one.
-	zipf  = 0.075
-	shift = 2.7
-	// rareLength is how long the vector of a rare word is, on the average.
-	rareLength = 5
-)
+// rareLength is how long the vector of a rare word is, on the average.
+const rareLength = 5
 
 // Embedder is an embed.Embedder.
 type Embedder struct {
@@ -54,6 +46,9 @@ func New() (*Embedder, error) {
 	}
 	return &Embedder{words: v, model: fmt.Sprintf("static/%d@%d", version, v.Dimension())}, nil
 }
+
+// Words returns the words and their vectors.
+func (e *Embedder) Words() *vocabulary.Vocabulary { return e.words }
 
 // Model implements embed.Embedder.
 func (e *Embedder) Model() string { return e.model }
@@ -82,8 +77,7 @@ func (e *Embedder) text(text string) []float32 {
 			addSpelling(v, term, rareLength)
 			continue
 		}
-		p := zipf / (e.words.Rank(w) + shift)
-		e.words.Add(v, w, float32(smooth/(smooth+p)))
+		e.words.Add(v, w, float32(e.words.Rarity(w)))
 	}
 	embed.Normalise(v)
 	return v

@@ -31,6 +31,15 @@ const (
 	logRank   = 20
 )
 
+const (
+	// smooth is the a of the weight, as in the paper.
+	smooth = 1e-3
+	// The probability of the word at a rank is zipf/(rank+shift), by the law of
+	// Zipf and Mandelbrot; zipf makes those of the whole list one.
+	zipf  = 0.075
+	shift = 2.7
+)
+
 // Vocabulary is an open file. It is not changed and may be used by several
 // goroutines.
 type Vocabulary struct {
@@ -111,6 +120,13 @@ func (v *Vocabulary) Stem(stem string) (int, bool) {
 // Rank is the place of a word by its frequency, from 1, within three in a
 // hundred.
 func (v *Vocabulary) Rank(word int) float64 { return math.Exp(float64(v.ranks[word]) / logRank) }
+
+// Rarity is 1 for words that are rare in English and near 0 for the most frequent
+// ones: the weight a/(a+p) of smooth inverse frequency (Arora, Liang and Ma 2017),
+// where the probability p of a word is by its rank.
+func (v *Vocabulary) Rarity(word int) float64 {
+	return smooth / (smooth + zipf/(v.Rank(word)+shift))
+}
 
 // Add adds the vector of a word, times the weight, to the vector dst.
 func (v *Vocabulary) Add(dst []float32, word int, weight float32) {

@@ -103,3 +103,79 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+func TestCompare(t *testing.T) {
+	words, b := build(t, 300, 20, 7)
+	v, err := vocabulary.Open(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{0, 1, 4, 5, vocabulary.Compared} {
+		c := v.Compare(places(t, v, words[:n]))
+		for _, w := range words {
+			got := c.With(places(t, v, []vocabulary.Source{w})[0])
+			for i := range got {
+				want := 0.0
+				if i < n {
+					want = cosine(v, w.Word, words[i].Word)
+				}
+				if math.Abs(float64(got[i])-want) > 0.003 {
+					t.Fatalf("of %d words, %q is %v to %q, want %v", n, w.Word, got[i], words[i].Word, want)
+				}
+			}
+		}
+	}
+}
+
+func places(t *testing.T, v *vocabulary.Vocabulary, words []vocabulary.Source) []int {
+	t.Helper()
+	out := make([]int, len(words))
+	for i, w := range words {
+		place, ok := v.Word(w.Word)
+		if !ok {
+			t.Fatalf("the word %q is not found", w.Word)
+		}
+		out[i] = place
+	}
+	return out
+}
+
+func cosine(v *vocabulary.Vocabulary, a, b string) float64 {
+	var dot, na, nb float64
+	x, y := make([]float32, v.Dimension()), make([]float32, v.Dimension())
+	i, _ := v.Word(a)
+	j, _ := v.Word(b)
+	v.Add(x, i, 1)
+	v.Add(y, j, 1)
+	for d := range x {
+		dot += float64(x[d]) * float64(y[d])
+		na += float64(x[d]) * float64(x[d])
+		nb += float64(y[d]) * float64(y[d])
+	}
+	return dot / math.Sqrt(na*nb)
+}
+
+func BenchmarkCompare(b *testing.B) {
+	words, data := build(b, 3000, 100, 33)
+	v, err := vocabulary.Open(data)
+	if err != nil {
+		b.Fatal(err)
+	}
+	compared := make([]int, vocabulary.Compared)
+	b.Run("make", func(b *testing.B) {
+		for b.Loop() {
+			v.Compare(compared)
+		}
+	})
+	c := v.Compare(compared)
+	b.Run("with", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			c.With(i % len(words))
+		}
+	})
+	b.Run("find", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			v.Stem(words[i%len(words)].Stem)
+		}
+	})
+}
