@@ -42,6 +42,7 @@ var bodies = map[string]string{
 	"forkSession":   `{}`,
 
 	"updateEnvironmentTemplate": `{"name":"stolen"}`,
+	"renewEnvironmentToken":     `{}`,
 	"createEnvironmentFile":     `{"type":"inline","path":"/workspace/x","data":"c3RvbGVu"}`,
 	"putEnvironmentFileContent": `stolen`,
 }

@@ -26,11 +26,12 @@ func landlocked(tb testing.TB, cfg bubblewrap.Config) *bubblewrap.Driver {
 // alone keeps the programs from that, whichever way they are started.
 func TestLandlockInEveryProgram(t *testing.T) {
 	s := environmenttest.New(t, landlocked(t, bubblewrap.Config{}))
-	if got := s.OK(t, "run_command", args{"command": "stat -c %A /run/helper"}); !strings.HasSuffix(got, "r-xr-xr-x\n") && !strings.HasSuffix(got, "rwxr-xr-x\n") {
-		t.Fatalf("all may read and run what is at /run/helper: %q", got)
+	path := "/run/" + filepath.Base(helper(t)[0])
+	if got := s.OK(t, "run_command", args{"command": "stat -c %A " + path}); !strings.HasSuffix(got, "r-xr-xr-x\n") && !strings.HasSuffix(got, "rwxr-xr-x\n") {
+		t.Fatalf("all may read and run what is at %s: %q", path, got)
 	}
-	const probe = "cat /run/helper | wc -c; /run/helper; echo $?"
-	const denied = "cat: /run/helper: Permission denied\n0\n"
+	probe := "cat " + path + " | wc -c; " + path + "; echo $?"
+	denied := "cat: " + path + ": Permission denied\n0\n"
 	if got := s.OK(t, "run_command", args{"command": probe}); !strings.HasPrefix(got, denied) || !strings.HasSuffix(got, "\n126\n") {
 		t.Errorf("a command: %q", got)
 	}
@@ -43,7 +44,7 @@ func TestLandlockInEveryProgram(t *testing.T) {
 	if !strings.HasPrefix(got, denied[:len(denied)-2]) || !strings.Contains(got, "126\n") {
 		t.Errorf("a program in the background: %q", got)
 	}
-	if got := s.OK(t, "run_code", environmenttest.Python("try: open('/run/helper')\nexcept PermissionError as e: print(e.strerror)\n")); got != "Permission denied\n" {
+	if got := s.OK(t, "run_code", environmenttest.Python("try: open('"+path+"')\nexcept PermissionError as e: print(e.strerror)\n")); got != "Permission denied\n" {
 		t.Errorf("code: %q", got)
 	}
 }

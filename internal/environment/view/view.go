@@ -34,7 +34,8 @@ func SharedEtc() []string {
 	pythons, _ := filepath.Glob("/etc/python3*") // the pattern is well formed
 	return append(pythons,
 		"/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime",
-		"/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/mime.types", "/etc/protocols", "/etc/services", "/etc/perl", "/etc/magic")
+		"/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/mime.types", "/etc/protocols", "/etc/services", "/etc/perl", "/etc/magic",
+		"/etc/fonts", "/etc/matplotlibrc")
 }
 
 // SystemFolders are those beside /usr in which there are programs and libraries.

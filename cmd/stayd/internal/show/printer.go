@@ -91,6 +91,10 @@ func (p *Printer) Event(e *Event) {
 	case "agent.session.turn.item.added":
 		p.added(&e.Item)
 	case "agent.session.turn.item.done":
+		if it := &e.Item; it.Type == event.ItemCommandExecution && p.streamed[it.ID] == "" {
+			// What it printed before anybody listened.
+			p.commandOutput(it.ID, event.OutputText(it.Output))
+		}
 		p.done(&e.Item)
 	case "agent.session.environment.failed":
 		if e.Environment.Error != nil {
@@ -121,6 +125,9 @@ const outputLines = 8
 // commandOutput shows the first lines of what a command prints. How much more
 // there was is said when it has ended.
 func (p *Printer) commandOutput(item, text string) {
+	if text == "" {
+		return
+	}
 	shown := strings.Count(p.streamed[item], "\n")
 	if left := outputLines - shown; left <= 0 {
 		p.streamed[item] += text

@@ -51,6 +51,7 @@ func TestPrinter(t *testing.T) {
 			`{"type":"agent.session.turn.item.done","item":{"type":"mcp_call","id":"m1","name":"send","status":"incomplete","output":"?"}}`,
 		}, "? send ?\n"},
 		{"much output is cut", []string{printed + `1\n2\n3\n4\n5\n"}`, printed + `6\n7\n8\n9\n10\n"}`, ended + `..."}}`}, "1\n2\n3\n4\n5\n6\n7\n8\n← done, 2 more lines\n"},
+		{"output that did not come in is printed", []string{ended + `1\n2"}}`}, "1\n2\n← done\n"},
 		{"little output is not", []string{printed + `1\n2"}`, ended + `1\n2"}}`}, "1\n2\n← done\n"},
 		{"nothing commands the terminal", []string{done + `a\u001b[2Jb\u0007\tc"}]}}`}, "a[2Jb c\n"},
 		{"a turn that failed", []string{`{"type":"agent.session.turn.failed","turn":{"error":{"code":"c","message":"No."}}}`}, "failed: No. (c)\n"},
