@@ -22,12 +22,21 @@ type conn struct {
 }
 
 func connect(ctx context.Context, path string) (*conn, error) {
-	connector, err := modernc.NewConnector(dsn(path, "rw",
+	all := make([]int, stmtCount)
+	for i := range all {
+		all[i] = i
+	}
+	return dial(ctx, dsn(path, "rw",
 		fmt.Sprintf("busy_timeout(%d)", busyMillis),
 		"synchronous(FULL)",
 		"wal_autocheckpoint(0)",
 		"secure_delete(ON)",
-		fmt.Sprintf("cache_size(-%d)", writerCache)))
+		fmt.Sprintf("cache_size(-%d)", writerCache)), all...)
+}
+
+// dial opens a connection for the statements with these numbers.
+func dial(ctx context.Context, name string, ids ...int) (*conn, error) {
+	connector, err := modernc.NewConnector(name)
 	if err != nil {
 		return nil, err
 	}
@@ -36,9 +45,9 @@ func connect(ctx context.Context, path string) (*conn, error) {
 		return nil, err
 	}
 	c := &conn{ctx: context.WithoutCancel(ctx), raw: raw}
-	for i, q := range statements {
-		if c.stmts[i], err = prepare(raw, q); err != nil {
-			return nil, errors.Join(fmt.Errorf("prepare %q: %w", q, err), c.close())
+	for _, id := range ids {
+		if c.stmts[id], err = prepare(raw, statements[id]); err != nil {
+			return nil, errors.Join(fmt.Errorf("prepare %q: %w", statements[id], err), c.close())
 		}
 	}
 	return c, nil
@@ -62,6 +71,16 @@ func (c *conn) exec(id int, args ...driver.Value) (int64, error) {
 		return 0, err
 	}
 	return r.LastInsertId()
+}
+
+// run runs a statement that is prepared for this once.
+func (c *conn) run(query string) error {
+	s, err := prepare(c.raw, query)
+	if err != nil {
+		return err
+	}
+	_, err = s.raw.ExecContext(c.ctx, nil)
+	return errors.Join(err, s.raw.Close())
 }
 
 // changed runs a statement and returns how many rows it changed.
@@ -227,6 +246,14 @@ const (
 	stmtDeleteSegment
 	stmtDeleteSegmentData
 
+	stmtBeginRead
+	stmtNoteForgotten
+	stmtForgotten
+	stmtScrubbed
+	stmtMemoryTrees
+	stmtPage
+	stmtSetPage
+
 	stmtPing
 	stmtCount
 )
@@ -326,6 +353,14 @@ var statements = [stmtCount]string{
 	stmtAddSegmentData:    "INSERT INTO memory_segment_data (num, data) VALUES (?, ?)",
 	stmtDeleteSegment:     "DELETE FROM memory_segments WHERE num = ?",
 	stmtDeleteSegmentData: "DELETE FROM memory_segment_data WHERE num >= ? AND num < ?",
+
+	stmtBeginRead:     "BEGIN",
+	stmtNoteForgotten: "INSERT INTO memory_forgotten (id, count, scrubbed) VALUES (1, 1, 0) ON CONFLICT (id) DO UPDATE SET count = count + 1",
+	stmtForgotten:     "SELECT count FROM memory_forgotten WHERE count > scrubbed",
+	stmtScrubbed:      "UPDATE memory_forgotten SET scrubbed = max(scrubbed, ?)",
+	stmtMemoryTrees:   "SELECT rootpage FROM sqlite_schema WHERE tbl_name GLOB 'memor*' AND rootpage > 0",
+	stmtPage:          "SELECT data FROM sqlite_dbpage WHERE pgno = ?",
+	stmtSetPage:       "UPDATE sqlite_dbpage SET data = ? WHERE pgno = ?",
 
 	stmtPing: "INSERT OR REPLACE INTO pings (id, at) VALUES (1, ?)",
 }

@@ -18,9 +18,8 @@ const (
 )
 
 // ForgetMemories erases records and the index of their space. What the rows held
-// is overwritten with zeros, and the write-ahead log is cut when nothing is
-// written for a moment. Copies that SQLite left in the gaps of pages when it moved
-// rows between them stay until the page is written anew.
+// is overwritten with zeros. Copies that SQLite left of it in the file are a
+// moment later, and then the write-ahead log is truncated.
 func (s *Store) ForgetMemories(ctx context.Context, project, space string, nums []int64) (n int, err error) {
 	err = s.writer.do(ctx, func(t *tx) (err error) {
 		n, err = t.forgetMemories(project, space, nums)
@@ -29,6 +28,7 @@ func (s *Store) ForgetMemories(ctx context.Context, project, space string, nums 
 	if err != nil {
 		return 0, fmt.Errorf("forget memories of %s: %w", space, err)
 	}
+	s.scrub.signal()
 	return n, nil
 }
 
@@ -37,7 +37,9 @@ func (t *tx) forgetMemories(project, space string, nums []int64) (n int, err err
 	if err != nil || sp.num == 0 {
 		return 0, err
 	}
-	t.erased = true
+	if err := t.noteForgotten(); err != nil {
+		return 0, err
+	}
 	names := make(map[int64]bool)
 	for _, num := range store.MemoryNums(nums) {
 		err := t.each(stmtMemoryNames, func(row []driver.Value) {

@@ -46,6 +46,7 @@ type Store struct {
 	path    string
 	reads   *reads
 	writer  *writer
+	scrub   *scrubber
 	blobs   *store.BlobCodec
 	putting chan struct{} // has room for the batch of pieces that is under way
 	close   sync.Once
@@ -90,7 +91,9 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 		blobs.Close()
 		return nil, fmt.Errorf("open store %s: %w", path, classify(err))
 	}
-	return &Store{path: path, reads: r, writer: w, blobs: blobs, putting: make(chan struct{}, 1), closed: make(chan struct{})}, nil
+	s := &Store{path: path, reads: r, writer: w, blobs: blobs, putting: make(chan struct{}, 1), closed: make(chan struct{})}
+	s.scrub = startScrubber(ctx, s)
+	return s, nil
 }
 
 // Close waits for the commit that is under way, refuses what has not begun, and
@@ -98,6 +101,7 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 func (s *Store) Close() error {
 	s.close.Do(func() {
 		close(s.closed)
+		s.scrub.close()
 		err := errors.Join(s.reads.close(), s.writer.stop())
 		s.blobs.Close()
 		if err != nil {

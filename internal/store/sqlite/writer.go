@@ -27,6 +27,10 @@ const (
 	// idleCheckpoint is how long nothing must have been written before a shorter
 	// log is brought into the file.
 	idleCheckpoint = 500 * time.Millisecond
+	// truncateAfter is how long what was erased stays in the log of a store that is
+	// never idle, and truncateMillis how long a truncation waits for readers.
+	truncateAfter  = 2 * time.Second
+	truncateMillis = 50
 )
 
 // A request is one change that waits for the writer.
@@ -61,8 +65,10 @@ type writer struct {
 	ended  chan struct{}
 	err    error // of closing the connection; set before ended is closed
 
-	dirty  int  // bytes written since the last checkpoint, about
-	erased bool // the write-ahead log holds what was erased
+	dirty  int       // bytes written since the last checkpoint, about
+	erased bool      // the write-ahead log holds what was erased, or may do
+	tried  time.Time // when the log was last truncated, or the first erased in it
+	held   bool      // a snapshot is held, which a truncation of the log would wait for
 }
 
 func startWriter(ctx context.Context, path string, logger *slog.Logger) (*writer, error) {
@@ -70,7 +76,7 @@ func startWriter(ctx context.Context, path string, logger *slog.Logger) (*writer
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{ctx: context.WithoutCancel(ctx), path: path, logger: logger, conn: c, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	w := &writer{ctx: context.WithoutCancel(ctx), path: path, logger: logger, conn: c, wake: make(chan struct{}, 1), ended: make(chan struct{}), erased: true, tried: time.Now()}
 	w.cache.clear()
 	go w.run()
 	return w, nil
@@ -136,7 +142,10 @@ func (w *writer) run() {
 		group, closed := w.take()
 		if len(group) > 0 {
 			w.commit(group)
-			if w.dirty > checkpointBytes {
+			switch {
+			case w.erased && !w.held && time.Since(w.tried) > truncateAfter:
+				w.checkpoint(stmtTruncate)
+			case w.dirty > checkpointBytes:
 				w.checkpoint(stmtCheckpoint)
 			}
 		}
@@ -211,7 +220,7 @@ func (w *writer) idle() {
 	select {
 	case <-w.wake:
 	case <-timer.C:
-		if w.erased {
+		if w.erased && !w.held {
 			w.checkpoint(stmtTruncate)
 		} else {
 			w.checkpoint(stmtCheckpoint)
@@ -223,13 +232,29 @@ func (w *writer) idle() {
 // durable there too, so that a failure is told and tried again after as much
 // was written.
 func (w *writer) checkpoint(how int) {
+	if w.conn == nil {
+		return
+	}
 	w.dirty = 0
+	if how == stmtTruncate {
+		w.tried = time.Now()
+		w.busyFor(truncateMillis)
+		defer w.busyFor(busyMillis)
+	}
 	busy, _, err := w.conn.one(how)
 	switch {
 	case err != nil:
 		w.logger.Warn("checkpoint of the store failed", "path", w.path, "error", classify(err))
 	case how == stmtTruncate && busy == 0:
 		w.erased = false
+	}
+}
+
+// busyFor sets how long the connection waits for others. Whoever has a lease must
+// not wait for somebody's long read.
+func (w *writer) busyFor(millis int) {
+	if err := w.conn.run(fmt.Sprintf("PRAGMA busy_timeout = %d", millis)); err != nil {
+		w.logger.Warn("the store waits longer or shorter than it should", "path", w.path, "error", err)
 	}
 }
 
@@ -286,7 +311,9 @@ func (w *writer) transact(group []*request) (again bool, err error) {
 		return errors.Is(err, store.ErrFull), err
 	}
 	w.dirty += t.written
-	w.erased = w.erased || t.erased
+	if t.erased && !w.erased {
+		w.erased, w.tried = true, time.Now()
+	}
 	return false, nil
 }
 

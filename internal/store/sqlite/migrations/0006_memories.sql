@@ -81,3 +81,11 @@ CREATE TABLE memory_segment_data (
     num  INTEGER PRIMARY KEY,
     data BLOB NOT NULL
 ) STRICT;
+
+-- How often something was forgotten, and up to where none of it is left in gaps of
+-- pages.
+CREATE TABLE memory_forgotten (
+    id       INTEGER PRIMARY KEY,
+    count    INTEGER NOT NULL,
+    scrubbed INTEGER NOT NULL
+) STRICT;
