@@ -6,6 +6,7 @@
 package memory
 
 import (
+	"slices"
 	"time"
 )
 
@@ -161,4 +162,25 @@ type Hit struct {
 	Score float64
 	// Parts says what the score is made of, by name: for people.
 	Parts map[string]float64
+}
+
+// Matches reports whether the filter selects the record.
+func (f *Filter) Matches(r *Record) bool {
+	if len(f.Strategies) > 0 && !slices.Contains(f.Strategies, r.Strategy) {
+		return false
+	}
+	for k, v := range f.Metadata {
+		if got, ok := r.Metadata[k]; !ok || got != v {
+			return false
+		}
+	}
+	switch {
+	case f.Actor != "" && f.Actor != r.Actor,
+		f.SessionID != "" && f.SessionID != r.Source.SessionID,
+		f.ExcludeForeign && r.Origin.Foreign(),
+		!f.Since.IsZero() && (r.ValidFrom.IsZero() || r.ValidFrom.Before(f.Since)),
+		!f.Until.IsZero() && !r.ValidFrom.Before(f.Until):
+		return false
+	}
+	return true
 }

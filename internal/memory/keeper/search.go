@@ -1,0 +1,188 @@
+package keeper
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/stayd/stayd/internal/memory"
+	"github.com/stayd/stayd/internal/memory/embed"
+	"github.com/stayd/stayd/internal/memory/index"
+	"github.com/stayd/stayd/internal/memory/language"
+	"github.com/stayd/stayd/internal/store"
+)
+
+// Found is what a search found.
+type Found struct {
+	Hits []memory.Hit // the best first
+	// Context is the hits in words for a model, each with the number that it is
+	// cited by, and Cited how many of the hits are in it. Tokens is its size, about.
+	Context string
+	Cited   int
+	Tokens  int
+	// Spaces is how many were searched.
+	Spaces int
+	// WordsOnly is set where the question could not be made into a vector, and says
+	// why.
+	WordsOnly string
+}
+
+// TooBroadError is a search below a prefix with too many spaces.
+type TooBroadError struct{ Prefix string }
+
+func (e *TooBroadError) Error() string {
+	return fmt.Sprintf("More than %d spaces (the first two segments of a namespace) lie below '%s'. Search below a longer prefix.", memory.MaxSpaces, e.Prefix)
+}
+
+// Search finds what is relevant to a question. Every write that was acknowledged
+// before is seen.
+func (k *Keeper) Search(ctx context.Context, q memory.Query) (Found, error) {
+	found := Found{}
+	if q.Limit <= 0 {
+		q.Limit = memory.DefaultLimit
+	}
+	q.Limit = min(q.Limit, memory.MaxLimit)
+	names, err := k.searched(ctx, &q)
+	if err != nil {
+		return found, err
+	}
+	found.Spaces = len(names)
+	plan := k.plan(ctx, &q, &found)
+	spaces := make([]*index.Space, len(names))
+	for i, name := range names {
+		if spaces[i], err = k.fresh(ctx, spaceName{q.Project, name}); err != nil {
+			return found, err
+		}
+	}
+	if found.Hits, err = k.hits(ctx, &q, names, spaces, plan); err != nil {
+		return found, err
+	}
+	found.Context, found.Cited, found.Tokens = Pack(found.Hits, q.MaxTokens)
+	return found, nil
+}
+
+// searched lists the spaces in which there may be records that are meant.
+func (k *Keeper) searched(ctx context.Context, q *memory.Query) ([]string, error) {
+	var names []string
+	for i, prefix := range q.Namespaces {
+		if prefix != "/" {
+			ns, err := memory.ParseNamespace(prefix)
+			if err != nil {
+				return nil, &BadRecordError{Param: "namespaces", Message: err.Error()}
+			}
+			q.Namespaces[i] = ns
+		}
+		list, err := k.Store.MemorySpaces(ctx, q.Project, q.Namespaces[i], "", memory.MaxSpaces+1)
+		if err != nil {
+			return nil, err
+		}
+		for _, sp := range list {
+			if !slices.Contains(names, sp.Name) {
+				names = append(names, sp.Name)
+			}
+		}
+		if len(names) > memory.MaxSpaces {
+			return nil, &TooBroadError{Prefix: prefix}
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+func (k *Keeper) plan(ctx context.Context, q *memory.Query, found *Found) *index.Plan {
+	plan := &index.Plan{
+		Text: language.Analyse(q.Text), Namespaces: q.Namespaces, Filter: q.Filter,
+		Superseded: q.Superseded || !q.KnownAt.IsZero(), Now: k.Now(),
+	}
+	if k.Embedder == nil || q.Text == "" {
+		return plan
+	}
+	vectors, err := k.Embedder.Embed(ctx, []string{q.Text})
+	if err != nil {
+		found.WordsOnly = err.Error()
+		k.Log.Warn("a question is searched by words alone", "error", err)
+		return plan
+	}
+	if len(vectors[0]) > 0 {
+		plan.Vector, plan.VectorModel = embed.Encode(vectors[0]), k.Embedder.Model()
+	}
+	return plan
+}
+
+// hits reads the records that the index puts forward, and leaves out those that
+// are not meant after all: it knows nothing of metadata and of times but one.
+func (k *Keeper) hits(ctx context.Context, q *memory.Query, names []string, spaces []*index.Space, plan *index.Plan) ([]memory.Hit, error) {
+	options := index.Defaults()
+	var hits []memory.Hit
+	for read, limit := 0, q.Limit+q.Limit/2+4; ; limit *= 4 {
+		candidates, err := index.Search(ctx, spaces, plan, limit, options)
+		if err != nil {
+			return nil, err
+		}
+		records, err := k.read(ctx, q.Project, names, candidates[min(read, len(candidates)):])
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range candidates[min(read, len(candidates)):] {
+			r, ok := records[place{c.Space, c.Num}]
+			if ok && k.meant(q, &r) {
+				hits = append(hits, memory.Hit{Record: r, Score: c.Score})
+			}
+		}
+		if read = len(candidates); len(hits) >= q.Limit || read < limit {
+			return hits[:min(len(hits), q.Limit)], nil
+		}
+		// What goes on from a search has to be within its pool.
+		options.Pool = max(options.Pool, 4*limit)
+		if limit >= index.Defaults().Pool {
+			hits, read = nil, 0
+		}
+	}
+}
+
+type place struct {
+	space int
+	num   int64
+}
+
+func (k *Keeper) read(ctx context.Context, project string, names []string, candidates []index.Candidate) (map[place]memory.Record, error) {
+	nums := map[int][]int64{}
+	for _, c := range candidates {
+		nums[c.Space] = append(nums[c.Space], c.Num)
+	}
+	out := make(map[place]memory.Record, len(candidates))
+	for i, list := range nums {
+		records, err := k.Store.MemoriesByNum(ctx, project, names[i], list)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range records {
+			out[place{i, r.Num}] = r
+		}
+	}
+	return out, nil
+}
+
+// meant reports whether the record is what the query asks for.
+func (k *Keeper) meant(q *memory.Query, r *memory.Record) bool {
+	now := k.Now()
+	switch {
+	case !slices.ContainsFunc(q.Namespaces, func(p string) bool { return p == "/" || memory.Below(r.Namespace, p) }),
+		r.Expired(now),
+		!q.Filter.Matches(r):
+		return false
+	case !q.KnownAt.IsZero() && !q.Superseded:
+		if !r.KnownAt(q.KnownAt) {
+			return false
+		}
+	case !q.KnownAt.IsZero():
+		if q.KnownAt.Before(r.RecordedAt) {
+			return false
+		}
+	case !q.Superseded && !r.SupersededAt.IsZero():
+		return false
+	}
+	return q.ValidAt.IsZero() || r.ValidAt(q.ValidAt)
+}
+
+var _ Store = store.Store(nil)
