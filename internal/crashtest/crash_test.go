@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,10 +27,14 @@ var (
 )
 
 // TestMain is the outside where the environment says so: it is a process of its
-// own, which nobody kills.
+// own, which nobody kills. Or it is the process of TestMemoryWrites that is killed.
 func TestMain(m *testing.M) {
 	if os.Getenv(outside.EnvLedger) != "" {
 		os.Exit(outside.Main())
+	}
+	if job := os.Getenv(envMemory); job != "" {
+		fmt.Fprintln(os.Stderr, writeMemories(job, os.Stdout))
+		os.Exit(1)
 	}
 	// The sweeps wait more than they work. What the command line says goes before.
 	if err := flag.Set("test.parallel", "8"); err != nil {

@@ -42,8 +42,8 @@ const (
 	// scrubAfter is how long the scrubber waits for more to be forgotten.
 	scrubAfter = 200 * time.Millisecond
 	// scrubShare says how much longer than a scrub took it waits before the next:
-	// each reads all memories.
-	scrubShare = 9
+	// each reads all memories, at about 500 MB a second.
+	scrubShare = 4
 	// scrubAgain is how long it waits after a failure.
 	scrubAgain = 10 * time.Second
 	// scrubAtClose is how long Close waits for it. What is left to do is done when
