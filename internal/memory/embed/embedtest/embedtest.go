@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +22,7 @@ import (
 func Run(t *testing.T, open func(t *testing.T) embed.Embedder) {
 	t.Run("vectors are as many and as long as they are said to be", func(t *testing.T) { testShape(t, open(t)) })
 	t.Run("a text has the same vector in any company", func(t *testing.T) { testOrder(t, open(t)) })
+	t.Run("texts that say nothing", func(t *testing.T) { testNothing(t, open(t)) })
 	t.Run("many texts", func(t *testing.T) { testMany(t, open(t)) })
 	t.Run("a cancelled call is an error", func(t *testing.T) { testCancelled(t, open(t)) })
 	t.Run("several calls at once", func(t *testing.T) { testParallel(t, open(t)) })
@@ -34,9 +37,8 @@ var texts = []string{
 
 func testShape(t *testing.T, e embed.Embedder) {
 	model := e.Model()
-	_, after, ok := strings.Cut(model, "@")
-	dims, err := strconv.Atoi(after)
-	if !ok || err != nil || dims < 1 {
+	dims, err := strconv.Atoi(model[strings.LastIndex(model, "@")+1:])
+	if !strings.Contains(model, "@") || err != nil || dims < 1 {
 		t.Fatalf("the model %q does not end with its dimension, as in static/1@100", model)
 	}
 	for i, v := range vectors(t, e, texts...) {
@@ -52,6 +54,16 @@ func testShape(t *testing.T, e embed.Embedder) {
 	}
 	if e.Model() != model {
 		t.Errorf("the model was %q and is %q", model, e.Model())
+	}
+}
+
+// A batch may have texts that say nothing, which some endpoints refuse.
+func testNothing(t *testing.T, e embed.Embedder) {
+	got := vectors(t, e, "", texts[0], " \n\t")
+	for i, v := range got {
+		if n, want := dot(v, v), float64(i%2); len(v) != len(got[1]) || math.Abs(n-want) > 1e-4 {
+			t.Errorf("text %d has %d dimensions and the length %v, want %d and %v", i, len(v), math.Sqrt(n), len(got[1]), want)
+		}
 	}
 }
 
@@ -106,6 +118,19 @@ func testParallel(t *testing.T, e embed.Embedder) {
 			t.Error(err)
 		}
 	}
+}
+
+// Vector is the vector that a server gives a text where it stands for a model in
+// tests: any one, but always the same. It is not of length 1.
+func Vector(text string, dimensions int) []float32 {
+	h := fnv.New64a()
+	h.Write([]byte(text))                    //nolint:gosec // a hash never fails
+	r := rand.New(rand.NewPCG(h.Sum64(), 1)) //nolint:gosec // nothing is to be kept secret
+	v := make([]float32, dimensions)
+	for i := range v {
+		v[i] = float32(r.NormFloat64())
+	}
+	return v
 }
 
 func vectors(t *testing.T, e embed.Embedder, texts ...string) [][]float32 {
