@@ -23,7 +23,9 @@ import (
 	"github.com/stayd/stayd/internal/feed"
 	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/httpapi/agents"
+	"github.com/stayd/stayd/internal/httpapi/memories"
 	"github.com/stayd/stayd/internal/journal"
+	"github.com/stayd/stayd/internal/memory/keeper"
 	"github.com/stayd/stayd/internal/model/router"
 	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/store/postgres"
@@ -45,6 +47,7 @@ type App struct {
 	server *httpapi.Server
 
 	environments *effect.Environments
+	keeper       *keeper.Keeper
 	hub          *remote.Hub
 	handler      http.Handler
 
@@ -89,11 +92,16 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	if err != nil {
 		return nil, errors.Join(err, st.Close(), tools.close())
 	}
+	if a.keeper, err = openKeeper(st, log); err != nil {
+		a.holder.Stop(ctx)
+		return nil, errors.Join(err, st.Close(), tools.close())
+	}
 	a.wire()
 	a.deleted <- struct{}{}
 	ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	a.holder.Start(ctx)
 	a.running.Go(func() { a.worker.Run(ctx) })
+	a.running.Go(func() { a.keeper.Run(ctx) })
 	a.running.Go(func() { a.collect(ctx) })
 	return a, nil
 }
@@ -153,6 +161,7 @@ func (a *App) wire() {
 		AllowStdio:          a.tools.allowStdio,
 		CompactionThreshold: a.compactionThreshold,
 	})
+	memories.Mount(a.server, memories.Config{Keeper: a.keeper})
 	a.openHub(j)
 }
 

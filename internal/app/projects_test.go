@@ -14,6 +14,7 @@ type ids map[string]string
 var nowhere = ids{
 	"call_id": "call_nowhere", "item_id": "item_nowhere", "agent_id": "agent_nowhere", "session_id": "sess_nowhere", "turn_id": "turn_nowhere", "effect_id": "eff_nowhere",
 	"environment_id": "env_nowhere", "environment_template_id": "envtmpl_nowhere", "artifact_id": "artifact_nowhere", "file_id": "file_nowhere",
+	"memory_id": "mem_" + strings.Repeat("0", 32),
 }
 
 // in is the path with the ids put into it.
@@ -45,6 +46,7 @@ var bodies = map[string]string{
 	"renewEnvironmentToken":     `{}`,
 	"createEnvironmentFile":     `{"type":"inline","path":"/workspace/x","data":"c3RvbGVu"}`,
 	"putEnvironmentFileContent": `stolen`,
+	"updateMemory":              `{"text":"stolen"}`,
 }
 
 // queries of the operations that cannot do without.
@@ -57,8 +59,9 @@ var queries = map[string]string{
 
 // without are the operations whose paths name no resource.
 var without = []string{
-	"createAgent", "createEnvironment", "createEnvironmentTemplate", "createSession", "health", "listAgents", "listEnvironmentTemplates",
-	"listEnvironments", "listFiles", "listSessions", "ready", "uploadFile",
+	"createAgent", "createEnvironment", "createEnvironmentTemplate", "createMemory", "createSession", "exportMemories", "forgetMemories", "health",
+	"importMemories", "listAgents", "listEnvironmentTemplates", "listEnvironments", "listFiles", "listMemories", "listMemoryReceipts",
+	"listMemoryRules", "listSessions", "ready", "searchMemories", "setMemoryRule", "uploadFile",
 }
 
 // TestProjects shows that what one project has is for another not there: on every
@@ -126,8 +129,26 @@ func TestProjects(t *testing.T) {
 		b.alike("GET", "/v1/agents/"+what, "", theirs, nowhere)
 	}
 	b.alike("GET", "/v1/files?after={file_id}", "", theirs, nowhere)
+	b.alike("GET", "/v1/memories?after={memory_id}", "", theirs, nowhere)
+	b.alike("POST", "/v1/memories/forget", `{"memory_id":"{memory_id}"}`, theirs, nowhere)
+	for _, search := range []string{`{"text":"mother's cake","actor":"alice"}`, `{"text":"mother's cake","namespaces":["/"]}`} {
+		got := b.do("POST", "/v1/memories/search", search)
+		if got.status != 200 || theirs.hide(got.body) != got.body || !strings.Contains(got.body, own["memory_id"]) {
+			t.Errorf("search %s: %s, want the project's own memory alone", search, got)
+		}
+	}
+	for i, forget := range []string{`{"actor":"alice"}`, `{"namespace":"/actors/alice"}`, `{"namespace":"/"}`} {
+		want := `"records":{}`
+		if i == 0 {
+			want = `"records":{"semantic":1}` // the project's own
+		}
+		if got := b.do("POST", "/v1/memories/forget", forget); got.status != 200 || !strings.Contains(got.body, want) {
+			t.Errorf("forget %s: %s, want %s", forget, got, want)
+		}
+	}
 	b.alike("POST", sessions+"/"+own["session_id"]+"/events", toolResult("{turn_id}", "{call_id}", "stolen"), theirs, nowhere)
-	for _, path := range []string{"/v1/agents?limit=100", sessions + "?limit=100", "/v1/files?limit=100", "/v1/agents/environments?limit=100", "/v1/agents/environments/templates?limit=100"} {
+	for _, path := range []string{"/v1/agents?limit=100", sessions + "?limit=100", "/v1/files?limit=100", "/v1/agents/environments?limit=100", "/v1/agents/environments/templates?limit=100",
+		"/v1/memories?limit=100", "/v1/memories/export", "/v1/memories/receipts", "/v1/memories/rules"} {
 		if got := b.do("GET", path, "").body; theirs.hide(got) != got {
 			t.Errorf("GET %s shows what is another project's: %s", path, got)
 		}
@@ -145,7 +166,7 @@ func TestProjects(t *testing.T) {
 	if s := a.session(theirs["session_id"]); s.Status != "requires_action" {
 		t.Errorf("the session is %s", s.Status)
 	}
-	for _, path := range []string{"/v1/agents/{agent_id}", sessions + "/{session_id}", sessions + "/{session_id}/turns/{turn_id}", sessions + "/{session_id}/items"} {
+	for _, path := range []string{"/v1/agents/{agent_id}", sessions + "/{session_id}", sessions + "/{session_id}/turns/{turn_id}", sessions + "/{session_id}/items", "/v1/memories/{memory_id}"} {
 		if got := a.do("GET", theirs.in(path), ""); got.status != 200 || strings.Contains(got.body, "stolen") {
 			t.Errorf("GET %s by its owner: %s", path, got)
 		}
@@ -178,7 +199,10 @@ func (n *node) resources() ids {
 	if len(artifacts) != 1 {
 		n.t.Fatalf("there are %d artifacts, want 1", len(artifacts))
 	}
+	var known struct{ ID string }
+	n.must(&known, "POST", "/v1/memories", `{"text":"My mother's cake has walnuts.","actor":"alice"}`)
 	return ids{
+		"memory_id":      known.ID,
 		"environment_id": place.Environment.ID, "environment_template_id": template.ID, "file_id": file.ID, "artifact_id": artifacts[0].ID,
 		"agent_id": agent.ID, "session_id": made.ID, "turn_id": action.TurnID, "call_id": action.CallID,
 		"effect_id": effects[0].ID, "item_id": items[0].ID,

@@ -79,32 +79,6 @@ func idFor(prefix string, in event.Input, parts ...string) string {
 	return event.DeriveID(prefix, append(parts, in.Key)...)
 }
 
-// list is a page of a list.
-type list[T any] struct {
-	Object  string  `json:"object" enum:"list"`
-	Data    []T     `json:"data"`
-	FirstID *string `json:"first_id"`
-	LastID  *string `json:"last_id"`
-	HasMore bool    `json:"has_more"`
-}
-
-// page makes a page of what was found, which is one more than asked for where
-// there is more.
-func page[T any](found []T, limit int, id func(*T) string) list[T] {
-	l := list[T]{Object: "list", Data: found}
-	if l.Data == nil {
-		l.Data = []T{}
-	}
-	if len(found) > limit {
-		l.Data, l.HasMore = found[:limit], true
-	}
-	if n := len(l.Data); n > 0 {
-		first, last := id(&l.Data[0]), id(&l.Data[n-1])
-		l.FirstID, l.LastID = &first, &last
-	}
-	return l
-}
-
 // pick selects a page of n things that are in order of creation: the indexes of
 // those asked for, and one more. find returns the index of an id.
 func pick(n int, p httpapi.Page, what string, find func(id string) (int, bool)) ([]int, error) {

@@ -17,7 +17,7 @@ func (a *api) artifactOperations() []httpapi.Operation {
 	const all, one = sessionPath + "/artifacts", sessionPath + "/artifacts/{artifact_id}"
 	query := append(httpapi.PageParams(), httpapi.Param{Name: "environment_id", Doc: "Only artifacts of this environment."})
 	return []httpapi.Operation{
-		{Method: http.MethodGet, Path: all, ID: "listArtifacts", Summary: "List what a session's turns published", Query: query, Result: list[artifactObject]{}, Do: a.listArtifacts},
+		{Method: http.MethodGet, Path: all, ID: "listArtifacts", Summary: "List what a session's turns published", Query: query, Result: httpapi.List[artifactObject]{}, Do: a.listArtifacts},
 		{Method: http.MethodGet, Path: one, ID: "getArtifact", Summary: "Get an artifact", Result: artifactObject{}, Do: a.getArtifact},
 		{Method: http.MethodGet, Path: one + "/content", ID: "getArtifactContent", Summary: "Download an artifact", Download: true, Do: a.artifactContent},
 		{Method: http.MethodDelete, Path: one, ID: "deleteArtifact", Summary: "Take an artifact from a session", Result: deletedObject{}, Do: a.deleteArtifact},
@@ -69,7 +69,7 @@ func (a *api) listArtifacts(c *httpapi.Call) (any, error) {
 	if err != nil {
 		return nil, sessionError(err, id)
 	}
-	return page(found, p.Limit, func(o *artifactObject) string { return o.ID }), nil
+	return httpapi.PageOf(found, p.Limit, func(o *artifactObject) string { return o.ID }), nil
 }
 
 // artifact calls fn with an artifact of the session.

@@ -11,7 +11,7 @@ import (
 
 func (a *api) effectOperations() []httpapi.Operation {
 	return []httpapi.Operation{
-		{Method: http.MethodGet, Path: sessionPath + "/effects", ID: "listEffects", Summary: "List what a session did to the outside", Query: httpapi.PageParams(), Result: list[effectObject]{}, Do: a.listEffects},
+		{Method: http.MethodGet, Path: sessionPath + "/effects", ID: "listEffects", Summary: "List what a session did to the outside", Query: httpapi.PageParams(), Result: httpapi.List[effectObject]{}, Do: a.listEffects},
 		{Method: http.MethodPost, Path: sessionPath + "/effects/{effect_id}/resolve", ID: "resolveEffect", Summary: "Decide about an effect that waits for a person", Body: resolveBody{}, Result: effectObject{}, Do: a.resolveEffect},
 	}
 }
@@ -71,7 +71,7 @@ func (a *api) listEffects(c *httpapi.Call) (any, error) {
 	if err != nil {
 		return nil, sessionError(err, id)
 	}
-	return page(found, p.Limit, func(o *effectObject) string { return o.ID }), nil
+	return httpapi.PageOf(found, p.Limit, func(o *effectObject) string { return o.ID }), nil
 }
 
 func (a *api) resolveEffect(c *httpapi.Call) (any, error) {

@@ -35,7 +35,7 @@ func (a *api) environmentOperations() []httpapi.Operation {
 	query := append(httpapi.PageParams(), httpapi.Param{Name: "type", Doc: "The type of environments to list: openai_hosted, the default."})
 	return []httpapi.Operation{
 		{Method: http.MethodPost, Path: environmentsPath, ID: "createEnvironment", Summary: "Prepare an environment for a session", Body: createEnvironment{}, Result: environmentObject{}, Do: a.createEnvironment},
-		{Method: http.MethodGet, Path: environmentsPath, ID: "listEnvironments", Summary: "List the environments that were prepared", Query: query, Result: list[environmentObject]{}, Do: a.listEnvironments},
+		{Method: http.MethodGet, Path: environmentsPath, ID: "listEnvironments", Summary: "List the environments that were prepared", Query: query, Result: httpapi.List[environmentObject]{}, Do: a.listEnvironments},
 		{Method: http.MethodGet, Path: one, ID: "getEnvironment", Summary: "Get an environment", Result: environmentObject{}, Do: a.getEnvironment},
 		{Method: http.MethodDelete, Path: one, ID: "deleteEnvironment", Summary: "Delete an environment that no session has", Result: deletedObject{}, Do: a.deleteEnvironment},
 		{Method: http.MethodPost, Path: one + "/token", ID: "renewEnvironmentToken", Summary: "Give a self-hosted environment a new token; the one before does not work any more", Body: struct{}{}, Result: tokenObject{}, Do: a.renewToken},
@@ -224,7 +224,7 @@ func (a *api) listEnvironments(c *httpapi.Call) (any, error) {
 			found = append(found, r.render())
 		}
 	}
-	return page(found, p.Limit, func(o *environmentObject) string { return o.ID }), nil
+	return httpapi.PageOf(found, p.Limit, func(o *environmentObject) string { return o.ID }), nil
 }
 
 func (a *api) getEnvironment(c *httpapi.Call) (any, error) {

@@ -13,10 +13,10 @@ func (a *api) historyOperations() []httpapi.Operation {
 	return []httpapi.Operation{
 		{Method: http.MethodPost, Path: events, ID: "postEvents", Summary: "Tell a session something", Body: postEvents{}, Status: http.StatusAccepted, Do: a.postEvents},
 		{Method: http.MethodGet, Path: events, ID: "streamEvents", Summary: "Follow a session", Query: after, Stream: true, Do: a.streamEvents},
-		{Method: http.MethodGet, Path: sessionPath + "/turns", ID: "listTurns", Summary: "List a session's turns", Query: httpapi.PageParams(), Result: list[turnObject]{}, Do: a.listTurns},
+		{Method: http.MethodGet, Path: sessionPath + "/turns", ID: "listTurns", Summary: "List a session's turns", Query: httpapi.PageParams(), Result: httpapi.List[turnObject]{}, Do: a.listTurns},
 		{Method: http.MethodGet, Path: turn, ID: "getTurn", Summary: "Get a turn", Result: turnObject{}, Do: a.getTurn},
-		{Method: http.MethodGet, Path: turn + "/items", ID: "listTurnItems", Summary: "List a turn's items", Query: httpapi.PageParams(), Result: list[itemObject]{}, Do: a.listItems},
-		{Method: http.MethodGet, Path: sessionPath + "/items", ID: "listItems", Summary: "List a session's items", Query: httpapi.PageParams(), Result: list[itemObject]{}, Do: a.listItems},
+		{Method: http.MethodGet, Path: turn + "/items", ID: "listTurnItems", Summary: "List a turn's items", Query: httpapi.PageParams(), Result: httpapi.List[itemObject]{}, Do: a.listItems},
+		{Method: http.MethodGet, Path: sessionPath + "/items", ID: "listItems", Summary: "List a session's items", Query: httpapi.PageParams(), Result: httpapi.List[itemObject]{}, Do: a.listItems},
 	}
 }
 
@@ -53,7 +53,7 @@ func (a *api) listTurns(c *httpapi.Call) (any, error) {
 	if err != nil {
 		return nil, sessionError(err, id)
 	}
-	return page(found, p.Limit, func(o *turnObject) string { return o.ID }), nil
+	return httpapi.PageOf(found, p.Limit, func(o *turnObject) string { return o.ID }), nil
 }
 
 func (a *api) getTurn(c *httpapi.Call) (any, error) {
@@ -91,8 +91,8 @@ func (a *api) listItems(c *httpapi.Call) (any, error) {
 	if err != nil {
 		return nil, sessionError(err, id)
 	}
-	l := page(found, p.Limit, func(f *foundItem) string { return f.id })
-	out := list[itemObject]{Object: l.Object, Data: make([]itemObject, len(l.Data)), FirstID: l.FirstID, LastID: l.LastID, HasMore: l.HasMore}
+	l := httpapi.PageOf(found, p.Limit, func(f *foundItem) string { return f.id })
+	out := httpapi.List[itemObject]{Object: l.Object, Data: make([]itemObject, len(l.Data)), FirstID: l.FirstID, LastID: l.LastID, HasMore: l.HasMore}
 	for i := range l.Data {
 		out.Data[i] = l.Data[i].item
 	}

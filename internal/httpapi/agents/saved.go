@@ -31,7 +31,7 @@ func (a *api) savedOperations() []httpapi.Operation {
 	const path = "/v1/agents/{agent_id}"
 	return []httpapi.Operation{
 		{Method: http.MethodPost, Path: "/v1/agents", ID: "createAgent", Summary: "Create an agent", Body: createAgent{}, Result: agentObject{}, Do: a.createAgent},
-		{Method: http.MethodGet, Path: "/v1/agents", ID: "listAgents", Summary: "List agents", Query: httpapi.PageParams(), Result: list[agentObject]{}, Do: a.listAgents},
+		{Method: http.MethodGet, Path: "/v1/agents", ID: "listAgents", Summary: "List agents", Query: httpapi.PageParams(), Result: httpapi.List[agentObject]{}, Do: a.listAgents},
 		{Method: http.MethodGet, Path: path, ID: "getAgent", Summary: "Get an agent", Result: agentObject{}, Do: a.getAgent},
 		{Method: http.MethodPost, Path: path, ID: "updateAgent", Summary: "Change an agent", Body: updateAgent{}, Result: agentObject{}, Do: a.updateAgent},
 		{Method: http.MethodDelete, Path: path, ID: "deleteAgent", Summary: "Delete an agent", Result: deletedObject{}, Do: a.deleteAgent},
@@ -121,7 +121,7 @@ func (a *api) listAgents(c *httpapi.Call) (any, error) {
 		}
 		found[i] = renderAgent(&rows[i], saved)
 	}
-	return page(found, p.Limit, func(o *agentObject) string { return o.ID }), nil
+	return httpapi.PageOf(found, p.Limit, func(o *agentObject) string { return o.ID }), nil
 }
 
 func (a *api) getAgent(c *httpapi.Call) (any, error) {

@@ -26,7 +26,7 @@ func (a *api) sessionOperations() []httpapi.Operation {
 		httpapi.Param{Name: "metadata[]", Doc: "Only sessions with all of these pairs, as metadata[key]=value."})
 	return []httpapi.Operation{
 		{Method: http.MethodPost, Path: sessionsPath, ID: "createSession", Summary: "Create a session", Body: createSession{}, Result: sessionObject{}, Stream: true, Do: a.createSession},
-		{Method: http.MethodGet, Path: sessionsPath, ID: "listSessions", Summary: "List sessions", Query: filters, Result: list[sessionObject]{}, Do: a.listSessions},
+		{Method: http.MethodGet, Path: sessionsPath, ID: "listSessions", Summary: "List sessions", Query: filters, Result: httpapi.List[sessionObject]{}, Do: a.listSessions},
 		{Method: http.MethodGet, Path: sessionPath, ID: "getSession", Summary: "Get a session", Result: sessionObject{}, Do: a.getSession},
 		{Method: http.MethodPost, Path: sessionPath, ID: "updateSession", Summary: "Change a session", Body: updateSession{}, Result: sessionObject{}, Do: a.updateSession},
 		{Method: http.MethodDelete, Path: sessionPath, ID: "deleteSession", Summary: "Delete a session and erase what it held", Result: deletedObject{}, Do: a.deleteSession},
@@ -267,7 +267,7 @@ func (a *api) listSessions(c *httpapi.Call) (any, error) {
 		}
 		found = append(found, o)
 	}
-	l := page(found, p.Limit, func(o *sessionObject) string { return o.ID })
+	l := httpapi.PageOf(found, p.Limit, func(o *sessionObject) string { return o.ID })
 	l.HasMore = more
 	return l, nil
 }

@@ -24,7 +24,7 @@ func (a *api) templateOperations() []httpapi.Operation {
 	const all, one = environmentsPath + "/templates", environmentsPath + "/templates/{environment_template_id}"
 	return []httpapi.Operation{
 		{Method: http.MethodPost, Path: all, ID: "createEnvironmentTemplate", Summary: "Create an environment template", Body: templateBody{}, Result: templateObject{}, Do: a.createTemplate},
-		{Method: http.MethodGet, Path: all, ID: "listEnvironmentTemplates", Summary: "List environment templates", Query: httpapi.PageParams(), Result: list[templateObject]{}, Do: a.listTemplates},
+		{Method: http.MethodGet, Path: all, ID: "listEnvironmentTemplates", Summary: "List environment templates", Query: httpapi.PageParams(), Result: httpapi.List[templateObject]{}, Do: a.listTemplates},
 		{Method: http.MethodGet, Path: one, Before: true, ID: "getEnvironmentTemplate", Summary: "Get an environment template", Result: templateObject{}, Do: a.getTemplate},
 		{Method: http.MethodPost, Path: one, Before: true, ID: "updateEnvironmentTemplate", Summary: "Change an environment template", Body: templateBody{}, Result: templateObject{}, Do: a.updateTemplate},
 		{Method: http.MethodDelete, Path: one, Before: true, ID: "deleteEnvironmentTemplate", Summary: "Delete an environment template", Result: deletedObject{}, Do: a.deleteTemplate},
@@ -125,7 +125,7 @@ func (a *api) listTemplates(c *httpapi.Call) (any, error) {
 		}
 		found[i] = renderTemplate(&rows[i], t)
 	}
-	return page(found, p.Limit, func(o *templateObject) string { return o.ID }), nil
+	return httpapi.PageOf(found, p.Limit, func(o *templateObject) string { return o.ID }), nil
 }
 
 func (a *api) getTemplate(c *httpapi.Call) (any, error) {

@@ -60,7 +60,7 @@ func (a *api) uploadOperations() []httpapi.Operation {
 	}
 	return []httpapi.Operation{
 		{Method: http.MethodPost, Path: filesPath, ID: "uploadFile", Summary: "Upload a file", Upload: httpapi.MediaForm, Body: uploadForm{}, Result: uploadObject{}, Do: a.createUpload},
-		{Method: http.MethodGet, Path: filesPath, ID: "listFiles", Summary: "List files", Query: query, Result: list[uploadObject]{}, Do: a.listUploads},
+		{Method: http.MethodGet, Path: filesPath, ID: "listFiles", Summary: "List files", Query: query, Result: httpapi.List[uploadObject]{}, Do: a.listUploads},
 		{Method: http.MethodGet, Path: one, ID: "getFile", Summary: "Get a file", Result: uploadObject{}, Do: a.getUpload},
 		{Method: http.MethodGet, Path: one + "/content", ID: "getFileContent", Summary: "Download a file", Download: true, Do: a.uploadContent},
 		{Method: http.MethodDelete, Path: one, ID: "deleteFile", Summary: "Delete a file", Result: deletedObject{}, Do: a.deleteUpload},
@@ -282,7 +282,7 @@ func (a *api) listUploads(c *httpapi.Call) (any, error) {
 		next.After = rows[len(rows)-1].ID
 	}
 	found = found[:min(len(found), p.Limit+1)]
-	return page(found, p.Limit, func(o *uploadObject) string { return o.ID }), nil
+	return httpapi.PageOf(found, p.Limit, func(o *uploadObject) string { return o.ID }), nil
 }
 
 func (a *api) getUpload(c *httpapi.Call) (any, error) {

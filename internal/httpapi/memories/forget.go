@@ -1,0 +1,106 @@
+package memories
+
+import (
+	"net/http"
+
+	"github.com/stayd/stayd/internal/httpapi"
+	"github.com/stayd/stayd/internal/memory/keeper"
+	"github.com/stayd/stayd/internal/store"
+)
+
+func (a *api) forgetOperations() []httpapi.Operation {
+	return []httpapi.Operation{
+		{Method: http.MethodPost, Path: basePath + "/forget", ID: "forgetMemories", Summary: "Forget an actor, a session, a namespace or a memory, and all that was drawn from it", Body: forgetBody{}, Result: receiptObject{}, Do: a.forget},
+		{Method: http.MethodGet, Path: basePath + "/receipts", ID: "listMemoryReceipts", Summary: "List the signed receipts of what was forgotten", Query: httpapi.PageParams(), Result: httpapi.List[receiptObject]{}, Do: a.receipts},
+		{Method: http.MethodGet, Path: basePath + "/rules", ID: "listMemoryRules", Summary: "List the rules of expiry and the holds", Result: httpapi.List[ruleObject]{}, Do: a.rules},
+		{Method: http.MethodPost, Path: basePath + "/rules", ID: "setMemoryRule", Summary: "Set when what lies below a namespace expires, or hold it", Body: ruleBody{}, Result: ruleObject{}, Do: a.setRule},
+	}
+}
+
+// forgetBody says what is to be forgotten: one of its first four fields.
+type forgetBody struct {
+	MemoryID  string `json:"memory_id,omitzero"`
+	Actor     string `json:"actor,omitzero"`
+	SessionID string `json:"session_id,omitzero"`
+	Namespace string `json:"namespace,omitzero" doc:"All that lies below it."`
+	Reason    string `json:"reason,omitzero" doc:"Why; it stands in the receipt, so it must not name what is forgotten."`
+}
+
+// receiptObject says what class of things was forgotten.
+type receiptObject struct {
+	Object string `json:"object" enum:"memory.receipt"`
+	keeper.Receipt
+}
+
+func (a *api) forget(c *httpapi.Call) (any, error) {
+	var body forgetBody
+	if err := c.Decode(&body); err != nil {
+		return nil, err
+	}
+	return a.forgotten(c, keeper.Selection{ID: body.MemoryID, Actor: body.Actor, SessionID: body.SessionID, Namespace: body.Namespace}, body.Reason)
+}
+
+func (a *api) remove(c *httpapi.Call) (any, error) {
+	return a.forgotten(c, keeper.Selection{ID: c.Path("memory_id")}, "")
+}
+
+func (a *api) forgotten(c *httpapi.Call, sel keeper.Selection, reason string) (any, error) {
+	r, err := a.Keeper.Forget(c.Context(), c.Project, sel, reason)
+	if err != nil {
+		return nil, answer(err, sel.ID)
+	}
+	return receiptObject{Object: "memory.receipt", Receipt: r}, nil
+}
+
+func (a *api) receipts(c *httpapi.Call) (any, error) {
+	p, err := c.Pages()
+	if err != nil {
+		return nil, err
+	}
+	list, err := a.Keeper.Receipts(c.Context(), store.ObjectQuery{Project: c.Project, After: p.After, Asc: p.Asc, Limit: p.Limit + 1})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]receiptObject, len(list))
+	for i := range list {
+		out[i] = receiptObject{Object: "memory.receipt", Receipt: list[i]}
+	}
+	return httpapi.PageOf(out, p.Limit, func(o *receiptObject) string { return o.ID }), nil
+}
+
+// ruleBody is a rule that is to hold. One that says nothing is taken away.
+type ruleBody struct {
+	Namespace          string `json:"namespace"`
+	ExpireAfterSeconds int64  `json:"expire_after_seconds,omitzero" minimum:"0" doc:"How long after it was recorded a memory is forgotten; of memories that are written from now on. 0 is never."`
+	Hold               bool   `json:"hold,omitzero" doc:"Nothing is forgotten while it is set."`
+	Reason             string `json:"reason,omitzero" doc:"Why it is held."`
+}
+
+type ruleObject struct {
+	Object string `json:"object" enum:"memory.rule"`
+	keeper.Rule
+}
+
+func (a *api) rules(c *httpapi.Call) (any, error) {
+	list, err := a.Keeper.Rules(c.Context(), c.Project)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]ruleObject, len(list))
+	for i := range list {
+		out[i] = ruleObject{Object: "memory.rule", Rule: list[i]}
+	}
+	return httpapi.PageOf(out, len(out), func(o *ruleObject) string { return o.Namespace }), nil
+}
+
+func (a *api) setRule(c *httpapi.Call) (any, error) {
+	var body ruleBody
+	if err := c.Decode(&body); err != nil {
+		return nil, err
+	}
+	r, err := a.Keeper.SetRule(c.Context(), c.Project, keeper.Rule(body))
+	if err != nil {
+		return nil, answer(err, "")
+	}
+	return ruleObject{Object: "memory.rule", Rule: r}, nil
+}

@@ -1,0 +1,221 @@
+// Package memories is the wire protocol of long-term memory, beside the Agents
+// API and in its style: records, searches, histories, what is to be forgotten,
+// and files that carry memory out and in. It renders what the keeper says and
+// decides nothing.
+package memories
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/stayd/stayd/internal/httpapi"
+	"github.com/stayd/stayd/internal/memory"
+	"github.com/stayd/stayd/internal/memory/keeper"
+	"github.com/stayd/stayd/internal/store"
+)
+
+// Config is what the protocol needs.
+type Config struct {
+	Keeper *keeper.Keeper
+}
+
+type api struct{ Config }
+
+const (
+	basePath = "/v1/memories"
+	onePath  = basePath + "/{memory_id}"
+)
+
+// Mount registers the protocol's operations.
+func Mount(s *httpapi.Server, cfg Config) {
+	a := &api{Config: cfg}
+	for _, operations := range [][]httpapi.Operation{a.recordOperations(), a.forgetOperations(), a.transferOperations()} {
+		for _, op := range operations {
+			s.Register(op)
+		}
+	}
+}
+
+func (a *api) recordOperations() []httpapi.Operation {
+	filters := append(httpapi.PageParams(),
+		httpapi.Param{Name: "namespace", Doc: "Only memories below this prefix."},
+		httpapi.Param{Name: "strategy", Doc: "Only memories of this strategy."},
+		httpapi.Param{Name: "actor", Doc: "Only memories about this actor."},
+		httpapi.Param{Name: "session_id", Doc: "Only memories that were drawn from this session."},
+		httpapi.Param{Name: "superseded", Doc: "true also lists what was replaced."},
+		httpapi.Param{Name: "metadata[]", Doc: "Only memories with all of these pairs, as metadata[key]=value."})
+	return []httpapi.Operation{
+		{Method: http.MethodPost, Path: basePath, ID: "createMemory", Summary: "Write a memory", Body: createBody{}, Result: memoryObject{}, Do: a.create},
+		{Method: http.MethodGet, Path: basePath, ID: "listMemories", Summary: "List memories", Query: filters, Result: httpapi.List[memoryObject]{}, Do: a.list},
+		{Method: http.MethodPost, Path: basePath + "/search", ID: "searchMemories", Summary: "Find what is relevant to a question", Body: searchBody{}, Result: searchObject{}, Do: a.search},
+		{Method: http.MethodGet, Path: onePath, ID: "getMemory", Summary: "Get a memory", Result: memoryObject{}, Do: a.get},
+		{Method: http.MethodPost, Path: onePath, ID: "updateMemory", Summary: "Supersede a memory by a newer version of it", Body: updateBody{}, Result: memoryObject{}, Do: a.update},
+		{Method: http.MethodDelete, Path: onePath, ID: "deleteMemory", Summary: "Forget a memory, all its versions and what was drawn from it", Result: receiptObject{}, Do: a.remove},
+		{Method: http.MethodGet, Path: onePath + "/history", ID: "getMemoryHistory", Summary: "List all versions of a memory, the oldest first", Result: httpapi.List[memoryObject]{}, Do: a.history},
+	}
+}
+
+// answer says how an error of the keeper is answered. id is the memory that was
+// asked for.
+func answer(err error, id string) error {
+	var bad *keeper.BadRecordError
+	var superseded *keeper.SupersededError
+	var held *keeper.HeldError
+	var broad *keeper.TooBroadError
+	switch {
+	case errors.As(err, &bad):
+		return httpapi.Invalid(bad.Param, bad.Message)
+	case errors.As(err, &superseded):
+		return &httpapi.Error{Status: http.StatusConflict, Code: "memory_superseded", Message: superseded.Error()}
+	case errors.As(err, &held):
+		return &httpapi.Error{Status: http.StatusConflict, Code: "memory_held", Message: held.Error()}
+	case errors.As(err, &broad):
+		return httpapi.Invalid("namespaces", broad.Error())
+	case id != "" && errors.Is(err, store.ErrNotFound):
+		return httpapi.NotFound("memory", id)
+	}
+	return err
+}
+
+func (a *api) create(c *httpapi.Call) (any, error) {
+	var body createBody
+	if err := c.Decode(&body); err != nil {
+		return nil, err
+	}
+	in, err := c.Input()
+	if err != nil {
+		return nil, err
+	}
+	r, err := body.record()
+	if err != nil {
+		return nil, err
+	}
+	if in.Key != "" {
+		ns, err := memory.ParseNamespace(r.Namespace)
+		if err != nil {
+			return nil, httpapi.Invalid("namespace", err.Error())
+		}
+		r.ID = memory.ID(c.Project, memory.SpaceOf(ns), "api", in.Key)
+	}
+	asked := r.Text
+	written, repeated, err := a.Keeper.Write(c.Context(), c.Project, []memory.Record{r})
+	if err != nil {
+		return nil, answer(err, "")
+	}
+	if repeated[0] && written[0].Text != asked {
+		return nil, &httpapi.Error{
+			Status: http.StatusBadRequest, Code: httpapi.CodeKeyReused, Param: "Idempotency-Key",
+			Message: "This Idempotency-Key was used for another request. Use a new key for a new request.",
+		}
+	}
+	return render(&written[0]), nil
+}
+
+func (a *api) get(c *httpapi.Call) (any, error) {
+	id := c.Path("memory_id")
+	r, err := a.Keeper.Get(c.Context(), c.Project, id)
+	if err != nil {
+		return nil, answer(err, id)
+	}
+	return render(&r), nil
+}
+
+func (a *api) update(c *httpapi.Call) (any, error) {
+	var body updateBody
+	if err := c.Decode(&body); err != nil {
+		return nil, err
+	}
+	in, err := c.Input()
+	if err != nil {
+		return nil, err
+	}
+	change, err := body.change(in.Key)
+	if err != nil {
+		return nil, err
+	}
+	id := c.Path("memory_id")
+	r, err := a.Keeper.Update(c.Context(), c.Project, id, change)
+	if err != nil {
+		return nil, answer(err, id)
+	}
+	return render(&r), nil
+}
+
+func (a *api) history(c *httpapi.Call) (any, error) {
+	id := c.Path("memory_id")
+	versions, err := a.Keeper.History(c.Context(), c.Project, id)
+	if err != nil {
+		return nil, answer(err, id)
+	}
+	return httpapi.PageOf(renderAll(versions), len(versions), memoryID), nil
+}
+
+func memoryID(o *memoryObject) string { return o.ID }
+
+func (a *api) list(c *httpapi.Call) (any, error) {
+	p, err := c.Pages()
+	if err != nil {
+		return nil, err
+	}
+	values := c.URL.Query()
+	q := store.MemoryQuery{
+		Project: c.Project, Namespace: values.Get("namespace"), Actor: values.Get("actor"), SessionID: values.Get("session_id"),
+		After: p.After, Asc: p.Asc, Limit: p.Limit + 1,
+	}
+	if q.Namespace != "" && q.Namespace != "/" {
+		if q.Namespace, err = memory.ParseNamespace(q.Namespace); err != nil {
+			return nil, httpapi.Invalid("namespace", err.Error())
+		}
+	}
+	if s := memory.Strategy(values.Get("strategy")); s != "" {
+		if !slices.Contains(memory.Strategies(), s) {
+			return nil, httpapi.Invalid("strategy", "The strategy '"+string(s)+"' does not exist.")
+		}
+		q.Strategies = []memory.Strategy{s}
+	}
+	switch values.Get("superseded") {
+	case "", "false":
+	case "true":
+		q.Superseded = true
+	default:
+		return nil, httpapi.Invalid("superseded", "Invalid 'superseded': expected true or false.")
+	}
+	for name := range values {
+		if key, ok := strings.CutPrefix(name, "metadata["); ok {
+			if q.Metadata == nil {
+				q.Metadata = map[string]string{}
+			}
+			q.Metadata[strings.TrimSuffix(key, "]")] = values.Get(name)
+		}
+	}
+	records, err := a.Keeper.List(c.Context(), q)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, httpapi.Invalid("after", "No memory found with id '"+p.After+"'.")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return httpapi.PageOf(renderAll(records), p.Limit, memoryID), nil
+}
+
+func (a *api) search(c *httpapi.Call) (any, error) {
+	var body searchBody
+	if err := c.Decode(&body); err != nil {
+		return nil, err
+	}
+	q, err := body.query(c.Project)
+	if err != nil {
+		return nil, err
+	}
+	found, err := a.Keeper.Search(c.Context(), q)
+	if err != nil {
+		return nil, answer(err, "")
+	}
+	out := searchObject{Object: "memory.search_result", Data: make([]hitObject, len(found.Hits)), Context: found.Context, ContextTokens: found.Tokens, WordsOnly: found.WordsOnly}
+	for i := range found.Hits {
+		out.Data[i] = hitObject{memoryObject: render(&found.Hits[i].Record), Score: found.Hits[i].Score, Citation: i + 1}
+	}
+	return out, nil
+}

@@ -1,0 +1,76 @@
+package memories
+
+import (
+	"time"
+
+	"github.com/stayd/stayd/internal/memory"
+)
+
+// memoryObject is a memory on the wire. Times are in RFC 3339, null where there
+// is none.
+type memoryObject struct {
+	ID           string            `json:"id"`
+	Object       string            `json:"object" enum:"memory"`
+	Namespace    string            `json:"namespace"`
+	Strategy     string            `json:"strategy"`
+	Actor        *string           `json:"actor"`
+	Text         string            `json:"text"`
+	Origin       string            `json:"origin"`
+	Foreign      bool              `json:"foreign" doc:"It rests on the words of a tool or of somebody else."`
+	Confidence   *float64          `json:"confidence"`
+	Metadata     map[string]string `json:"metadata"`
+	Source       memory.Source     `json:"source"`
+	ValidFrom    *time.Time        `json:"valid_from" doc:"Since when it is true."`
+	ValidTo      *time.Time        `json:"valid_to" doc:"Until when it is true."`
+	RecordedAt   time.Time         `json:"recorded_at" doc:"Since when it is known."`
+	SupersededAt *time.Time        `json:"superseded_at" doc:"Since when it is not believed any more."`
+	SupersededBy *string           `json:"superseded_by"`
+	Supersedes   *string           `json:"supersedes"`
+	ExpiresAt    *time.Time        `json:"expires_at"`
+	VectorModel  *string           `json:"vector_model"`
+}
+
+type hitObject struct {
+	memoryObject
+	Score    float64 `json:"score" doc:"Higher is better. Scores of different searches do not compare."`
+	Citation int     `json:"citation" doc:"The number by which the context cites it."`
+}
+
+type searchObject struct {
+	Object        string      `json:"object" enum:"memory.search_result"`
+	Data          []hitObject `json:"data"`
+	Context       string      `json:"context" doc:"What was found in words for a model, each with its number."`
+	ContextTokens int         `json:"context_tokens" doc:"The size of the context, about."`
+	WordsOnly     string      `json:"words_only,omitempty" doc:"Why the question was searched by words alone, where it was."`
+}
+
+func render(r *memory.Record) memoryObject {
+	o := memoryObject{
+		ID: r.ID, Object: "memory", Namespace: r.Namespace, Strategy: string(r.Strategy), Actor: orNull(r.Actor), Text: r.Text,
+		Origin: string(r.Origin), Foreign: r.Origin.Foreign(), Metadata: r.Metadata, Source: r.Source,
+		ValidFrom: orNull(r.ValidFrom), ValidTo: orNull(r.ValidTo), RecordedAt: r.RecordedAt, SupersededAt: orNull(r.SupersededAt),
+		SupersededBy: orNull(r.SupersededBy), Supersedes: orNull(r.Supersedes), ExpiresAt: orNull(r.ExpiresAt),
+		Confidence: orNull(r.Confidence), VectorModel: orNull(r.VectorModel),
+	}
+	if o.Metadata == nil {
+		o.Metadata = map[string]string{}
+	}
+	return o
+}
+
+func renderAll(records []memory.Record) []memoryObject {
+	out := make([]memoryObject, len(records))
+	for i := range records {
+		out[i] = render(&records[i])
+	}
+	return out
+}
+
+// orNull is a pointer to v, or nil for the zero value.
+func orNull[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}
