@@ -4,7 +4,7 @@ import "encoding/json"
 
 // Agent is the configuration that a session runs with, as it was resolved when
 // the session was created or last updated. Field names are those of the Agents
-// API's agent; Limits and the tools' Effects are Stayd's.
+// API's agent; Limits, Memory and the tools' Effects are Stayd's.
 type Agent struct {
 	ID           string       `json:"id"`
 	Name         *string      `json:"name"`
@@ -17,6 +17,7 @@ type Agent struct {
 	Compaction   Compaction   `json:"compaction"`
 	Experimental Experimental `json:"experimental"`
 	Limits       *Limits      `json:"limits,omitempty"`
+	Memory       *Memory      `json:"memory,omitempty"` // nil remembers nothing
 }
 
 // Reasoning asks a model for effort and for a summary of its reasoning. Empty

@@ -75,6 +75,12 @@ func newPayload(k Kind) Payload {
 		return new(ContextCompacted)
 	case KindToolResult:
 		return new(ToolResult)
+	case KindMemoryRecalled:
+		return new(MemoryRecalled)
+	case KindMemoryKept:
+		return new(MemoryKept)
+	case KindMemoryExtracted:
+		return new(MemoryExtracted)
 	case KindEffectStarted:
 		return new(EffectStarted)
 	case KindEffectFailed:

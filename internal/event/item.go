@@ -28,6 +28,7 @@ const (
 const (
 	RoleUser      = "user"
 	RoleAssistant = "assistant"
+	RoleDeveloper = "developer" // what the runtime puts in
 
 	PhaseCommentary  = "commentary"
 	PhaseFinalAnswer = "final_answer"
@@ -58,6 +59,9 @@ type Item struct {
 	Phase   string    `json:"phase,omitempty"`
 	Content []Content `json:"content,omitempty"`
 	Summary []Content `json:"summary,omitempty"`
+	// MemoryIDs names the memories that a message of the runtime's has, in the order
+	// in which it numbers them.
+	MemoryIDs []string `json:"memory_ids,omitempty"`
 
 	// function_call, function_call_output, mcp_call, command_execution
 	CallID      string          `json:"call_id,omitempty"`

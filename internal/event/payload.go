@@ -26,6 +26,9 @@ const (
 	KindModelResponded      Kind = "model.responded"
 	KindContextCompacted    Kind = "context.compacted"
 	KindToolResult          Kind = "tool_result.submitted"
+	KindMemoryRecalled      Kind = "memory.recalled"
+	KindMemoryKept          Kind = "memory.kept"
+	KindMemoryExtracted     Kind = "memory.extracted"
 	KindEffectStarted       Kind = "effect.started"
 	KindEffectFailed        Kind = "effect.failed"
 	KindEffectFinished      Kind = "effect.finished"
@@ -54,6 +57,7 @@ type SessionCreated struct {
 	Metadata    map[string]string `json:"metadata,omitempty"`
 	SpendLimit  *int64            `json:"spend_limit,omitempty"` // USD cents; nil is unlimited
 	VaultIDs    []string          `json:"vault_ids,omitempty"`
+	Actor       string            `json:"actor,omitempty"` // whom the session is with
 }
 
 // SessionUpdated changes what is set in it.
@@ -285,6 +289,11 @@ const (
 	EffectTool        EffectKind = "tool"
 	EffectTimer       EffectKind = "timer"
 	EffectClient      EffectKind = "client" // a function that the client runs
+	EffectRecall      EffectKind = "recall" // what memory has for a turn
+	// EffectKeep and EffectExtract fill memory. No turn waits for the latter, and
+	// both are of the session and of no turn.
+	EffectKeep    EffectKind = "keep"
+	EffectExtract EffectKind = "extract"
 )
 
 // EffectStarted is the intention: it is durable before the effect starts.
@@ -332,6 +341,9 @@ type EffectFinished struct {
 	DurationMS int64           `json:"duration_ms,omitempty"`
 	// Reconciled is set where the outcome was found by the effect's lookup.
 	Reconciled bool `json:"reconciled,omitempty"`
+	// Foreign is set where memory's output has memories that rest on the words of
+	// tools or of other people. The output of another tool always counts as such.
+	Foreign bool `json:"foreign,omitempty"`
 }
 
 // EffectUnknown says that nobody knows whether the effect took place.

@@ -73,6 +73,7 @@ func Next(s *session.State, m Moment) Step {
 	if d.t != nil {
 		d.decide()
 	}
+	d.remember()
 	d.rest()
 	return d.step
 }
@@ -105,6 +106,10 @@ func (d *decision) decide() {
 		return
 	}
 	if !d.t.NeedsModel {
+		if d.keeps() {
+			d.limitWait()
+			return
+		}
 		d.append(&event.TurnEnded{TurnID: d.t.ID, Status: session.TurnCompleted})
 		return
 	}
@@ -296,6 +301,9 @@ func (d *decision) prepare() bool {
 		d.append(failed(d.t, "sandbox_error", msg))
 		return false
 	}
+	if d.s.NeedsRecall(d.t) {
+		ready = d.own(session.RecallEffectID(d.s.ID, d.t), event.EffectRecall, "", "server_error") && ready
+	}
 	for i := range d.s.Agent.Tools {
 		t := &d.s.Agent.Tools[i]
 		if t.Type != event.ToolMCP {
@@ -362,8 +370,6 @@ func (d *decision) keepCompaction() {
 // the effect is over and the turn may go on without its result; an effect that
 // failed for good ends the turn.
 func (d *decision) own(id string, what event.EffectKind, label, code string) bool {
-	attempt := 1
-	reserve := d.s.SpendLimit != nil && (what == event.EffectModel || what == event.EffectCompaction)
 	if e := d.s.Effect(id); e != nil {
 		switch e.Status {
 		case session.EffectFinished:
@@ -374,25 +380,34 @@ func (d *decision) own(id string, what event.EffectKind, label, code string) boo
 			}
 			d.append(failed(d.t, code, e.Message))
 			return false
-		case session.EffectRetrying:
-			if d.m.Now.Before(e.RetryAt) {
-				d.wake(e.RetryAt)
-				return false
-			}
-			attempt = e.Attempt + 1
-		default:
-			attempt = e.Attempt
-			if e.Epoch == d.m.Epoch {
-				reserve = false
-			} else {
-				attempt++
-			}
+		default: // it goes on
 		}
 	}
-	d.step.Start = append(d.step.Start, Start{
-		ID: id, What: what, TurnID: d.t.ID, Attempt: attempt, Server: label, Class: event.Pure, Reserve: reserve,
-	})
+	d.attempt(Start{ID: id, What: what, TurnID: d.t.ID, Server: label})
 	return false
+}
+
+// attempt has an effect of the engine's own under way, or waits until it may be
+// tried again.
+func (d *decision) attempt(start Start) {
+	start.Attempt, start.Class = 1, event.Pure
+	switch start.What {
+	case event.EffectModel, event.EffectCompaction, event.EffectExtract:
+		start.Reserve = d.s.SpendLimit != nil
+	default: // it costs nothing
+	}
+	if e := d.s.Effect(start.ID); e != nil {
+		switch {
+		case e.Status != session.EffectRetrying && e.Epoch == d.m.Epoch:
+			start.Attempt, start.Reserve = e.Attempt, false
+		case e.Status == session.EffectRetrying && d.m.Now.Before(e.RetryAt):
+			d.wake(e.RetryAt)
+			return
+		default:
+			start.Attempt = e.Attempt + 1
+		}
+	}
+	d.step.Start = append(d.step.Start, start)
 }
 
 func (d *decision) append(p event.Payload) { d.step.Append = append(d.step.Append, p) }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/model"
@@ -20,6 +21,7 @@ func (s *State) Request() *model.Request {
 	if s.Agent.Instructions != nil {
 		req.Instructions = *s.Agent.Instructions
 	}
+	req.Instructions += s.core()
 	set := s.Toolset()
 	req.Tools = make([]model.Tool, len(set))
 	for i := range set {
@@ -37,6 +39,9 @@ func (s *State) RequestHash() string {
 	}
 	h := sha256.New()
 	h.Write(head)
+	if core := s.core(); core != "" {
+		h.Write([]byte(core))
+	}
 	if s.Summary != nil {
 		d := itemDigest(s.Summary)
 		h.Write(d[:])
@@ -49,6 +54,25 @@ func (s *State) RequestHash() string {
 		h.Write(en.digest[:])
 	}
 	return event.Hash(h.Sum(nil)).String()
+}
+
+// core is what the core blocks say, behind the agent's instructions.
+func (s *State) core() string {
+	if s.Agent.Memory == nil || len(s.Memory.Core) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("\n\nWhat you keep in mind, in blocks that you may rewrite by memory_write:\n")
+	for _, c := range s.Memory.Core {
+		description, limit := "", 0
+		for i := range s.Agent.Memory.Core {
+			if block := &s.Agent.Memory.Core[i]; block.Label == c.Label {
+				description, limit = block.Description, block.Limit
+			}
+		}
+		fmt.Fprintf(&b, "<block label=%q description=%q bytes=\"%d of %d\">\n%s\n</block>\n", c.Label, description, len(c.Text), limit, c.Text)
+	}
+	return b.String()
 }
 
 func (s *State) toolHashes() []string {

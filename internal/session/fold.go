@@ -108,6 +108,8 @@ func (s *State) apply(p event.Payload, at time.Time) error {
 		return s.compacted(p, at)
 	case *event.ToolResult:
 		return s.toolResult(p, at)
+	case *event.MemoryRecalled, *event.MemoryKept, *event.MemoryExtracted:
+		return s.applyMemory(p, at)
 	}
 	return s.applyEffect(p, at)
 }
@@ -115,6 +117,7 @@ func (s *State) apply(p event.Payload, at time.Time) error {
 func (s *State) created(p *event.SessionCreated, at time.Time) error {
 	s.Project, s.Agent, s.Environment = p.Project, p.Agent, p.Environment
 	s.Metadata, s.SpendLimit, s.VaultIDs = p.Metadata, p.SpendLimit, p.VaultIDs
+	s.Actor = p.Actor
 	s.CreatedAt, s.Created = at, p.Input
 	s.Place.Root = p.Environment.Root
 	s.took(p.Input)
@@ -287,7 +290,11 @@ func (s *State) toolResult(p *event.ToolResult, at time.Time) error {
 	s.closeItem(e.ItemID, event.StatusCompleted)
 	it := p.Item
 	it.TurnID = p.TurnID
-	return s.addItem(&it, s.step(), t)
+	if err := s.addItem(&it, s.step(), t); err != nil {
+		return err
+	}
+	s.markForeign()
+	return nil
 }
 
 // OpenCall returns the open effect of a client's function call, or nil.
@@ -315,10 +322,14 @@ func (s *State) took(in event.Input) {
 	}
 }
 
+// spend counts what a call took, for the turn too where it is one's.
 func (s *State) spend(t *Turn, u event.Usage, cost int64) {
-	s.Usage, t.Usage = s.Usage.Add(u), t.Usage.Add(u)
+	s.Usage = s.Usage.Add(u)
 	s.CostNanoUSD += cost
-	t.CostNanoUSD += cost
+	if t != nil {
+		t.Usage = t.Usage.Add(u)
+		t.CostNanoUSD += cost
+	}
 }
 
 // step is the step of the last item.

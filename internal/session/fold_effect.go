@@ -26,8 +26,10 @@ func (s *State) applyEffect(p event.Payload, at time.Time) error {
 // openEffect returns a copy of the effect to be changed. An effect of the
 // engine's own (a model call, a listing) comes into being with its first record.
 func (s *State) openEffect(id, turnID string, kind event.EffectKind) (*Effect, error) {
-	if _, err := s.running(turnID); err != nil {
-		return nil, err
+	if turnID != "" || (kind != event.EffectKeep && kind != event.EffectExtract) {
+		if _, err := s.running(turnID); err != nil {
+			return nil, err
+		}
 	}
 	if e := s.Effect(id); e != nil {
 		if !e.Open || e.TurnID != turnID || (kind != "" && kind != e.Kind) {
@@ -37,7 +39,8 @@ func (s *State) openEffect(id, turnID string, kind event.EffectKind) (*Effect, e
 		return &c, nil
 	}
 	switch kind {
-	case event.EffectModel, event.EffectCompaction, event.EffectToolsList, event.EffectEnvironment:
+	case event.EffectModel, event.EffectCompaction, event.EffectToolsList, event.EffectEnvironment, event.EffectRecall,
+		event.EffectKeep, event.EffectExtract:
 		e := &Effect{ID: id, Kind: kind, TurnID: turnID, Class: event.Pure, Open: true}
 		s.addEffect(e)
 		c := *e
@@ -56,7 +59,7 @@ func (s *State) effectStarted(p *event.EffectStarted, at time.Time) error {
 		return fmt.Errorf("effect %q is %s and was started: %w", e.ID, e.Status, ErrImpossible)
 	}
 	// What an attempt reserved and did not report is taken as spent.
-	s.spend(s.Current(), event.Usage{}, e.Reserved)
+	s.spend(s.Turn(e.TurnID), event.Usage{}, e.Reserved)
 	e.Doubt = e.Doubt || e.Uncertain || e.Status == EffectStarted
 	e.Status, e.Class, e.Attempt, e.Epoch = EffectStarted, p.Class, p.Attempt, p.Epoch
 	e.Reserved, e.Uncertain, e.RetryAt, e.StartedAt = p.ReservedNanoUSD, false, time.Time{}, at
@@ -84,15 +87,27 @@ func (s *State) effectFailed(p *event.EffectFailed, at time.Time) error {
 		t.Overflow, e.Open = true, false
 		t.Overflows++
 	}
-	// A call that failed is answered by its error, and without a compaction there
-	// may be room left. Another effect of the engine's own stays open: the turn
-	// cannot go on without it.
-	e.Open = e.Open && e.ItemID == "" && e.Kind != event.EffectCompaction
+	// A call that failed is answered by its error, without a compaction there may be
+	// room left, and no turn waits for memory to fill. Another effect of the
+	// engine's own stays open: the turn cannot go on without it.
+	e.Open = e.Open && e.ItemID == "" && e.Kind != event.EffectCompaction && e.TurnID != ""
+	if e.Kind == event.EffectExtract {
+		s.Memory.GaveUp, s.Memory.GaveUpAt = s.Memory.GaveUp+1, s.Memory.Kept
+	}
 	if e.ItemID != "" {
+		s.answered(e, false)
 		s.changeItem(e.ItemID, func(it *event.Item) { it.Status, it.Error = event.StatusFailed, p.Message })
 	}
 	s.setEffect(e)
 	return nil
+}
+
+// answered notes whose words the answer of a call has.
+func (s *State) answered(e *Effect, foreign bool) {
+	own := e.Server == event.MemoryLabel || e.Kind == event.EffectTimer
+	if !own || foreign {
+		s.markForeign()
+	}
 }
 
 func (s *State) effectFinished(p *event.EffectFinished, at time.Time) error {
@@ -109,6 +124,7 @@ func (s *State) effectFinished(p *event.EffectFinished, at time.Time) error {
 	}
 	e.Message = p.Error
 	s.setEffect(e)
+	s.answered(e, p.Foreign)
 	s.changeItem(e.ItemID, func(it *event.Item) {
 		it.Status = event.StatusCompleted
 		if p.Status == event.StatusFailed {
@@ -211,11 +227,13 @@ func (s *State) addCall(it *event.Item) {
 		e.Kind = event.EffectClient
 	case it.ServerLabel == TimerLabel:
 		e.Kind, e.Class = event.EffectTimer, event.Pure
+	case it.ServerLabel == event.MemoryLabel:
+		e.Class, e.Policy = s.memoryPolicy(it)
 	default:
 		e.Class, e.Policy = s.policy(it.ServerLabel, it.Name)
-		if e.Policy.Approval == ApprovalAlways {
-			e.Status = EffectApproval
-		}
+	}
+	if e.Policy.Approval == ApprovalAlways {
+		e.Status = EffectApproval
 	}
 	s.addEffect(e)
 }

@@ -30,6 +30,7 @@ func (s *State) forked(p *event.SessionForked, at time.Time) {
 	s.Usage, s.CostNanoUSD = event.Usage{}, 0
 	s.leaveOpen(at)
 	s.leaveEnvironment(p)
+	s.leaveMemory()
 	s.toolsChanged()
 }
 

@@ -119,6 +119,12 @@ func (s *State) Awaits(effectID string) bool {
 	if effectID == SuspendEffectID(s) {
 		return s.Place.Status == PlaceConnected
 	}
+	switch effectID {
+	case KeepEffectID(s):
+		return len(s.Unkept()) > 0
+	case ExtractEffectID(s):
+		return len(s.Unextracted()) > 0
+	}
 	t := s.Current()
 	if t == nil {
 		return false
@@ -133,6 +139,8 @@ func (s *State) Awaits(effectID string) bool {
 		return true
 	case EnvironmentEffectID(s.ID, t):
 		return s.NeedsSetUp(t)
+	case RecallEffectID(s.ID, t):
+		return s.NeedsRecall(t)
 	}
 	for i := range s.Agent.Tools {
 		if tool := &s.Agent.Tools[i]; tool.Type == event.ToolMCP && effectID == ToolsEffectID(s.ID, t, tool) {

@@ -52,6 +52,7 @@ type State struct {
 	Metadata    map[string]string
 	SpendLimit  *int64 // USD cents
 	VaultIDs    []string
+	Actor       string // whom the session is with; empty is nobody in particular
 	Deleted     bool
 
 	Turns []*Turn
@@ -69,6 +70,8 @@ type State struct {
 	// Artifacts are those that turns published, the oldest first.
 	Artifacts []Artifact
 
+	Memory Remembered
+
 	Usage       event.Usage
 	CostNanoUSD int64
 	// contextTokens is what the last answered request counted as its input and
@@ -79,6 +82,7 @@ type State struct {
 	compactedSince bool
 
 	unpublished map[string]Artifact // by path, until the turn completes
+	foreign     int                 // the place after the first item with words of a tool or of another person; 0 is none
 
 	keys    map[string]string // idempotency key -> request hash
 	items   map[string]int    // item id -> index in Items, -1 while its turn is queued
@@ -309,6 +313,17 @@ func (s *State) OpenEffects() []*Effect {
 		}
 	}
 	return open
+}
+
+// Reserved is what model calls under way may cost at most, in nano-USD.
+func (s *State) Reserved() int64 {
+	var sum int64
+	for _, e := range s.Effects[s.open:] {
+		if e.Open {
+			sum += e.Reserved
+		}
+	}
+	return sum
 }
 
 // Status is the session's status, as the Agents API names it.

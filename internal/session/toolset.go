@@ -55,6 +55,11 @@ func (s *State) Toolset() []BoundTool {
 	for _, spec := range s.Place.Tools {
 		add(event.EnvironmentLabel, spec.Name, spec)
 	}
+	if m := s.Agent.Memory; m != nil && m.Tools {
+		for _, spec := range memorySpecs() {
+			add(event.MemoryLabel, spec.Name, spec)
+		}
+	}
 	functions := map[string]bool{}
 	for i := range s.Agent.Tools {
 		t := &s.Agent.Tools[i]
@@ -165,7 +170,7 @@ func (s *State) visibleTool(it *event.Item) string {
 		return name
 	}
 	switch it.ServerLabel {
-	case "", event.EnvironmentLabel, TimerLabel:
+	case "", event.EnvironmentLabel, event.MemoryLabel, TimerLabel:
 		return visibleName(it.Name)
 	}
 	return visibleName(it.ServerLabel + "__" + it.Name)
