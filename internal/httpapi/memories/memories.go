@@ -6,9 +6,15 @@ package memories
 
 import (
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
+	"net/url"
+	"reflect"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/memory"
@@ -66,7 +72,7 @@ func answer(err error, id string) error {
 	var broad *keeper.TooBroadError
 	switch {
 	case errors.As(err, &bad):
-		return httpapi.Invalid(bad.Param, bad.Message)
+		return httpapi.Invalid(bad.Param, sentence(bad.Message))
 	case errors.As(err, &superseded):
 		return &httpapi.Error{Status: http.StatusConflict, Code: "memory_superseded", Message: superseded.Error()}
 	case errors.As(err, &held):
@@ -92,25 +98,55 @@ func (a *api) create(c *httpapi.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if in.Key != "" {
-		ns, err := memory.ParseNamespace(r.Namespace)
-		if err != nil {
-			return nil, httpapi.Invalid("namespace", err.Error())
-		}
-		r.ID = memory.ID(c.Project, memory.SpaceOf(ns), "api", in.Key)
+	if err := a.checkSources(c, &r); err != nil {
+		return nil, err
 	}
-	asked := r.Text
+	if in.Key != "" {
+		r.ID = memory.ID(c.Project, memory.SpaceOf(r.Namespace), "api", in.Key)
+	}
+	asked := r
 	written, repeated, err := a.Keeper.Write(c.Context(), c.Project, []memory.Record{r})
 	if err != nil {
 		return nil, answer(err, "")
 	}
-	if repeated[0] && written[0].Text != asked {
-		return nil, &httpapi.Error{
-			Status: http.StatusBadRequest, Code: httpapi.CodeKeyReused, Param: "Idempotency-Key",
-			Message: "This Idempotency-Key was used for another request. Use a new key for a new request.",
-		}
+	if repeated[0] && !same(&asked, &written[0]) {
+		return nil, reused()
 	}
 	return render(&written[0]), nil
+}
+
+// checkSources refuses a memory that names others which it could not be forgotten
+// with.
+func (a *api) checkSources(c *httpapi.Call, r *memory.Record) error {
+	for i, id := range r.Source.RecordIDs {
+		param := fmt.Sprintf("source.memory_ids[%d]", i)
+		source, err := a.Keeper.Get(c.Context(), c.Project, id)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return httpapi.Invalid(param, "No memory found with id '"+id+"'.")
+		case err != nil:
+			return err
+		case source.Space != memory.SpaceOf(r.Namespace):
+			return httpapi.Invalid(param, "The memory '"+id+"' lies below '"+source.Space+"', and what is drawn from it has to lie there too, so that they are forgotten together.")
+		}
+	}
+	return nil
+}
+
+// same reports whether a stored memory is what was asked for.
+func same(asked, stored *memory.Record) bool {
+	return asked.Namespace == stored.Namespace && asked.Strategy == stored.Strategy && asked.Actor == stored.Actor &&
+		asked.Text == stored.Text && asked.Origin == stored.Origin && asked.Confidence == stored.Confidence &&
+		maps.Equal(asked.Metadata, stored.Metadata) && reflect.DeepEqual(asked.Source, stored.Source) &&
+		asked.ValidFrom.Equal(stored.ValidFrom) && asked.ValidTo.Equal(stored.ValidTo)
+}
+
+// reused is the error of a key that comes again with something else.
+func reused() error {
+	return &httpapi.Error{
+		Status: http.StatusConflict, Code: httpapi.CodeKeyReused, Param: "Idempotency-Key",
+		Message: "This Idempotency-Key was used for another request. Use a new key for a new request.",
+	}
 }
 
 func (a *api) get(c *httpapi.Call) (any, error) {
@@ -131,14 +167,18 @@ func (a *api) update(c *httpapi.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	change, err := body.change(in.Key)
+	change, err := body.change()
 	if err != nil {
 		return nil, err
 	}
 	id := c.Path("memory_id")
-	r, err := a.Keeper.Update(c.Context(), c.Project, id, change)
+	change.Key = in.Key
+	r, err := a.Keeper.Update(c.Context(), c.Project, id, change.Change)
 	if err != nil {
 		return nil, answer(err, id)
+	}
+	if in.Key != "" && !change.made(&r) {
+		return nil, reused()
 	}
 	return render(&r), nil
 }
@@ -164,23 +204,17 @@ func (a *api) list(c *httpapi.Call) (any, error) {
 		Project: c.Project, Namespace: values.Get("namespace"), Actor: values.Get("actor"), SessionID: values.Get("session_id"),
 		After: p.After, Asc: p.Asc, Limit: p.Limit + 1,
 	}
-	if q.Namespace != "" && q.Namespace != "/" {
-		if q.Namespace, err = memory.ParseNamespace(q.Namespace); err != nil {
-			return nil, httpapi.Invalid("namespace", err.Error())
-		}
+	if q.Namespace, err = prefix(q.Namespace); err != nil {
+		return nil, err
 	}
 	if s := memory.Strategy(values.Get("strategy")); s != "" {
 		if !slices.Contains(memory.Strategies(), s) {
-			return nil, httpapi.Invalid("strategy", "The strategy '"+string(s)+"' does not exist.")
+			return nil, httpapi.Invalid("strategy", "Invalid value: '"+string(s)+"'. Supported values are: 'turn', 'semantic', 'preference', 'summary', 'episodic', 'core'.")
 		}
 		q.Strategies = []memory.Strategy{s}
 	}
-	switch values.Get("superseded") {
-	case "", "false":
-	case "true":
-		q.Superseded = true
-	default:
-		return nil, httpapi.Invalid("superseded", "Invalid 'superseded': expected true or false.")
+	if q.Superseded, err = flag(values, "superseded"); err != nil {
+		return nil, err
 	}
 	for name := range values {
 		if key, ok := strings.CutPrefix(name, "metadata["); ok {
@@ -198,6 +232,36 @@ func (a *api) list(c *httpapi.Call) (any, error) {
 		return nil, err
 	}
 	return httpapi.PageOf(renderAll(records), p.Limit, memoryID), nil
+}
+
+// prefix reads a namespace that selects what lies below it; "/" and nothing are
+// all.
+func prefix(s string) (string, error) {
+	if s == "" || s == "/" {
+		return s, nil
+	}
+	ns, err := memory.ParseNamespace(s)
+	if err != nil {
+		return "", httpapi.Invalid("namespace", sentence(err.Error()))
+	}
+	return ns, nil
+}
+
+func flag(values url.Values, name string) (bool, error) {
+	switch got := values.Get(name); got {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	default:
+		return false, httpapi.Invalid(name, "Invalid '"+name+"': expected true or false, but got '"+got+"'.")
+	}
+}
+
+// sentence is a message as people read it.
+func sentence(message string) string {
+	first, n := utf8.DecodeRuneInString(message)
+	return strings.TrimSuffix(string(unicode.ToUpper(first))+message[n:], ".") + "."
 }
 
 func (a *api) search(c *httpapi.Call) (any, error) {

@@ -8,13 +8,9 @@ import (
 	"os"
 
 	"github.com/stayd/stayd/internal/httpapi"
-	"github.com/stayd/stayd/internal/memory"
 	"github.com/stayd/stayd/internal/memory/transfer"
 	"github.com/stayd/stayd/internal/store"
 )
-
-// maxImport is the largest file that is imported, in bytes.
-const maxImport = 1 << 30
 
 func (a *api) transferOperations() []httpapi.Operation {
 	what := []httpapi.Param{
@@ -41,12 +37,13 @@ const exportPage = 500
 func (a *api) export(c *httpapi.Call) (any, error) {
 	values := c.URL.Query()
 	q := store.MemoryQuery{Project: c.Project, Actor: values.Get("actor"), Namespace: values.Get("namespace"), Superseded: true, Asc: true, Limit: exportPage}
-	if q.Namespace != "" && q.Namespace != "/" {
-		ns, err := memory.ParseNamespace(q.Namespace)
-		if err != nil {
-			return nil, httpapi.Invalid("namespace", err.Error())
-		}
-		q.Namespace = ns
+	var err error
+	if q.Namespace, err = prefix(q.Namespace); err != nil {
+		return nil, err
+	}
+	vectors, err := flag(values, "vectors")
+	if err != nil {
+		return nil, err
 	}
 	f, err := os.CreateTemp("", "stayd-export-*")
 	if err != nil {
@@ -55,7 +52,7 @@ func (a *api) export(c *httpapi.Call) (any, error) {
 	if err := os.Remove(f.Name()); err != nil { // it is there as long as it is open
 		return nil, errors.Join(fmt.Errorf("unlink the file of the export: %w", err), f.Close())
 	}
-	if err := a.writeExport(c, f, q, values.Get("vectors") == "true"); err != nil {
+	if err := a.writeExport(c, f, q, vectors); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
@@ -84,72 +81,4 @@ func (a *api) writeExport(c *httpapi.Call, f io.Writer, q store.MemoryQuery, vec
 		}
 		q.After = records[len(records)-1].ID
 	}
-}
-
-// reportObject says what became of a file.
-type reportObject struct {
-	Object string `json:"object" enum:"memory.import"`
-	transfer.Report
-	Written  int `json:"written" doc:"Memories that are new."`
-	Repeated int `json:"repeated" doc:"Memories that were there already."`
-}
-
-// importBatch is how many records are written at once.
-const importBatch = 200
-
-func (a *api) importFile(c *httpapi.Call) (any, error) {
-	values := c.URL.Query()
-	body, err := c.Bytes(maxImport)
-	if err != nil {
-		return nil, err
-	}
-	opts := transfer.Options{Format: transfer.Format(values.Get("format")), Actor: values.Get("actor"), From: values.Get("from"), At: a.Keeper.Now().UTC()}
-	format, r := opts.Format, io.Reader(body)
-	if format == "" {
-		if format, r, err = transfer.Detect(body); err != nil {
-			return nil, badFile(err)
-		}
-		opts.Format = format
-	}
-	out := reportObject{Object: "memory.import"}
-	var batch []memory.Record
-	var failed error
-	flush := func() error {
-		if len(batch) == 0 {
-			return nil
-		}
-		_, repeated, err := a.Keeper.Write(c.Context(), c.Project, batch)
-		batch, failed = nil, err
-		for _, was := range repeated {
-			if was {
-				out.Repeated++
-			} else {
-				out.Written++
-			}
-		}
-		return err
-	}
-	out.Report, err = transfer.Import(r, opts, func(rec memory.Record) error {
-		batch = append(batch, transfer.Place(c.Project, format, rec))
-		if len(batch) < importBatch {
-			return nil
-		}
-		return flush()
-	})
-	if err == nil {
-		err = flush()
-	}
-	switch {
-	case failed != nil:
-		return nil, answer(failed, "")
-	case err != nil:
-		return nil, badFile(err)
-	}
-	return out, nil
-}
-
-// badFile is the error of a file that cannot be imported. What stands before the
-// fault is kept, and the same file can be imported again.
-func badFile(err error) error {
-	return httpapi.Invalid("", "The file cannot be imported: "+err.Error())
 }
