@@ -9,9 +9,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/stayd/stayd/internal/memory"
 	"github.com/stayd/stayd/internal/memory/embed"
@@ -46,6 +50,9 @@ const DefaultCache = 256 << 20
 // Keeper keeps long-term memory. It is safe for use by many goroutines.
 type Keeper struct {
 	Config
+	// slots has searches of indexes run as many at once as there are processors,
+	// in the order in which they came: more would take turns and end later.
+	slots *semaphore.Weighted
 	tasks sync.WaitGroup // seals under way
 	wake  chan struct{}  // signalled when there are records without a vector
 	dirty map[spaceName]bool
@@ -60,11 +67,13 @@ type spaceName struct{ project, name string }
 
 // space is the index of one space in this process.
 type space struct {
-	name  spaceName
-	mu    sync.Mutex // held while it is brought up to date
-	epoch int64
-	index *index.Space
-	size  int64 // as it is counted in Keeper.bytes; Keeper.mu is held for it
+	name    spaceName
+	arrived atomic.Int64 // how many have asked for it so far
+	mu      sync.Mutex   // held while it is brought up to date
+	served  int64        // how many of these had come when it last was
+	epoch   int64
+	index   *index.Space
+	size    int64 // as it is counted in Keeper.bytes; Keeper.mu is held for it
 	// sealing is set while a piece is on its way to the store.
 	sealing bool
 }
@@ -75,7 +84,7 @@ func New(cfg Config) *Keeper {
 		cfg.CacheBytes = DefaultCache
 	}
 	return &Keeper{
-		Config: cfg, wake: make(chan struct{}, 1), dirty: map[spaceName]bool{},
+		Config: cfg, slots: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))), wake: make(chan struct{}, 1), dirty: map[spaceName]bool{},
 		spaces: map[spaceName]*list.Element{}, used: list.New(),
 	}
 }

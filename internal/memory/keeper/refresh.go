@@ -22,11 +22,18 @@ const (
 // acknowledged before is in it.
 func (k *Keeper) fresh(ctx context.Context, name spaceName) (*index.Space, error) {
 	s := k.space(name)
+	arrived := s.arrived.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if arrived <= s.served && s.index != nil {
+		return s.index, nil
+	}
+	// Who waits for this read has come before it, and needs none of its own.
+	served := s.arrived.Load()
 	if err := k.catchUp(ctx, s); err != nil {
 		return nil, fmt.Errorf("bring the index of %s up to date: %w", name.name, err)
 	}
+	s.served = served
 	k.sized(s)
 	k.seal(ctx, s)
 	return s.index, nil

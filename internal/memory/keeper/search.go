@@ -115,7 +115,7 @@ func (k *Keeper) hits(ctx context.Context, q *memory.Query, names []string, spac
 	options := index.Defaults()
 	var hits []memory.Hit
 	for read, limit := 0, q.Limit+q.Limit/2+4; ; limit *= 4 {
-		candidates, err := index.Search(ctx, spaces, plan, limit, options)
+		candidates, err := k.candidates(ctx, spaces, plan, limit, options)
 		if err != nil {
 			return nil, err
 		}
@@ -138,6 +138,15 @@ func (k *Keeper) hits(ctx context.Context, q *memory.Query, names []string, spac
 			hits, read = nil, 0
 		}
 	}
+}
+
+// candidates searches the indexes when it is its turn.
+func (k *Keeper) candidates(ctx context.Context, spaces []*index.Space, plan *index.Plan, limit int, o index.Options) ([]index.Candidate, error) {
+	if err := k.slots.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("wait for a turn to search: %w", err)
+	}
+	defer k.slots.Release(1)
+	return index.Search(ctx, spaces, plan, limit, o)
 }
 
 type place struct {
