@@ -24,11 +24,11 @@ func newSessionsArtifacts() *cobra.Command {
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return with(cmd, func(ctx context.Context, rt *runtime) error {
-				artifacts := rt.SDK.Beta.Agents.Sessions.Artifacts
-				pages := artifacts.ListAutoPaging(ctx, args[0], openai.BetaAgentSessionArtifactListParams{Order: openai.BetaAgentSessionArtifactListParamsOrderAsc})
 				t := newTable(cmd.OutOrStdout(), asJSON, "ID", "PATH", "BYTES", "TURN", "PUBLISHED")
-				for pages.Next() {
-					a := pages.Current()
+				for a, err := range rt.Artifacts(ctx, args[0]) {
+					if err != nil {
+						return errors.Join(err, t.flush())
+					}
 					t.row(a.RawJSON(), a.ID, a.Path, a.SizeBytes, a.TurnID, since(a.CreatedAt))
 					if save == "" {
 						continue
@@ -37,7 +37,7 @@ func newSessionsArtifacts() *cobra.Command {
 						return err
 					}
 				}
-				return errors.Join(pages.Err(), t.flush())
+				return t.flush()
 			})
 		},
 	}
@@ -50,11 +50,11 @@ func newSessionsArtifacts() *cobra.Command {
 // saveArtifact writes an artifact below a folder. Names that an agent chose do
 // not lead out of it.
 func saveArtifact(ctx context.Context, rt *runtime, session string, a *openai.SessionArtifact, dir string) (err error) {
-	resp, err := rt.SDK.Beta.Agents.Sessions.Artifacts.Content(ctx, session, a.ID)
+	content, err := rt.Artifact(ctx, session, a.ID)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was only read
+	defer content.Close() //nolint:errcheck // it was only read
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -71,6 +71,6 @@ func saveArtifact(ctx context.Context, rt *runtime, session string, a *openai.Se
 	if err != nil {
 		return fmt.Errorf("save %s: %w", a.Path, err)
 	}
-	_, err = io.Copy(f, resp.Body)
+	_, err = io.Copy(f, content)
 	return errors.Join(err, f.Close())
 }

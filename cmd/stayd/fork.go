@@ -5,28 +5,20 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/openai/openai-go/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/stayd/stayd/cmd/stayd/internal/show"
 	"github.com/stayd/stayd/internal/client"
 )
 
-// forkOptions are the flags of a fork.
-type forkOptions struct {
-	at     string
-	input  string
-	model  string
-	cancel bool
-}
-
 func newSessionsFork() *cobra.Command {
-	var o forkOptions
+	var f client.Fork
+	var at string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "fork ID",
@@ -40,100 +32,55 @@ Calls that were open there are not made by the fork; its agent is told so.`,
   stayd sessions fork sess_1 --at item_3 --cancel`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			body, err := o.body()
-			if err != nil {
+			if err := forkAt(&f, at); err != nil {
 				return err
 			}
 			return with(cmd, func(ctx context.Context, rt *runtime) error {
-				var raw json.RawMessage
-				if err := rt.Do(ctx, http.MethodPost, client.SessionPath(args[0], "/fork"), body, &raw); err != nil {
+				made, err := rt.Fork(ctx, args[0], f)
+				if err != nil {
 					return err
 				}
-				if asJSON {
-					_, err := fmt.Fprintln(cmd.OutOrStdout(), string(raw))
-					return err
-				}
-				return printFork(cmd.OutOrStdout(), raw)
+				return printFork(cmd.OutOrStdout(), made, asJSON)
 			})
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&o.at, "at", "", "where: the number of a record, the id of a turn, or that of an item; default: the end")
-	fs.StringVar(&o.input, "input", "", "a message that begins a new turn of the fork")
-	fs.StringVar(&o.model, "model", "", "another model for the fork")
-	fs.BoolVar(&o.cancel, "cancel", false, "end a turn that was under way; without it the fork goes on with it")
+	fs.StringVar(&at, "at", "", "where: the number of a record, the id of a turn, or that of an item; default: the end")
+	fs.StringVar(&f.Input, "input", "", "a message that begins a new turn of the fork")
+	fs.StringVar(&f.Model, "model", "", "another model for the fork")
+	fs.BoolVar(&f.Cancel, "cancel", false, "end a turn that was under way; without it the fork goes on with it")
 	fs.BoolVar(&asJSON, "json", false, "print the new session as JSON")
 	addRuntimeFlags(cmd)
 	return cmd
 }
 
-func (o *forkOptions) body() (map[string]any, error) {
-	body := map[string]any{}
-	switch n, err := strconv.ParseInt(o.at, 10, 64); {
-	case o.at == "":
+// forkAt reads where the fork is to begin; nothing is the end of the log.
+func forkAt(f *client.Fork, at string) error {
+	switch n, err := strconv.ParseInt(at, 10, 64); {
+	case at == "":
 	case err == nil && n > 0:
-		body["at"] = map[string]any{"record": n}
-	case strings.HasPrefix(o.at, "turn_"):
-		body["at"] = map[string]any{"turn": o.at}
-	case strings.Contains(o.at, "_"):
-		body["at"] = map[string]any{"item": o.at}
+		f.Record = n
+	case strings.HasPrefix(at, "turn_"):
+		f.Turn = at
+	case strings.Contains(at, "_"):
+		f.Item = at
 	default:
-		return nil, usage("--at %q is neither the number of a record nor the id of a turn or an item", o.at)
+		return usage("--at %q is neither the number of a record nor the id of a turn or an item", at)
 	}
-	if o.input != "" {
-		body["input"] = o.input
-	}
-	if o.model != "" {
-		body["agent"] = map[string]any{"model": o.model}
-	}
-	if o.cancel {
-		body["turn"] = "cancel"
-	}
-	return body, nil
+	return nil
 }
 
-func printFork(w io.Writer, raw json.RawMessage) error {
-	var s struct {
-		ID     string `json:"id"`
-		Status string `json:"status"`
-		Forked struct {
-			SessionID string `json:"session_id"`
-			Record    int64  `json:"record"`
-		} `json:"forked_from"`
+func printFork(w io.Writer, s *openai.AgentSession, asJSON bool) error {
+	if asJSON {
+		_, err := fmt.Fprintln(w, s.RawJSON())
+		return err
 	}
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return fmt.Errorf("read the session: %w", err)
+	from := client.ForkedFrom(s)
+	if from == nil {
+		return fmt.Errorf("the server does not say what %s is a fork of", s.ID)
 	}
-	_, err := fmt.Fprintf(w, "%s: %s, forked from %s after record %d\n", s.ID, s.Status, s.Forked.SessionID, s.Forked.Record)
+	_, err := fmt.Fprintf(w, "%s: %s, forked from %s after record %d\n", s.ID, s.Status, from.SessionID, from.Record)
 	return err
-}
-
-// difference is what two sessions have beyond their common past.
-type difference struct {
-	Common *struct {
-		SessionID string `json:"session_id"`
-		Record    int64  `json:"record"`
-	} `json:"common"`
-	A     side         `json:"a"`
-	B     side         `json:"b"`
-	Files []fileChange `json:"files"`
-	More  int          `json:"files_omitted"`
-}
-
-type side struct {
-	SessionID string            `json:"session_id"`
-	Items     []json.RawMessage `json:"items_after"`
-	Usage     struct {
-		TotalTokens int64 `json:"total_tokens"`
-	} `json:"usage"`
-	CostNanoUSD int64 `json:"cost_nano_usd"`
-}
-
-type fileChange struct {
-	Path       string `json:"path"`
-	Kind       string `json:"kind"`
-	SizeBefore *int64 `json:"size_before"`
-	SizeAfter  *int64 `json:"size_after"`
 }
 
 func newSessionsDiff() *cobra.Command {
@@ -144,20 +91,16 @@ func newSessionsDiff() *cobra.Command {
 		Args:  args(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return with(cmd, func(ctx context.Context, rt *runtime) error {
-				var raw json.RawMessage
-				if err := rt.Do(ctx, http.MethodGet, client.SessionPath(args[0], "/diff?with="+url.QueryEscape(args[1])), nil, &raw); err != nil {
+				d, err := rt.Diff(ctx, args[0], args[1])
+				if err != nil {
 					return err
 				}
 				if asJSON {
-					_, err := fmt.Fprintln(cmd.OutOrStdout(), string(raw))
+					_, err := fmt.Fprintln(cmd.OutOrStdout(), d.RawJSON())
 					return err
 				}
-				var d difference
-				if err := json.Unmarshal(raw, &d); err != nil {
-					return fmt.Errorf("read the difference: %w", err)
-				}
 				o := newOutput(cmd, false)
-				return printDiff(&d, show.NewPrinter(o.out, o.width, time.Now))
+				return printDiff(d, show.NewPrinter(o.out, o.width, time.Now))
 			})
 		},
 	}
@@ -166,15 +109,15 @@ func newSessionsDiff() *cobra.Command {
 	return cmd
 }
 
-func printDiff(d *difference, p *show.Printer) error {
+func printDiff(d *client.Diff, p *show.Printer) error {
 	if d.Common == nil {
 		p.Line(show.Warn, "They have no past in common.")
 	} else {
 		p.Line(show.Dim, "The same up to record %d of %s.", d.Common.Record, d.Common.SessionID)
 	}
-	for _, s := range []*side{&d.A, &d.B} {
-		p.Line(show.Good, "%s: %d items since, %d tokens, %s", s.SessionID, len(s.Items), s.Usage.TotalTokens, dollars(s.CostNanoUSD))
-		for _, raw := range s.Items {
+	for _, s := range []*client.Side{&d.A, &d.B} {
+		p.Line(show.Good, "%s: %d items since, %d tokens, %s", s.SessionID, len(s.ItemsAfter), s.Usage.TotalTokens, dollars(s.CostNanoUSD))
+		for _, raw := range s.ItemsAfter {
 			var it show.Item
 			if err := json.Unmarshal(raw, &it); err != nil {
 				return fmt.Errorf("read an item: %w", err)
@@ -190,8 +133,8 @@ func printDiff(d *difference, p *show.Printer) error {
 	switch {
 	case len(d.Files) == 0:
 		p.Line(show.Dim, "  none")
-	case d.More > 0:
-		p.Line(show.Dim, "  and %d more", d.More)
+	case d.FilesOmitted > 0:
+		p.Line(show.Dim, "  and %d more", d.FilesOmitted)
 	}
 	return nil
 }

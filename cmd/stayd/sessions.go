@@ -12,6 +12,7 @@ import (
 
 	"github.com/stayd/stayd/cmd/stayd/internal/exportfile"
 	"github.com/stayd/stayd/cmd/stayd/internal/show"
+	"github.com/stayd/stayd/internal/client"
 	"github.com/stayd/stayd/internal/event"
 )
 
@@ -25,25 +26,27 @@ func newSessions() *cobra.Command {
 
 func newSessionsList() *cobra.Command {
 	var asJSON bool
-	var limit int
+	var q client.SessionQuery
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List sessions, the newest first",
 		Args:  args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return with(cmd, func(ctx context.Context, rt *runtime) error {
-				pages := rt.SDK.Beta.Agents.Sessions.ListAutoPaging(ctx, openai.BetaAgentSessionListParams{Limit: openai.Int(int64(min(limit, 100)))})
 				t := newTable(cmd.OutOrStdout(), asJSON, "ID", "STATUS", "MODEL", "TOKENS", "LAST ACTIVE", "AGENT")
-				for n := 0; n < limit && pages.Next(); n++ {
-					s := pages.Current()
+				for s, err := range rt.Sessions(ctx, q) {
+					if err != nil {
+						return errors.Join(err, t.flush())
+					}
 					t.row(s.RawJSON(), s.ID, s.Status, s.Agent.Model, s.Usage.TotalTokens, since(s.LastActiveAt), s.Metadata["agent"])
 				}
-				return errors.Join(pages.Err(), t.flush())
+				return t.flush()
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line")
-	cmd.Flags().IntVar(&limit, "limit", 50, "how many at most")
+	cmd.Flags().IntVar(&q.Limit, "limit", 50, "how many at most; 0 is all")
+	cmd.Flags().StringVar(&q.ForkedFrom, "forked-from", "", "only forks of the session with this id")
 	addRuntimeFlags(cmd)
 	return cmd
 }

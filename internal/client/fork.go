@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 
@@ -80,7 +81,12 @@ type Diff struct {
 	B            Side     `json:"b"`
 	Files        []Change `json:"files"` // from the workspace of A to that of B
 	FilesOmitted int      `json:"files_omitted"`
+
+	raw string
 }
+
+// RawJSON is the comparison as it came.
+func (d *Diff) RawJSON() string { return d.raw }
 
 // Side is what one of the sessions has beyond what both have.
 type Side struct {
@@ -107,9 +113,13 @@ type Change struct {
 
 // Diff compares two sessions.
 func (c *Client) Diff(ctx context.Context, a, b string) (*Diff, error) {
-	d := &Diff{}
-	if err := c.Do(ctx, http.MethodGet, SessionPath(a, "/diff?with="+url.QueryEscape(b)), nil, d); err != nil {
+	var raw json.RawMessage
+	if err := c.Do(ctx, http.MethodGet, SessionPath(a, "/diff?with="+url.QueryEscape(b)), nil, &raw); err != nil {
 		return nil, err
+	}
+	d := &Diff{raw: string(raw)}
+	if err := json.Unmarshal(raw, d); err != nil {
+		return nil, fmt.Errorf("read the comparison of %s with %s: %w", a, b, err)
 	}
 	return d, nil
 }

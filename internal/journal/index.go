@@ -17,6 +17,9 @@ func indexOf(project string, s *session.State, next loop.Step) store.Index {
 		Project: project, Session: s.ID, AgentID: s.Agent.ID, Status: s.Status(), Metadata: s.Metadata,
 		CreatedAt: s.CreatedAt, UpdatedAt: s.LastActiveAt, Deleted: s.Deleted,
 	}
+	if s.Forked != nil {
+		ix.ForkedFrom = s.Forked.From
+	}
 	if !s.Deleted {
 		var at time.Time
 		switch t := s.Current(); {
@@ -37,7 +40,7 @@ func indexOf(project string, s *session.State, next loop.Step) store.Index {
 // sameIndex reports whether two rows differ in nothing by which a session is
 // found.
 func sameIndex(a, b *store.Index) bool {
-	same := a.Session == b.Session && a.Status == b.Status && a.AgentID == b.AgentID && a.Deleted == b.Deleted &&
+	same := a.Session == b.Session && a.Status == b.Status && a.AgentID == b.AgentID && a.ForkedFrom == b.ForkedFrom && a.Deleted == b.Deleted &&
 		(a.WakeAt == nil) == (b.WakeAt == nil) && maps.Equal(a.Metadata, b.Metadata)
 	return same && (a.WakeAt == nil || a.WakeAt.Equal(*b.WakeAt))
 }

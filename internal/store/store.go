@@ -151,13 +151,16 @@ func CheckNames(a *Append) error {
 // Index is the row beside a session's log by which it is found. It is a
 // function of the log and could be rebuilt from it.
 type Index struct {
-	Project   string
-	Session   string
-	AgentID   string
-	Status    string
-	Metadata  map[string]string
-	CreatedAt time.Time
-	UpdatedAt time.Time
+	Project string
+	Session string
+	AgentID string
+	// ForkedFrom is the session that wrote the last record of the past that this one
+	// has from it; empty where it is no fork.
+	ForkedFrom string
+	Status     string
+	Metadata   map[string]string
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
 	// WakeAt is when the session has work to do without any further input; nil is
 	// never.
 	WakeAt  *time.Time
@@ -166,12 +169,13 @@ type Index struct {
 
 // SessionQuery selects index rows of one project.
 type SessionQuery struct {
-	Project  string
-	AgentID  string            // empty selects all
-	Metadata map[string]string // all pairs must match
-	After    string            // the id of the session before the first; ErrNotFound where there is none
-	Asc      bool
-	Limit    int
+	Project    string
+	AgentID    string            // empty selects all
+	ForkedFrom string            // only forks of this session, deleted or not; empty selects all
+	Metadata   map[string]string // all pairs must match
+	After      string            // the id of the session before the first; ErrNotFound where there is none
+	Asc        bool
+	Limit      int
 }
 
 // The kinds of objects.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -370,4 +371,68 @@ func TestForkLog(t *testing.T) {
 	if n != 10 {
 		t.Errorf("%d records", n)
 	}
+}
+
+// TestListForks lists what was forked from a session itself, page by page, and
+// not the forks of its forks. A fork of a fork at a point that both have is one
+// of the session.
+func TestListForks(t *testing.T) {
+	w := newWorld(t)
+	id, first, second := w.forkable()
+	of := func(id, at string) string { return idOf(t, w.fork(id, `{`+at+`}`)) }
+	early := `"at":{"turn":"` + first + `"}`
+	a := of(id, early)
+	b := of(a, early)
+	c := of(a, "")
+	w.append(id, &event.TurnEnded{TurnID: second, Status: session.TurnCancelled})
+
+	reach, err := client.Dial(w.url, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	forks := func(of string, limit int) []string {
+		var ids []string
+		for s, err := range reach.Sessions(t.Context(), client.SessionQuery{ForkedFrom: of, Limit: limit}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, s.ID)
+		}
+		slices.Sort(ids)
+		return ids
+	}
+	both := []string{a, b}
+	slices.Sort(both)
+	check := func(what string, got []string, want ...string) {
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	check("of the session", forks(id, 0), both...)
+	check("of a fork", forks(a, 0), c)
+	check("of the fork of a fork", forks(c, 0))
+	check("of nobody", forks("sess_x", 0))
+	if n := len(forks("", 0)); n != 4 {
+		t.Errorf("all: %d sessions, want 4", n)
+	}
+	if n := len(forks(id, 1)); n != 1 {
+		t.Errorf("at most one: %d", n)
+	}
+
+	page := w.do("GET", "/v1/agents/sessions?order=asc&limit=1&forked_from="+id, "")
+	if !strings.Contains(page.body, `"has_more":true`) || !strings.Contains(page.body, `"first_id":"`+both[0]+`"`) {
+		t.Errorf("first page %s", page.body)
+	}
+	page = w.do("GET", "/v1/agents/sessions?order=asc&limit=1&forked_from="+id+"&after="+both[0], "")
+	if !strings.Contains(page.body, `"has_more":false`) || !strings.Contains(page.body, `"first_id":"`+both[1]+`"`) {
+		t.Errorf("second page %s", page.body)
+	}
+	if other := w.do("GET", "/v1/agents/sessions?forked_from="+id, "", "OpenAI-Project", "other"); !strings.Contains(other.body, `"data":[]`) {
+		t.Errorf("another project: %s", other.body)
+	}
+
+	if d := w.do("DELETE", "/v1/agents/sessions/"+id, ""); d.status != http.StatusOK {
+		t.Fatalf("%d %s", d.status, d.body)
+	}
+	check("of the deleted session", forks(id, 0), both...)
 }

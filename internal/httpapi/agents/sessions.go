@@ -23,6 +23,7 @@ const (
 func (a *api) sessionOperations() []httpapi.Operation {
 	filters := append(httpapi.PageParams(),
 		httpapi.Param{Name: "agent_id", Doc: "Only sessions of this agent."},
+		httpapi.Param{Name: "forked_from", Doc: "Only forks of this session, which may be deleted."},
 		httpapi.Param{Name: "metadata[]", Doc: "Only sessions with all of these pairs, as metadata[key]=value."})
 	return []httpapi.Operation{
 		{Method: http.MethodPost, Path: sessionsPath, ID: "createSession", Summary: "Create a session", Body: createSession{}, Result: sessionObject{}, Stream: true, Do: a.createSession},
@@ -243,7 +244,8 @@ func (a *api) listSessions(c *httpapi.Call) (any, error) {
 	}
 	query := c.URL.Query()
 	q := store.SessionQuery{
-		Project: c.Project, AgentID: query.Get("agent_id"), Metadata: metadataFilter(query), After: p.After, Asc: p.Asc, Limit: p.Limit + 1,
+		Project: c.Project, AgentID: query.Get("agent_id"), ForkedFrom: query.Get("forked_from"), Metadata: metadataFilter(query),
+		After: p.After, Asc: p.Asc, Limit: p.Limit + 1,
 	}
 	rows, err := a.Store.Sessions(c.Context(), q)
 	if errors.Is(err, store.ErrNotFound) {

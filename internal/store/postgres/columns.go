@@ -54,7 +54,8 @@ type indexColumns struct {
 	in               []int32
 	shard            []int16
 	project, session []string
-	agent, status    []string
+	agent, forked    []string
+	status           []string
 	metadata         []string // JSON
 	created, updated []time.Time
 	wake             []*time.Time
@@ -73,6 +74,7 @@ func indexesOf(group []*pending) *indexColumns {
 		c.project = append(c.project, p.Project)
 		c.session = append(c.session, p.Session)
 		c.agent = append(c.agent, x.AgentID)
+		c.forked = append(c.forked, x.ForkedFrom)
 		c.status = append(c.status, x.Status)
 		c.metadata = append(c.metadata, p.metadata)
 		c.created = append(c.created, x.CreatedAt)

@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -71,5 +72,36 @@ func TestMigrateFirstSchema(t *testing.T) {
 	c.append(t, s, `3`)
 	c.check(t, s)
 	fork(t, s, epochs, c, 2, "f").check(t, s)
+	mustClose(t, s)
+}
+
+// TestMigrateForks opens a file with forks that were made before these could be
+// listed.
+func TestMigrateForks(t *testing.T) {
+	path := firstSchema(t)
+	for _, name := range []string{"0002_objects", "0003_forks", "0004_trees"} {
+		script, err := os.ReadFile("migrations/" + name + ".sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tamper(t, path, string(script))
+	}
+	tamper(t, path, `INSERT INTO schema_versions (version_id, is_applied) VALUES (2, 1), (3, 1), (4, 1)`)
+	tamper(t, path, `INSERT INTO projects (num, id) VALUES (1, 'project')`)
+	tamper(t, path, `INSERT INTO sessions (num, project, id, shard, status, metadata, updated_at, agent_id, created_at, parent, parent_seq) VALUES
+		(1, 1, 'a', 1, 'idle', '{}', 1, '', 1, NULL, NULL), (2, 1, 'b', 1, 'idle', '{}', 2, '', 2, 1, 3),
+		(3, 1, 'c', 1, 'idle', '{}', 3, '', 3, 2, 4), (4, 1, 'd', 1, 'idle', '{}', 4, '', 4, 1, 1)`)
+
+	s := open(t, path)
+	for of, want := range map[string][]string{"a": {"b", "d"}, "b": {"c"}, "c": nil} {
+		rows, err := s.Sessions(t.Context(), store.SessionQuery{Project: "project", ForkedFrom: of, Asc: true, Limit: 10})
+		var got []string
+		for _, x := range rows {
+			got = append(got, x.Session)
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("forks of %s: %v, %v; want %v", of, got, err, want)
+		}
+	}
 	mustClose(t, s)
 }

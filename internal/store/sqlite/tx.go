@@ -31,7 +31,7 @@ type head struct {
 	seq int64
 
 	indexed          bool // the rest is known
-	agent            string
+	agent, forked    string
 	created, wake    int64 // microseconds; wake is 0 for never
 	deleted, hasWake bool
 }

@@ -16,6 +16,7 @@ var indexCases = []testCase{
 	{"OtherProject", testIndexOtherProject},
 	{"Deleted", testIndexDeleted},
 	{"Metadata", testListMetadata},
+	{"Forks", testListForks},
 	{"Due", testDue},
 	{"DueChanges", testDueChanges},
 }
@@ -48,7 +49,7 @@ func row(project, session string, created int) store.Index {
 
 func testIndexRoundTrip(f *fixture) {
 	x := store.Index{
-		Project: "p", Session: "s", AgentID: "agent_1", Status: "in_progress",
+		Project: "p", Session: "s", AgentID: "agent_1", ForkedFrom: "r", Status: "in_progress",
 		Metadata:  map[string]string{"k": "v", "": "empty key", "e": "", `quo"te's`: "ü €", "case": "A"},
 		CreatedAt: at(1), UpdatedAt: at(2), WakeAt: wake(3),
 	}
@@ -62,7 +63,7 @@ func testIndexRoundTrip(f *fixture) {
 		f.Error("times are not in UTC")
 	}
 
-	x.Metadata, x.WakeAt, x.AgentID, x.Status, x.UpdatedAt = nil, nil, "", "failed", at(9)
+	x.Metadata, x.WakeAt, x.AgentID, x.ForkedFrom, x.Status, x.UpdatedAt = nil, nil, "", "", "failed", at(9)
 	f.update(l, x)
 	got, err = f.reopen().Session(f.ctx, "p", "s")
 	if err != nil {
@@ -212,6 +213,49 @@ func testListMetadata(f *fixture) {
 	f.list(store.SessionQuery{Metadata: meta("a.b", "x")})
 	f.list(store.SessionQuery{Metadata: meta(`a"b`, "x")})
 	f.list(store.SessionQuery{Metadata: map[string]string{}, Limit: 1}, "s6")
+}
+
+// testListForks has forks of a session, a fork of one of them, and one of another
+// project.
+func testListForks(f *fixture) {
+	a := f.put(row("p", "a", 0))
+	f.append(a, `2`, `3`)
+	fork := func(of *log, seq int, session string, created int) *log {
+		l := f.forkOf(of, seq, session)
+		x := row(of.project, session, created)
+		x.ForkedFrom, x.AgentID, x.Metadata = of.session, []string{"one", "two"}[created%2], map[string]string{"n": session}
+		f.update(l, x)
+		return l
+	}
+	b := fork(a, 3, "b", 2)
+	fork(a, 1, "c", 1)
+	fork(b, 4, "d", 3)
+	fork(a, 2, "e", 4)
+	fork(f.put(row("q", "z", 0)), 1, "y", 1)
+
+	check := func(s store.Store) {
+		f.s = s
+		f.list(store.SessionQuery{ForkedFrom: "a"}, "e", "b", "c")
+		f.list(store.SessionQuery{ForkedFrom: "a", Asc: true}, "c", "b", "e")
+		f.list(store.SessionQuery{ForkedFrom: "a", After: "e", Limit: 1}, "b")
+		f.list(store.SessionQuery{ForkedFrom: "a", Asc: true, After: "c"}, "b", "e")
+		f.list(store.SessionQuery{ForkedFrom: "a", AgentID: "one"}, "e", "b")
+		f.list(store.SessionQuery{ForkedFrom: "a", Metadata: map[string]string{"n": "c"}}, "c")
+		f.list(store.SessionQuery{ForkedFrom: "b"}, "d")
+		f.list(store.SessionQuery{ForkedFrom: "d"})
+		f.list(store.SessionQuery{ForkedFrom: "nobody"})
+		f.list(store.SessionQuery{ForkedFrom: "z"})
+		f.list(store.SessionQuery{Project: "q", ForkedFrom: "z"}, "y")
+		f.list(store.SessionQuery{Project: "q", ForkedFrom: "a"})
+	}
+	check(f.s)
+	check(f.reopen())
+
+	f.delete(b)
+	f.list(store.SessionQuery{ForkedFrom: "a"}, "e", "c")
+	f.list(store.SessionQuery{ForkedFrom: "b"}, "d")
+	f.delete(a)
+	f.list(store.SessionQuery{ForkedFrom: "a"}, "e", "c")
 }
 
 func (f *fixture) due(shards []int, before time.Time, limit int, want ...string) {

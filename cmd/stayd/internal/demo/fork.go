@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"path/filepath"
 	"time"
 
@@ -126,11 +125,8 @@ func (d *Demo) past(session string, e *show.Event) bool {
 
 // forkAt forks the session after an item and gives the fork its task.
 func (d *Demo) forkAt(ctx context.Context, session, item string) (string, error) {
-	var made struct {
-		ID string `json:"id"`
-	}
-	body := map[string]any{"at": map[string]any{"item": item}, "turn": "cancel", "input": otherTask}
-	if err := d.client.Do(ctx, http.MethodPost, client.SessionPath(session, "/fork"), body, &made); err != nil {
+	made, err := d.client.Fork(ctx, session, client.Fork{Item: item, Cancel: true, Input: otherTask})
+	if err != nil {
 		return "", fmt.Errorf("fork the session: %w", err)
 	}
 	var turns struct {
@@ -147,17 +143,12 @@ func (d *Demo) forkAt(ctx context.Context, session, item string) (string, error)
 
 // compare shows in what the two sessions differ.
 func (d *Demo) compare(ctx context.Context, a, b string) error {
-	var diff struct {
-		Common struct {
-			Record int64 `json:"record"`
-		} `json:"common"`
-		Files []struct {
-			Path string `json:"path"`
-			Kind string `json:"kind"`
-		} `json:"files"`
-	}
-	if err := d.client.Do(ctx, http.MethodGet, client.SessionPath(a, "/diff?with="+url.QueryEscape(b)), nil, &diff); err != nil {
+	diff, err := d.client.Diff(ctx, a, b)
+	if err != nil {
 		return fmt.Errorf("compare the sessions: %w", err)
+	}
+	if diff.Common == nil {
+		return fmt.Errorf("sessions %s and %s have no past in common", a, b)
 	}
 	d.printer.Line(show.Good, "✓ both went on from record %d, and differ in:", diff.Common.Record)
 	for _, f := range diff.Files {
