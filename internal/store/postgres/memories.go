@@ -169,10 +169,10 @@ func memoryConditions(q store.MemoryQuery, args pgx.NamedArgs) (string, error) {
 		and(`m.strategy = ANY(@strategies::smallint[])`, "strategies", strategies)
 	}
 	if q.Actor != "" {
-		and(`m.actor = @actor`, "actor", q.Actor)
+		and(named("actor"), "actor", q.Actor)
 	}
 	if q.SessionID != "" {
-		and(`m.session = @session`, "session", q.SessionID)
+		and(named("session"), "session", q.SessionID)
 	}
 	if len(q.Metadata) > 0 {
 		metadata, err := metadataJSON(q.Metadata)
@@ -185,4 +185,11 @@ func memoryConditions(q store.MemoryQuery, args pgx.NamedArgs) (string, error) {
 		where += ` AND m.superseded_by IS NULL`
 	}
 	return where, nil
+}
+
+// named is the condition that a column has the name in the argument of the same
+// name. The hash is what its index has. The planner has no statistics of the
+// names, and takes what is within CASE for neither rare nor frequent.
+func named(column string) string {
+	return strings.ReplaceAll(`hashtextextended(m.#, 0) = hashtextextended(@#::text COLLATE "C", 0) AND CASE WHEN m.# = @# THEN true END`, "#", column)
 }
