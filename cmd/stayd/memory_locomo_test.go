@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// talk is a conversation of two sessions in the layout of LoCoMo.
+const talk = `[{
+  "sample_id": "t1",
+  "conversation": {
+    "speaker_a": "Nora", "speaker_b": "Piet",
+    "session_1_date_time": "1:56 pm on 8 May, 2023",
+    "session_1": [
+      {"speaker": "Nora", "dia_id": "D1:1", "text": "Hello Piet, how is the garden?"},
+      {"speaker": "Piet", "dia_id": "D1:2", "text": "The tomatoes died in the frost."},
+      {"speaker": "Nora", "dia_id": "D1:3", "text": "What a pity."}
+    ],
+    "session_2_date_time": "9:00 am on 1 June, 2023",
+    "session_2": [
+      {"speaker": "Piet", "dia_id": "D2:1", "text": "I bought a bicycle."},
+      {"speaker": "Nora", "dia_id": "D2:2", "text": "A red one?", "blip_caption": "a photo of a shop"}
+    ]
+  },
+  "qa": [
+    {"question": "What happened to Piet's tomatoes?", "answer": "frost", "category": 4, "evidence": ["D1:2"]},
+    {"question": "Which vehicle did Piet buy?", "answer": "a bicycle", "category": 4, "evidence": ["D2:1"]},
+    {"question": "What did Nora win?", "category": 5, "evidence": ["D1:1"]}
+  ]
+}]`
+
+func locomoFile(t *testing.T) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "talk.json")
+	if err := os.WriteFile(name, []byte(talk), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func command(t *testing.T, argv ...string) string {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := memoryBenchCommand()
+	cmd.SetOut(&out)
+	cmd.SetArgs(argv)
+	if err := cmd.ExecuteContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func TestMemoryBenchLocomo(t *testing.T) {
+	t.Parallel()
+	var got struct {
+		Questions     int                `json:"questions"`
+		RecallAt      map[string]float64 `json:"recall_at"`
+		ContextTokens float64            `json:"context_tokens"`
+		ByCategory    map[string]struct {
+			Questions int                `json:"questions"`
+			RecallAt  map[string]float64 `json:"recall_at"`
+		} `json:"by_category"`
+		Notes struct {
+			Adversarial int `json:"adversarial"`
+		} `json:"notes"`
+	}
+	if err := json.Unmarshal([]byte(command(t, "locomo", "--json", locomoFile(t))), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Questions != 2 || got.Notes.Adversarial != 1 || got.ByCategory["single-hop"].Questions != 2 {
+		t.Errorf("the questions are counted as %+v", got)
+	}
+	for _, depth := range []string{"5", "10", "20"} {
+		if got.RecallAt[depth] != 1 {
+			t.Errorf("at %s, %v of the evidence is found", depth, got.RecallAt[depth])
+		}
+	}
+	if got.ContextTokens < 20 || got.ContextTokens > 100 {
+		t.Errorf("five short turns are %v tokens", got.ContextTokens)
+	}
+	if out := command(t, "locomo", locomoFile(t)); !strings.Contains(out, "1.000  1.000  1.000\n") {
+		t.Errorf("the table is\n%s", out)
+	}
+}
+
+func TestMemoryBenchLocomoRefuses(t *testing.T) {
+	t.Parallel()
+	bad := filepath.Join(t.TempDir(), "bad.json")
+	if err := os.WriteFile(bad, []byte(`{"a": 1}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"/nowhere/talk.json": "the conversations cannot be read",
+		bad:                  "not a file of LoCoMo",
+	} {
+		cmd := memoryBenchCommand()
+		cmd.SilenceUsage, cmd.SilenceErrors = true, true
+		cmd.SetArgs([]string{"locomo", name})
+		if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) || exitCode(err) != exitUsage {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
