@@ -14,8 +14,8 @@ import (
 	"github.com/stayd/stayd/internal/memory/transfer"
 )
 
-// createBody is a new memory.
-type createBody struct {
+// createMemory is a new memory.
+type createMemory struct {
 	Text       string            `json:"text" doc:"What is known, in words."`
 	Namespace  string            `json:"namespace,omitzero" doc:"Where it stands. Defaults to the strategy's place below /actors/{actor}."`
 	Strategy   string            `json:"strategy,omitzero" enum:"turn,semantic,preference,summary,episodic,core" doc:"Defaults to semantic."`
@@ -26,11 +26,11 @@ type createBody struct {
 	ValidFrom  string            `json:"valid_from,omitzero" doc:"Since when it is true: a date, or a time in RFC 3339."`
 	ValidTo    string            `json:"valid_to,omitzero" doc:"Until when it is true, that time not included."`
 	ExpiresAt  string            `json:"expires_at,omitzero" doc:"When it is to be forgotten."`
-	Source     *sourceBody       `json:"source,omitzero"`
+	Source     *memorySource     `json:"source,omitzero"`
 }
 
-// sourceBody says what a memory was drawn from.
-type sourceBody struct {
+// memorySource says what a memory was drawn from.
+type memorySource struct {
 	SessionID string   `json:"session_id,omitzero"`
 	TurnID    string   `json:"turn_id,omitzero"`
 	ItemIDs   []string `json:"item_ids,omitzero"`
@@ -41,7 +41,7 @@ type sourceBody struct {
 	External  string   `json:"external,omitzero" doc:"Its id in another system."`
 }
 
-func (b *sourceBody) source() memory.Source {
+func (b *memorySource) source() memory.Source {
 	if b == nil {
 		return memory.Source{}
 	}
@@ -51,7 +51,7 @@ func (b *sourceBody) source() memory.Source {
 	}
 }
 
-func (b *createBody) record() (memory.Record, error) {
+func (b *createMemory) record() (memory.Record, error) {
 	r := memory.Record{
 		Namespace: b.Namespace, Strategy: cmp.Or(memory.Strategy(b.Strategy), memory.Semantic), Actor: b.Actor, Text: b.Text,
 		Origin: cmp.Or(memory.Origin(b.Origin), memory.OriginClient), Confidence: b.Confidence, Metadata: b.Metadata, Source: b.Source.source(),
@@ -75,7 +75,7 @@ func (b *createBody) record() (memory.Record, error) {
 // place says where the memory stands and whom it is about: each follows from the
 // other where it is not given, so that an actor is forgotten with all that stands
 // below the actor's place.
-func (b *createBody) place(r *memory.Record) error {
+func (b *createMemory) place(r *memory.Record) error {
 	var err error
 	switch {
 	case b.Namespace != "":
@@ -140,8 +140,8 @@ func when(param, s string) (time.Time, error) {
 	return time.Time{}, httpapi.Invalid(param, "Invalid '"+param+"': expected a date such as 2026-05-03 or a time such as 2026-05-03T14:00:00Z, but got '"+s+"'.")
 }
 
-// updateBody is what a newer version of a memory says otherwise.
-type updateBody struct {
+// updateMemory is what a newer version of a memory says otherwise.
+type updateMemory struct {
 	Text       *string           `json:"text,omitzero"`
 	Metadata   map[string]string `json:"metadata,omitzero" doc:"All of it, in place of what was there."`
 	ValidFrom  *string           `json:"valid_from,omitzero" doc:"Empty is always."`
@@ -152,7 +152,7 @@ type updateBody struct {
 // change is what an update asks for.
 type change struct{ keeper.Change }
 
-func (b *updateBody) change() (change, error) {
+func (b *updateMemory) change() (change, error) {
 	c := change{keeper.Change{Text: b.Text, Metadata: b.Metadata, Confidence: b.Confidence}}
 	for _, t := range []struct {
 		param string
@@ -181,8 +181,8 @@ func (c *change) made(r *memory.Record) bool {
 		(c.ValidFrom == nil || c.ValidFrom.Equal(r.ValidFrom)) && (c.ValidTo == nil || c.ValidTo.Equal(r.ValidTo))
 }
 
-// searchBody is a question.
-type searchBody struct {
+// searchMemories is a question.
+type searchMemories struct {
 	Text           string            `json:"text" doc:"The question, or the words to look for."`
 	Namespaces     []string          `json:"namespaces,omitzero" doc:"Prefixes. Defaults to all that lies below /actors/{actor}."`
 	Actor          string            `json:"actor,omitzero" doc:"Only memories about this actor."`
@@ -199,10 +199,13 @@ type searchBody struct {
 	MaxTokens      int               `json:"max_tokens,omitzero" minimum:"1" doc:"How long the context may be, in tokens. Defaults to no bound."`
 }
 
-func (b *searchBody) query(project string) (memory.Query, error) {
+func (b *searchMemories) query(project string) (memory.Query, error) {
 	q := memory.Query{
 		Project: project, Namespaces: b.Namespaces, Text: b.Text, Superseded: b.Superseded, Limit: b.Limit, MaxTokens: b.MaxTokens,
 		Filter: memory.Filter{Actor: b.Actor, SessionID: b.SessionID, Metadata: b.Metadata, ExcludeForeign: b.ExcludeForeign},
+	}
+	if strings.TrimSpace(b.Text) == "" {
+		return q, httpapi.Invalid("text", "Give the question, or words to look for.")
 	}
 	for _, s := range b.Strategies {
 		q.Filter.Strategies = append(q.Filter.Strategies, memory.Strategy(s))

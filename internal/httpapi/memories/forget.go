@@ -10,15 +10,15 @@ import (
 
 func (a *api) forgetOperations() []httpapi.Operation {
 	return []httpapi.Operation{
-		{Method: http.MethodPost, Path: basePath + "/forget", ID: "forgetMemories", Summary: "Forget an actor, a session, a namespace or a memory, and all that was drawn from it", Body: forgetBody{}, Result: receiptObject{}, Do: a.forget},
+		{Method: http.MethodPost, Path: basePath + "/forget", ID: "forgetMemories", Summary: "Forget an actor, a session, a namespace or a memory, and all that was drawn from it", Body: forgetMemories{}, Result: receiptObject{}, Do: a.forget},
 		{Method: http.MethodGet, Path: basePath + "/receipts", ID: "listMemoryReceipts", Summary: "List the signed receipts of what was forgotten", Query: httpapi.PageParams(), Result: httpapi.List[receiptObject]{}, Do: a.receipts},
 		{Method: http.MethodGet, Path: basePath + "/rules", ID: "listMemoryRules", Summary: "List the rules of expiry and the holds", Result: httpapi.List[ruleObject]{}, Do: a.rules},
-		{Method: http.MethodPost, Path: basePath + "/rules", ID: "setMemoryRule", Summary: "Set when what lies below a namespace expires, or hold it", Body: ruleBody{}, Result: ruleObject{}, Do: a.setRule},
+		{Method: http.MethodPost, Path: basePath + "/rules", ID: "setMemoryRule", Summary: "Set when what lies below a namespace expires, or hold it", Body: setMemoryRule{}, Result: ruleObject{}, Do: a.setRule},
 	}
 }
 
-// forgetBody says what is to be forgotten: one of its first four fields.
-type forgetBody struct {
+// forgetMemories says what is to be forgotten: one of its first four fields.
+type forgetMemories struct {
 	MemoryID  string `json:"memory_id,omitzero"`
 	Actor     string `json:"actor,omitzero"`
 	SessionID string `json:"session_id,omitzero"`
@@ -33,9 +33,18 @@ type receiptObject struct {
 }
 
 func (a *api) forget(c *httpapi.Call) (any, error) {
-	var body forgetBody
+	var body forgetMemories
 	if err := c.Decode(&body); err != nil {
 		return nil, err
+	}
+	given := 0
+	for _, name := range []string{body.MemoryID, body.Actor, body.SessionID, body.Namespace} {
+		if name != "" {
+			given++
+		}
+	}
+	if given != 1 {
+		return nil, httpapi.Invalid("", "Say one thing to forget: give one of 'memory_id', 'actor', 'session_id' and 'namespace'.")
 	}
 	return a.forgotten(c, keeper.Selection{ID: body.MemoryID, Actor: body.Actor, SessionID: body.SessionID, Namespace: body.Namespace}, body.Reason)
 }
@@ -68,8 +77,8 @@ func (a *api) receipts(c *httpapi.Call) (any, error) {
 	return httpapi.PageOf(out, p.Limit, func(o *receiptObject) string { return o.ID }), nil
 }
 
-// ruleBody is a rule that is to hold. One that says nothing is taken away.
-type ruleBody struct {
+// setMemoryRule is a rule that is to hold. One that says nothing is taken away.
+type setMemoryRule struct {
 	Namespace          string `json:"namespace"`
 	ExpireAfterSeconds int64  `json:"expire_after_seconds,omitzero" minimum:"0" doc:"How long after it was recorded a memory is forgotten; of memories that are written from now on. 0 is never."`
 	Hold               bool   `json:"hold,omitzero" doc:"Nothing is forgotten while it is set."`
@@ -94,7 +103,7 @@ func (a *api) rules(c *httpapi.Call) (any, error) {
 }
 
 func (a *api) setRule(c *httpapi.Call) (any, error) {
-	var body ruleBody
+	var body setMemoryRule
 	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}

@@ -25,8 +25,8 @@ const (
 	maxExamples = 3
 )
 
-// reportObject says what became of a file.
-type reportObject struct {
+// importObject says what became of a file.
+type importObject struct {
 	Object string `json:"object" enum:"memory.import"`
 	transfer.Report
 	Written  int `json:"written" doc:"Memories that are new."`
@@ -38,7 +38,7 @@ type intake struct {
 	keeper  *keeper.Keeper
 	project string
 	format  transfer.Format
-	out     reportObject
+	out     importObject
 	batch   []memory.Record
 	// held are those that take the place of one that is not there: it may come
 	// later in the file.
@@ -69,7 +69,7 @@ func (a *api) importFile(c *httpapi.Call) (any, error) {
 	case opts.Format != transfer.Stayd && (opts.Actor == "" || opts.Actor == transfer.Everybody):
 		return nil, httpapi.Invalid("actor", "Say whose memories these become: give one 'actor'.")
 	}
-	in := &intake{keeper: a.Keeper, project: c.Project, format: opts.Format, out: reportObject{Object: "memory.import"}, left: map[string]bool{}, refused: map[string]bool{}}
+	in := &intake{keeper: a.Keeper, project: c.Project, format: opts.Format, out: importObject{Object: "memory.import"}, left: map[string]bool{}, refused: map[string]bool{}}
 	// What the intake loses beside what the file does is added when the file was read.
 	report, err := transfer.Import(r, opts, func(draft memory.Record) error { return in.take(c.Context(), draft) })
 	if err == nil {

@@ -53,13 +53,13 @@ func (a *api) recordOperations() []httpapi.Operation {
 		httpapi.Param{Name: "superseded", Doc: "true also lists what was replaced."},
 		httpapi.Param{Name: "metadata[]", Doc: "Only memories with all of these pairs, as metadata[key]=value."})
 	return []httpapi.Operation{
-		{Method: http.MethodPost, Path: basePath, ID: "createMemory", Summary: "Write a memory", Body: createBody{}, Result: memoryObject{}, Do: a.create},
-		{Method: http.MethodGet, Path: basePath, ID: "listMemories", Summary: "List memories", Query: filters, Result: httpapi.List[memoryObject]{}, Do: a.list},
-		{Method: http.MethodPost, Path: basePath + "/search", ID: "searchMemories", Summary: "Find what is relevant to a question", Body: searchBody{}, Result: searchObject{}, Do: a.search},
-		{Method: http.MethodGet, Path: onePath, ID: "getMemory", Summary: "Get a memory", Result: memoryObject{}, Do: a.get},
-		{Method: http.MethodPost, Path: onePath, ID: "updateMemory", Summary: "Supersede a memory by a newer version of it", Body: updateBody{}, Result: memoryObject{}, Do: a.update},
+		{Method: http.MethodPost, Path: basePath, ID: "createMemory", Summary: "Write a memory", Body: createMemory{}, Result: MemoryObject{}, Do: a.create},
+		{Method: http.MethodGet, Path: basePath, ID: "listMemories", Summary: "List memories", Query: filters, Result: httpapi.List[MemoryObject]{}, Do: a.list},
+		{Method: http.MethodPost, Path: basePath + "/search", ID: "searchMemories", Summary: "Find what is relevant to a question", Body: searchMemories{}, Result: searchObject{}, Do: a.search},
+		{Method: http.MethodGet, Path: onePath, ID: "getMemory", Summary: "Get a memory", Result: MemoryObject{}, Do: a.get},
+		{Method: http.MethodPost, Path: onePath, ID: "updateMemory", Summary: "Supersede a memory by a newer version of it", Body: updateMemory{}, Result: MemoryObject{}, Do: a.update},
 		{Method: http.MethodDelete, Path: onePath, ID: "deleteMemory", Summary: "Forget a memory, all its versions and what was drawn from it", Result: receiptObject{}, Do: a.remove},
-		{Method: http.MethodGet, Path: onePath + "/history", ID: "getMemoryHistory", Summary: "List all versions of a memory, the oldest first", Result: httpapi.List[memoryObject]{}, Do: a.history},
+		{Method: http.MethodGet, Path: onePath + "/history", ID: "getMemoryHistory", Summary: "List all versions of a memory, the oldest first", Result: httpapi.List[MemoryObject]{}, Do: a.history},
 	}
 }
 
@@ -72,7 +72,10 @@ func answer(err error, id string) error {
 	var broad *keeper.TooBroadError
 	switch {
 	case errors.As(err, &bad):
-		return httpapi.Invalid(bad.Param, sentence(bad.Message))
+		if strings.HasPrefix(bad.Param, "namespace") {
+			bad.Message = sentence(bad.Message)
+		}
+		return httpapi.Invalid(bad.Param, bad.Message)
 	case errors.As(err, &superseded):
 		return &httpapi.Error{Status: http.StatusConflict, Code: "memory_superseded", Message: superseded.Error()}
 	case errors.As(err, &held):
@@ -86,7 +89,7 @@ func answer(err error, id string) error {
 }
 
 func (a *api) create(c *httpapi.Call) (any, error) {
-	var body createBody
+	var body createMemory
 	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}
@@ -159,7 +162,7 @@ func (a *api) get(c *httpapi.Call) (any, error) {
 }
 
 func (a *api) update(c *httpapi.Call) (any, error) {
-	var body updateBody
+	var body updateMemory
 	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}
@@ -192,7 +195,7 @@ func (a *api) history(c *httpapi.Call) (any, error) {
 	return httpapi.PageOf(renderAll(versions), len(versions), memoryID), nil
 }
 
-func memoryID(o *memoryObject) string { return o.ID }
+func memoryID(o *MemoryObject) string { return o.ID }
 
 func (a *api) list(c *httpapi.Call) (any, error) {
 	p, err := c.Pages()
@@ -265,7 +268,7 @@ func sentence(message string) string {
 }
 
 func (a *api) search(c *httpapi.Call) (any, error) {
-	var body searchBody
+	var body searchMemories
 	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}
@@ -279,7 +282,7 @@ func (a *api) search(c *httpapi.Call) (any, error) {
 	}
 	out := searchObject{Object: "memory.search_result", Data: make([]hitObject, len(found.Hits)), Context: found.Context, ContextTokens: found.Tokens, WordsOnly: found.WordsOnly}
 	for i := range found.Hits {
-		out.Data[i] = hitObject{memoryObject: render(&found.Hits[i].Record), Score: found.Hits[i].Score, Citation: i + 1}
+		out.Data[i] = hitObject{MemoryObject: render(&found.Hits[i].Record), Score: found.Hits[i].Score, Citation: i + 1}
 	}
 	return out, nil
 }

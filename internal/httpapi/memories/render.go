@@ -6,16 +6,16 @@ import (
 	"github.com/stayd/stayd/internal/memory"
 )
 
-// memoryObject is a memory on the wire. Times are in RFC 3339, null where there
+// MemoryObject is a memory on the wire. Times are in RFC 3339, null where there
 // is none.
-type memoryObject struct {
+type MemoryObject struct {
 	ID           string            `json:"id"`
 	Object       string            `json:"object" enum:"memory"`
 	Namespace    string            `json:"namespace"`
-	Strategy     string            `json:"strategy"`
-	Actor        *string           `json:"actor"`
+	Strategy     string            `json:"strategy" enum:"turn,semantic,preference,summary,episodic,core"`
+	Actor        *string           `json:"actor" doc:"Whom it is about."`
 	Text         string            `json:"text"`
-	Origin       string            `json:"origin"`
+	Origin       string            `json:"origin" enum:"client,user,agent,other,tool" doc:"Whose words it rests on."`
 	Foreign      bool              `json:"foreign" doc:"It rests on the words of a tool or of somebody else."`
 	Confidence   *float64          `json:"confidence"`
 	Metadata     map[string]string `json:"metadata"`
@@ -31,7 +31,7 @@ type memoryObject struct {
 }
 
 type hitObject struct {
-	memoryObject
+	MemoryObject
 	Score    float64 `json:"score" doc:"Higher is better. Scores of different searches do not compare."`
 	Citation int     `json:"citation" doc:"The number by which the context cites it."`
 }
@@ -44,8 +44,8 @@ type searchObject struct {
 	WordsOnly     string      `json:"words_only,omitempty" doc:"Why the question was searched by words alone, where it was."`
 }
 
-func render(r *memory.Record) memoryObject {
-	o := memoryObject{
+func render(r *memory.Record) MemoryObject {
+	o := MemoryObject{
 		ID: r.ID, Object: "memory", Namespace: r.Namespace, Strategy: string(r.Strategy), Actor: orNull(r.Actor), Text: r.Text,
 		Origin: string(r.Origin), Foreign: r.Origin.Foreign(), Metadata: r.Metadata, Source: r.Source,
 		ValidFrom: orNull(r.ValidFrom), ValidTo: orNull(r.ValidTo), RecordedAt: r.RecordedAt, SupersededAt: orNull(r.SupersededAt),
@@ -58,8 +58,8 @@ func render(r *memory.Record) memoryObject {
 	return o
 }
 
-func renderAll(records []memory.Record) []memoryObject {
-	out := make([]memoryObject, len(records))
+func renderAll(records []memory.Record) []MemoryObject {
+	out := make([]MemoryObject, len(records))
 	for i := range records {
 		out[i] = render(&records[i])
 	}

@@ -25,7 +25,7 @@ func (a *api) transferOperations() []httpapi.Operation {
 	}
 	return []httpapi.Operation{
 		{Method: http.MethodGet, Path: basePath + "/export", ID: "exportMemories", Summary: "Download memories as JSON Lines", Query: what, Download: true, Do: a.export},
-		{Method: http.MethodPost, Path: basePath + "/import", ID: "importMemories", Summary: "Import a file of memories: our own, or one of Mem0, Letta, LangGraph or AgentCore", Query: into, Upload: httpapi.MediaBytes, Result: reportObject{}, Do: a.importFile},
+		{Method: http.MethodPost, Path: basePath + "/import", ID: "importMemories", Summary: "Import a file of memories: our own, or one of Mem0, Letta, LangGraph or AgentCore", Query: into, Upload: httpapi.MediaBytes, Result: importObject{}, Do: a.importFile},
 	}
 }
 
