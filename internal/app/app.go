@@ -139,7 +139,7 @@ func (a *App) wire() {
 	}
 	a.worker = &worker.Worker{
 		Journal: j, Feed: f, Due: a.store, Shards: a.holder, Now: time.Now, Log: a.log,
-		Performer: &effect.Performer{Catalog: a.models, Servers: a.tools, Environments: a.environments, Feed: f, Now: time.Now},
+		Performer: &effect.Performer{Catalog: a.models, Servers: a.tools, Environments: a.environments, Keeper: a.keeper, Feed: f, Now: time.Now},
 	}
 	keys := make(map[[32]byte]string, len(a.cfg.Keys))
 	for key, project := range a.cfg.Keys {

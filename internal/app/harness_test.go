@@ -171,8 +171,10 @@ type session struct {
 	ID              string
 	Status          string
 	RequiredActions []struct {
-		CallID string `json:"call_id"`
-		TurnID string `json:"turn_id"`
+		Type, Name string
+		CallID     string `json:"call_id"`
+		TurnID     string `json:"turn_id"`
+		EffectID   string `json:"effect_id"`
 	} `json:"required_actions"`
 	SpendControl struct{ Consumed, Limit int64 } `json:"spend_control"`
 }
@@ -263,11 +265,11 @@ type record struct {
 	Data json.RawMessage
 }
 
-// log reads the session's records after one.
-func (n *node) log(id string, after int64) []record {
+// log reads the session's records.
+func (n *node) log(id string) []record {
 	n.t.Helper()
 	var found []record
-	for {
+	for after := int64(0); ; {
 		var page struct {
 			Data    []record
 			HasMore bool `json:"has_more"`

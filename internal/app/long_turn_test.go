@@ -54,7 +54,7 @@ func TestLongTurn(t *testing.T) {
 	fresh, before, records := 0, 0, 0
 	kinds := map[string]int{}
 	inTurn := false
-	for _, r := range n.log(made.ID, 0) {
+	for _, r := range n.log(made.ID) {
 		if !inTurn {
 			before += len(r.Data)
 			inTurn = r.Kind == "turn.created"

@@ -137,7 +137,7 @@ func (n *node) checkSteps(id string, seen []sse) {
 		}
 	}
 	finished := 0
-	for _, r := range n.log(id, 0) {
+	for _, r := range n.log(id) {
 		if r.Kind == "effect.finished" {
 			finished++
 		}

@@ -26,7 +26,7 @@ func TestSpend(t *testing.T) {
 	n.must(nil, "POST", sessions+"/"+id+"/events", message("two"))
 	n.spent(id, 10, 12, "completed", "session_budget_exceeded: The session has spent 10 of 12 cents, and the next model call could go beyond that.")
 	seen := 0
-	for _, r := range n.log(id, 0) {
+	for _, r := range n.log(id) {
 		if r.Kind == "turn.created" {
 			seen++
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/feed"
 	"github.com/stayd/stayd/internal/loop"
+	"github.com/stayd/stayd/internal/memory/keeper"
 	"github.com/stayd/stayd/internal/model"
 	"github.com/stayd/stayd/internal/session"
 	"github.com/stayd/stayd/internal/tool"
@@ -32,6 +33,7 @@ type Performer struct {
 	Catalog      model.Catalog
 	Servers      Servers
 	Environments *Environments
+	Keeper       *keeper.Keeper // of long-term memory; nil where no agent has one
 	Feed         *feed.Feed
 	Now          func() time.Time
 }
@@ -60,6 +62,8 @@ type Job struct {
 	Place       session.Place
 	Epoch       int64    // of this process's lease
 	Languages   []string // in which code was run before
+
+	Memory *Recollection // of what reaches long-term memory
 }
 
 // Outcome says what to append about an effect, on the state as it is when it is
@@ -94,12 +98,21 @@ func (p *Performer) Prepare(s *session.State, start loop.Start, epoch int64) Job
 			job.OutputIndex = en.OutputIndex
 		}
 		job.Tool = serverConfig(s, start.Server)
+		if start.Server == event.MemoryLabel {
+			job.Memory = recollect(s, start.What)
+		}
 		if start.Server == event.EnvironmentLabel && p.Environments != nil && !p.Environments.isOpen(s.ID) {
 			job.Languages = languages(s)
 		}
 	case event.EffectToolsList:
 		job.Tool = serverConfig(s, start.Server)
+	case event.EffectRecall, event.EffectKeep, event.EffectExtract:
+		job.Memory = recollect(s, start.What)
 	default: // the environment is the session's, and the rest is not performed
+	}
+	if start.What == event.EffectExtract {
+		job.Request = &model.Request{ServiceTier: s.Agent.ServiceTier}
+		job.Model = cmp.Or(s.Agent.Memory.Model, job.Model)
 	}
 	if job.Request != nil && e != nil && e.Status == session.EffectStarted && !start.Reserve {
 		p.keepToReserved(s, &job, e.Reserved)
@@ -137,6 +150,12 @@ func (p *Performer) Perform(ctx context.Context, job Job) (out Outcome) {
 		return p.setUp(ctx, job)
 	case event.EffectSuspend:
 		return p.suspend(ctx, job)
+	case event.EffectRecall:
+		return p.recall(ctx, job)
+	case event.EffectKeep:
+		return p.keep(ctx, job)
+	case event.EffectExtract:
+		return p.extract(ctx, job)
 	default: // a call
 	}
 	if job.Mode == loop.Lookup {

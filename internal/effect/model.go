@@ -145,10 +145,14 @@ func (p *Performer) deltas(job Job) func(model.Delta) {
 
 // Reserve says what a model call may cost at most and holds it against what the
 // session may still spend. It returns the intention to write, or the end of the
-// turn where the call could cost more than that. The call's output is limited to
+// turn, or of the effect where it is of no turn, where the call could cost more
+// than that. The call's output is limited to
 // what is left.
 func (p *Performer) Reserve(s *session.State, job *Job, epoch int64) event.Payload {
 	fail := func(code, message string) event.Payload {
+		if job.TurnID == "" {
+			return &event.EffectFailed{EffectID: job.ID, What: job.What, Attempt: job.Attempt, Code: code, Message: message}
+		}
 		return &event.TurnEnded{TurnID: job.TurnID, Status: session.TurnFailed, Error: &event.TurnError{Code: code, Message: message}}
 	}
 	cands, err := p.Catalog.Resolve(job.Model)
@@ -159,10 +163,7 @@ func (p *Performer) Reserve(s *session.State, job *Job, epoch int64) event.Paylo
 	if cand.Price == nil {
 		return fail("invalid_request", fmt.Sprintf("The session has a spend limit and no price is known for %s. Add its price to the models file.", cand.Name))
 	}
-	left := *s.SpendLimit*nanoPerCent - s.CostNanoUSD
-	for _, e := range s.OpenEffects() {
-		left -= e.Reserved
-	}
+	left := *s.SpendLimit*nanoPerCent - s.CostNanoUSD - s.Reserved()
 	input := inputCost(s, job, cand.Price)
 	output := reservedOutput(cand.Price, left-input)
 	if left <= 0 || output < minOutput {
@@ -177,6 +178,13 @@ func (p *Performer) Reserve(s *session.State, job *Job, epoch int64) event.Paylo
 
 // inputCost is what the input of a model call costs.
 func inputCost(s *session.State, job *Job, price *model.Price) int64 {
+	if job.What == event.EffectExtract {
+		n := extractionTokens
+		for i := range job.Memory.Said {
+			n += len(job.Memory.Said[i].text) / bytesPerToken
+		}
+		return price.Cost(event.Usage{InputTokens: int64(n)})
+	}
 	return price.Cost(event.Usage{InputTokens: s.ContextTokens() + toolTokens(job.Request)})
 }
 

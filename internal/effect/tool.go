@@ -21,6 +21,9 @@ func (p *Performer) callTool(ctx context.Context, job Job) Outcome {
 	if job.Server == event.EnvironmentLabel && job.Environment.Type == event.EnvironmentHosted {
 		return p.callPlace(ctx, job)
 	}
+	if job.Server == event.MemoryLabel {
+		return p.callMemory(ctx, job)
+	}
 	srv, err := p.server(ctx, job)
 	if err != nil {
 		return p.callFailed(ctx, job, &tool.Error{Message: err.Error(), Err: err})

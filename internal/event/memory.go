@@ -90,3 +90,7 @@ func (*MemoryKept) Kind() Kind { return KindMemoryKept }
 
 // Kind implements Payload.
 func (*MemoryExtracted) Kind() Kind { return KindMemoryExtracted }
+
+// ActorNamespace is the template of where everything about an actor stands, where
+// nothing else is said.
+const ActorNamespace = "/actors/{actorId}"

@@ -200,6 +200,9 @@ func (a *actor) prepare(tx *journal.Tx, step *loop.Step) ([]effect.Job, error) {
 			if err := tx.Append(p); err != nil {
 				return nil, err
 			}
+			if p.Kind() == event.KindEffectFailed {
+				continue
+			}
 			if over {
 				next, err := a.settle(tx, false)
 				if err != nil {

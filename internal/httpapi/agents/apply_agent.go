@@ -60,6 +60,9 @@ func (a *api) apply(agent *event.Agent, s *AgentSettings, path string) error {
 	if s.MultiAgent.V.Enabled {
 		return httpapi.Unsupported(path+"multi_agent.enabled", "Subagents are not served yet. Leave multi_agent out, or set enabled to false.")
 	}
+	if err := a.applyMemory(agent, s.Memory, path+"memory"); err != nil {
+		return err
+	}
 	return a.applyTools(agent, s.Tools, path+"tools")
 }
 

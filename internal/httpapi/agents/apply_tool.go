@@ -54,7 +54,7 @@ func (a *api) mcp(b *toolBody, path string) (*event.Tool, error) {
 	switch {
 	case !httpapi.ValidName(b.ServerLabel):
 		return nil, httpapi.Invalid(path+".server_label", fmt.Sprintf("Invalid '%s.server_label': a server is labelled by 1 to 64 of the characters A-Z, a-z, 0-9, '_' and '-'.", path))
-	case b.ServerLabel == event.EnvironmentLabel, b.ServerLabel == session.TimerLabel:
+	case b.ServerLabel == event.EnvironmentLabel, b.ServerLabel == event.MemoryLabel, b.ServerLabel == session.TimerLabel:
 		return nil, httpapi.Invalid(path+".server_label", fmt.Sprintf("The label '%s' is taken by the runtime's own tools. Choose another.", b.ServerLabel))
 	case b.CredentialID != "":
 		return nil, httpapi.Unsupported(path+".credential_id", "Vault credentials are not served yet. Leave credential_id out.")

@@ -25,6 +25,7 @@ type AgentSettings struct {
 	Experimental opt[experimentalBody] `json:"experimental,omitzero"`
 	MultiAgent   opt[multiAgentBody]   `json:"multi_agent,omitzero"`
 	Limits       opt[limitsBody]       `json:"limits,omitzero" doc:"Limits of one turn. An addition of Stayd's."`
+	Memory       opt[memoryBody]       `json:"memory,omitzero" doc:"What the agent remembers across sessions. An addition of Stayd's."`
 }
 
 type reasoningBody struct {

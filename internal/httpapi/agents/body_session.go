@@ -21,6 +21,7 @@ type createSession struct {
 	Metadata     opt[map[string]string] `json:"metadata,omitzero"`
 	SpendControl opt[spendBody]         `json:"spend_control,omitzero"`
 	VaultIDs     []string               `json:"vault_ids,omitzero"`
+	Actor        string                 `json:"actor,omitzero" doc:"Whom the session is with: their memories are recalled and written. An addition of Stayd's."`
 	Review       string                 `json:"review,omitzero" enum:"none,auto_review"`
 	Stream       bool                   `json:"stream,omitzero"`
 	// StreamOptions asks for padding in events, which this server never adds.

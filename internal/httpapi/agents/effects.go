@@ -21,7 +21,7 @@ type effectObject struct {
 	Object      string  `json:"object" enum:"agent.session.effect"`
 	SessionID   string  `json:"session_id"`
 	TurnID      string  `json:"turn_id"`
-	Kind        string  `json:"kind" enum:"model,compaction,tools_list,environment,tool,timer,client"`
+	Kind        string  `json:"kind" enum:"model,compaction,tools_list,environment,tool,timer,client,recall,keep,extract"`
 	Class       *string `json:"class"`
 	Status      string  `json:"status" enum:"pending,approval,started,retrying,unknown,completed,failed"`
 	Open        bool    `json:"open" doc:"Whether the turn waits for it."`

@@ -146,6 +146,10 @@ func project(before moment, seq int64, p event.Payload, after *session.State, v 
 		x.done(p.Item.ID)
 	case *event.ToolResult:
 		x.added(p.Item.ID)
+	case *event.MemoryRecalled:
+		if p.Item != nil {
+			x.added(p.Item.ID)
+		}
 	case *event.EnvironmentChanged:
 		x.environmentChanged(before.place, p)
 	}

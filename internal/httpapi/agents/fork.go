@@ -106,7 +106,7 @@ func (f *fork) append(tx *journal.Tx) error {
 		p.Metadata = f.metadata
 	}
 	if f.body.Agent.Given() {
-		agent, err := f.a.changedAgent(&s.Agent, &f.body.Agent.V)
+		agent, err := f.a.changedAgent(s, &f.body.Agent.V)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,10 @@
 package agents
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/stayd/stayd/internal/event"
+)
 
 // The objects of the wire. Fields without omitempty are required by the API,
 // null where there is nothing.
@@ -35,6 +39,7 @@ type AgentParts struct {
 	Compaction   compactionObject   `json:"compaction"`
 	Experimental experimentalObject `json:"experimental"`
 	Limits       *limitsBody        `json:"limits,omitempty"`
+	Memory       *event.Memory      `json:"memory,omitempty"`
 }
 
 type multiAgentObject struct {
@@ -113,6 +118,7 @@ type sessionObject struct {
 	VaultIDs        []string          `json:"vault_ids"`
 	SpendControl    *spendObject      `json:"spend_control,omitempty"`
 	ForkedFrom      *forkedFrom       `json:"forked_from"`
+	Actor           string            `json:"actor,omitempty"`
 }
 
 type spendObject struct {
@@ -194,6 +200,9 @@ type messageItem struct {
 	Phase   *string `json:"phase"`
 	Status  string  `json:"status"`
 	Content []any   `json:"content"`
+	// MemoryIDs are the memories in a message of the role developer, by the numbers
+	// that it gives them.
+	MemoryIDs []string `json:"memory_ids,omitempty"`
 }
 
 type textContent struct {

@@ -21,7 +21,7 @@ func renderSession(s *session.State, v view) sessionObject {
 			ID: s.Agent.ID, Name: s.Agent.Name, Model: s.Agent.Model, Instructions: s.Agent.Instructions, AgentParts: renderParts(&s.Agent),
 		},
 		Environment: renderEnvironment(&s.Environment, v), Metadata: orEmpty(s.Metadata), RequiredActions: []any{},
-		Status: s.Status(), Usage: renderUsage(s.Usage), VaultIDs: s.VaultIDs,
+		Status: s.Status(), Usage: renderUsage(s.Usage), VaultIDs: s.VaultIDs, Actor: s.Actor,
 	}
 	if o.VaultIDs == nil {
 		o.VaultIDs = []string{}
@@ -70,7 +70,7 @@ func renderParts(a *event.Agent) AgentParts {
 		ServiceTier: a.ServiceTier, Text: textObject{Format: typeOnly{Type: formatPlain}, Verbosity: a.Text.Verbosity},
 		Tools:        make([]toolObject, len(a.Tools)),
 		Compaction:   compactionObject{Async: a.Compaction.Async, Threshold: a.Compaction.Threshold},
-		Experimental: experimentalObject{TimeAwareness: a.Experimental.TimeAwareness},
+		Experimental: experimentalObject{TimeAwareness: a.Experimental.TimeAwareness}, Memory: a.Memory,
 	}
 	if a.Text.Format == formatJSON {
 		p.Text.Format = formatBody{Type: formatJSON, JSON: a.Text.Schema}
@@ -131,6 +131,7 @@ func renderItem(it *event.Item) itemObject {
 	case event.ItemMessage:
 		return messageItem{
 			Type: it.Type, ID: it.ID, TurnID: it.TurnID, Role: it.Role, Phase: orNull(it.Phase), Status: it.Status, Content: renderContent(it.Content),
+			MemoryIDs: it.MemoryIDs,
 		}
 	case event.ItemReasoning:
 		return reasoningItem{Type: it.Type, ID: it.ID, TurnID: it.TurnID, Status: it.Status, Summary: renderTexts(it.Summary)}

@@ -153,8 +153,11 @@ func (a *api) newSession(c *httpapi.Call, body *createSession, in event.Input) (
 	if err != nil {
 		return nil, err
 	}
+	if err := errors.Join(checkActor(body.Actor), needsActor(agent, body.Actor)); err != nil {
+		return nil, err
+	}
 	n.created = &event.SessionCreated{
-		Input: in, Project: c.Project, Agent: *agent, Environment: env, Metadata: pairs, SpendLimit: spendLimit(body.SpendControl),
+		Input: in, Project: c.Project, Agent: *agent, Environment: env, Metadata: pairs, SpendLimit: spendLimit(body.SpendControl), Actor: body.Actor,
 	}
 	switch {
 	case !body.Input.set && env.Type == event.EnvironmentNone:
@@ -347,7 +350,7 @@ func (a *api) updateSession(c *httpapi.Call) (any, error) {
 func (a *api) change(tx *journal.Tx, body *updateSession, pairs map[string]string, in event.Input) error {
 	p := event.SessionUpdated{Input: in}
 	if body.Agent.Given() {
-		agent, err := a.changedAgent(&tx.State.Agent, &body.Agent.V)
+		agent, err := a.changedAgent(tx.State, &body.Agent.V)
 		if err != nil {
 			return err
 		}
@@ -369,17 +372,17 @@ func (a *api) change(tx *journal.Tx, body *updateSession, pairs map[string]strin
 }
 
 // changedAgent is a session's agent with the settings that were given.
-func (a *api) changedAgent(before *event.Agent, settings *AgentSettings) (*event.Agent, error) {
-	agent := *before
+func (a *api) changedAgent(s *session.State, settings *AgentSettings) (*event.Agent, error) {
+	agent := s.Agent
 	if err := a.apply(&agent, settings, "agent."); err != nil {
 		return nil, err
 	}
 	// A threshold that nobody chose follows the model.
-	if agent.Compaction.Threshold == a.CompactionThreshold(before.Model) {
+	if agent.Compaction.Threshold == a.CompactionThreshold(s.Agent.Model) {
 		agent.Compaction.Threshold = 0
 	}
 	a.resolve(&agent)
-	return &agent, nil
+	return &agent, needsActor(&agent, s.Actor)
 }
 
 func (a *api) deleteSession(c *httpapi.Call) (any, error) {

@@ -128,6 +128,16 @@ func (v *view) lastUser() string {
 	return *v.userText
 }
 
+// recalled is what long-term memory put into this turn.
+func (v *view) recalled() string {
+	for _, it := range v.req.Items[v.user+1:] {
+		if it.Type == event.ItemMessage && it.Role == event.RoleDeveloper {
+			return it.Text()
+		}
+	}
+	return ""
+}
+
 // lastTool is the name of the tool that was called last in this turn.
 func (v *view) lastTool() string {
 	for i := v.round - 1; i > v.user; i-- {

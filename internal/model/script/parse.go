@@ -82,6 +82,11 @@ func (p parser) when(n *yaml.Node, st *step) error {
 			add("the text of the instructions "+m.String(), func(v *view) bool { return m.holds(v.req.Instructions) })
 			return err
 		}},
+		field{"memory", func(n *yaml.Node) error {
+			m, err := p.textMatch(n, "memory")
+			add("what was recalled in this turn "+m.String(), func(v *view) bool { return m.holds(v.recalled()) })
+			return err
+		}},
 		field{"output", func(n *yaml.Node) error {
 			m, err := p.outputMatch(n)
 			add(m.String(), m.choose)

@@ -1,0 +1,233 @@
+package effect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/memory"
+	"github.com/stayd/stayd/internal/memory/extract"
+	"github.com/stayd/stayd/internal/model"
+	"github.com/stayd/stayd/internal/store"
+)
+
+// extract has a model draw memories from what was said, and writes them.
+func (p *Performer) extract(ctx context.Context, job Job) Outcome {
+	done, err := p.drawn(ctx, &job)
+	if err != nil {
+		return p.notKept(ctx, job, err)
+	}
+	if done != nil {
+		return record(done)
+	}
+	in, err := p.drawFrom(ctx, &job)
+	if err != nil {
+		return p.notKept(ctx, job, err)
+	}
+	if len(in.Lines) == 0 {
+		return record(&event.MemoryExtracted{EffectID: job.ID, Through: job.Memory.Through})
+	}
+	request := extractionRequest(&in)
+	request.EffectID, request.MaxOutputTokens, request.ServiceTier = job.ID, job.Request.MaxOutputTokens, job.Request.ServiceTier
+	job.Request = request
+	started := p.Now()
+	cand, resp, out := p.generate(ctx, job, nil)
+	if out != nil || resp == nil {
+		return out
+	}
+	extracted := &event.MemoryExtracted{
+		EffectID: job.ID, Through: job.Memory.Through, Model: cand.Name, Prompt: extract.Prompt, Usage: resp.Usage,
+		CostNanoUSD: cost(cand, resp.Usage),
+	}
+	drafts, dropped, err := in.Read(answerText(resp))
+	if err != nil {
+		// What the answer cost is counted all the same.
+		extracted.Dropped = 1
+		return record(extracted)
+	}
+	extracted.Dropped = dropped
+	if extracted.MemoryIDs, err = p.writeDrawn(ctx, &job, drafts, cand.Name); err != nil {
+		return p.notKept(ctx, job, err)
+	}
+	extracted.DurationMS = p.Now().Sub(started).Milliseconds()
+	return record(extracted)
+}
+
+func answerText(resp *model.Response) string {
+	var text strings.Builder
+	for i := range resp.Items {
+		if resp.Items[i].Type == event.ItemMessage {
+			text.WriteString(resp.Items[i].Text())
+		}
+	}
+	return text.String()
+}
+
+// extractionRequest is what the model is given.
+func extractionRequest(in *extract.Input) *model.Request {
+	return &model.Request{
+		Instructions: in.Instructions(),
+		Text:         event.Text{Format: "json_schema", Schema: in.Schema()},
+		Items: []*event.Item{{
+			Type: event.ItemMessage, ID: "conversation", Role: event.RoleUser, Status: event.StatusCompleted,
+			Content: []event.Content{{Type: event.PartInputText, Text: in.Text()}},
+		}},
+	}
+}
+
+// drawnID is the id of the nth memory of an extraction in the namespace.
+func drawnID(job *Job, namespace string, n int) string {
+	return memory.ID(job.Project, memory.SpaceOf(namespace), "extract", job.ID, namespace, strconv.Itoa(n))
+}
+
+// drawn reports what an attempt before this one has written, and could not say
+// any more. What the model answered then is what is drawn.
+func (p *Performer) drawn(ctx context.Context, job *Job) (*event.MemoryExtracted, error) {
+	done := &event.MemoryExtracted{EffectID: job.ID, Through: job.Memory.Through}
+	for _, s := range strategies(job) {
+		ns, err := job.placeOf(s)
+		if err != nil {
+			return nil, err
+		}
+		for n := 0; ; n++ {
+			r, err := p.Keeper.Get(ctx, job.Project, drawnID(job, ns, n))
+			if errors.Is(err, store.ErrNotFound) {
+				break
+			}
+			if err != nil {
+				return nil, err
+			}
+			done.MemoryIDs = append(done.MemoryIDs, r.ID)
+			done.Model, done.Prompt = r.Source.Model, r.Source.Prompt
+		}
+	}
+	if len(done.MemoryIDs) == 0 {
+		return nil, nil
+	}
+	return done, nil
+}
+
+func strategies(job *Job) []memory.Strategy {
+	out := make([]memory.Strategy, len(job.Memory.Settings.Strategies))
+	for i, s := range job.Memory.Settings.Strategies {
+		out[i] = memory.Strategy(s)
+	}
+	return out
+}
+
+const (
+	// known is how many memories a model is shown that what was said may contradict.
+	known = 20
+	// extractionTokens is what they and the instructions take at most, about.
+	extractionTokens = 6000
+)
+
+// drawFrom collects what the model is given.
+func (p *Performer) drawFrom(ctx context.Context, job *Job) (extract.Input, error) {
+	in := extract.Input{Strategies: strategies(job), Actor: job.Memory.Actor}
+	turns, err := job.placeOf(memory.Turn)
+	if err != nil {
+		return in, err
+	}
+	var words []string
+	for i := range job.Memory.Said {
+		m := &job.Memory.Said[i]
+		in.Lines = append(in.Lines, extract.Line{
+			ItemID: m.itemID, Who: m.who, Text: m.text, At: m.at, Origin: m.origin, RecordID: turnID(job.Project, turns, m.itemID, 0),
+		})
+		words = append(words, m.text)
+	}
+	var drawn []memory.Strategy
+	for _, s := range in.Strategies {
+		if s == memory.Summary {
+			if in.Summary, err = p.summary(ctx, job); err != nil {
+				return in, err
+			}
+			continue
+		}
+		drawn = append(drawn, s)
+	}
+	if len(words) == 0 || len(drawn) == 0 {
+		return in, nil
+	}
+	query := strings.Join(words, "\n")
+	q := memory.Query{Text: strings.ToValidUTF8(query[:min(len(query), maxQuery)], ""), Limit: known, MaxTokens: extractionTokens / 2}
+	q.Filter.Strategies = drawn
+	hits, err := p.search(ctx, job, q)
+	for i := range hits {
+		in.Known = append(in.Known, hits[i].Record)
+	}
+	return in, err
+}
+
+// summary returns the session's summary so far, or nil.
+func (p *Performer) summary(ctx context.Context, job *Job) (*memory.Record, error) {
+	ns, err := job.placeOf(memory.Summary)
+	if err != nil {
+		return nil, err
+	}
+	list, err := p.Keeper.List(ctx, store.MemoryQuery{
+		Project: job.Project, Namespace: ns, Strategies: []memory.Strategy{memory.Summary}, SessionID: job.Session, Limit: 1,
+	})
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return &list[0], nil
+}
+
+// writeDrawn gives the drafts their places and keeps them.
+func (p *Performer) writeDrawn(ctx context.Context, job *Job, drafts []memory.Record, by string) ([]string, error) {
+	count := map[string]int{}
+	for i := range drafts {
+		r := &drafts[i]
+		ns, err := job.placeOf(r.Strategy)
+		if err != nil {
+			return nil, err
+		}
+		r.Namespace, r.ID = ns, drawnID(job, ns, count[ns])
+		count[ns]++
+		r.Source.SessionID, r.Source.Model = job.Session, by
+	}
+	for range attempts {
+		if err := p.replaceable(ctx, job.Project, drafts); err != nil {
+			return nil, err
+		}
+		written, _, err := p.Keeper.Write(ctx, job.Project, drafts)
+		if errors.Is(err, store.ErrConflict) {
+			continue // somebody else has superseded what a draft replaces
+		}
+		if err != nil {
+			return nil, fmt.Errorf("write what was drawn: %w", err)
+		}
+		ids := make([]string, len(written))
+		for i := range written {
+			ids[i] = written[i].ID
+		}
+		return ids, nil
+	}
+	return nil, errors.New("write what was drawn: memories that it replaces were superseded by others again and again")
+}
+
+// replaceable lets a draft replace only what is there, in its space, and was not
+// superseded by another.
+func (p *Performer) replaceable(ctx context.Context, project string, drafts []memory.Record) error {
+	for i := range drafts {
+		r := &drafts[i]
+		if r.Supersedes == "" {
+			continue
+		}
+		old, err := p.Keeper.Get(ctx, project, r.Supersedes)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			r.Supersedes = ""
+		case err != nil:
+			return err
+		case memory.SpaceOf(r.Namespace) != old.Space || (old.SupersededBy != "" && old.SupersededBy != r.ID):
+			r.Supersedes = ""
+		}
+	}
+	return nil
+}
