@@ -22,7 +22,7 @@ const MaxNames = 64
 type Analysis struct {
 	// Terms are the words of the text in order, each as often as it stands there:
 	// segmented as Unicode says (UAX #29), lower-cased, without accents, without
-	// English stop words and stemmed (Porter 2). Text that is written without
+	// English stop words, irregular forms as their base, and stemmed (Porter 2). Text that is written without
 	// spaces (Chinese, Japanese, Korean, Thai and their neighbours) gives pairs of
 	// neighbouring characters. A term may share the memory of the text.
 	Terms []string
@@ -220,6 +220,9 @@ func (r *reader) term(lower string) string {
 		return lower[:MaxTerm]
 	case len(lower) < 3:
 		return lower
+	}
+	if base, ok := bases[lower]; ok {
+		lower = base
 	}
 	r.stem.SetCurrent(lower)
 	english.Stem(&r.stem)

@@ -1,6 +1,7 @@
 package language_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -171,5 +172,22 @@ func BenchmarkAnalyseUnicode(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		language.Analyse(text)
+	}
+}
+
+func TestIrregularFormsAreTheirBase(t *testing.T) {
+	t.Parallel()
+	for _, pair := range [][2]string{
+		{"She went swimming and bought a boat", "go swim buy boats"},
+		{"The children have taught", "a child teaches"},
+		{"He lost his keys and was driven home", "lose key drive home"},
+	} {
+		got, want := language.Analyse(pair[0]).Terms, language.Analyse(pair[1]).Terms
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%q: %s", pair[0], diff)
+		}
+	}
+	if got := language.Analyse("a bit of rose").Terms; !slices.Equal(got, []string{"bit", "rose"}) {
+		t.Errorf("words that are rather another word: %v", got)
 	}
 }
