@@ -34,7 +34,7 @@ type world struct {
 
 var start = time.Date(2026, 5, 3, 9, 0, 0, 0, time.UTC)
 
-// newWorld speaks for the project a, and as(key) for others.
+// newWorld speaks for the project a, and another() for the project b.
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
 	log := slog.New(slog.DiscardHandler)
@@ -60,9 +60,9 @@ func newWorld(tb testing.TB) *world {
 	return w
 }
 
-func (w *world) as(key string) *world {
+func (w *world) another() *world {
 	other := *w
-	other.key = key
+	other.key = "key-b"
 	return &other
 }
 

@@ -103,7 +103,11 @@ func badFile(err error, written int) error {
 }
 
 func (in *intake) take(ctx context.Context, draft memory.Record) error {
-	in.batch = append(in.batch, transfer.Place(in.project, in.format, draft))
+	r := transfer.Place(in.project, in.format, draft)
+	if r.Supersedes == r.ID {
+		in.cut(&r)
+	}
+	in.batch = append(in.batch, r)
 	if len(in.batch) < importBatch {
 		return nil
 	}

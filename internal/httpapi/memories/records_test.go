@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -151,7 +152,7 @@ func TestKeys(t *testing.T) {
 	first := must[object](w, "POST", path, body, "Idempotency-Key", "k1")
 	again := must[object](w, "POST", path, `{"actor":"ann","metadata":{"a":"b"},"namespace":"/actors/ann/facts","text":"Ann likes tea."}`, "Idempotency-Key", "k1")
 	other := must[object](w, "POST", path, body, "Idempotency-Key", "k2")
-	theirs := must[object](w.as("key-b"), "POST", path, body, "Idempotency-Key", "k1")
+	theirs := must[object](w.another(), "POST", path, body, "Idempotency-Key", "k1")
 	if first.ID != again.ID || first.ID == other.ID || first.ID == theirs.ID {
 		t.Errorf("ids %s, again %s, with another key %s, in another project %s", first.ID, again.ID, other.ID, theirs.ID)
 	}
@@ -178,7 +179,7 @@ func TestList(t *testing.T) {
 	w := newWorld(t)
 	for day := 1; day <= 5; day++ {
 		w.on(fmt.Sprintf("2026-05-%02d", day))
-		w.keep(fmt.Sprintf("Note %d.", day), `,"metadata":{"odd":"`+fmt.Sprint(day%2)+`"},"source":{"session_id":"s`+fmt.Sprint(day)+`"}`)
+		w.keep(fmt.Sprintf("Note %d.", day), `,"metadata":{"odd":"`+strconv.Itoa(day%2)+`"},"source":{"session_id":"s`+strconv.Itoa(day)+`"}`)
 	}
 	w.keep("Bob's note.", `,"actor":"bob","strategy":"preference"`)
 	for query, want := range map[string][]string{
