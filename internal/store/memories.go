@@ -33,6 +33,8 @@ type Memories interface {
 	// MemorySpaces lists the spaces that hold or may hold records below the
 	// namespace ("/" is all), by name, beginning after the one with the name after.
 	MemorySpaces(ctx context.Context, project, namespace, after string, limit int) ([]MemorySpace, error)
+	// MemoryProjects lists the projects that have spaces, by name.
+	MemoryProjects(ctx context.Context) ([]string, error)
 	// ExpiredMemories lists records of all projects whose ExpiresAt is not after
 	// before, the longest expired first.
 	ExpiredMemories(ctx context.Context, before time.Time, limit int) ([]memory.Record, error)

@@ -106,6 +106,17 @@ func (s *Store) MemorySpaces(ctx context.Context, project, namespace, after stri
 	return list, wrap(op, err)
 }
 
+// MemoryProjects implements store.Memories.
+func (s *Store) MemoryProjects(ctx context.Context) ([]string, error) {
+	const op = "list projects with memories"
+	rows, err := s.pool.Query(ctx, `SELECT DISTINCT project FROM memory_spaces ORDER BY project`)
+	if err != nil {
+		return nil, wrap(op, err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return list, wrap(op, err)
+}
+
 // ExpiredMemories implements store.Memories.
 func (s *Store) ExpiredMemories(ctx context.Context, before time.Time, limit int) ([]memory.Record, error) {
 	list, err := s.memories(ctx, memoryOf+`WHERE m.expires_at <= $1 ORDER BY m.expires_at, m.shard, m.space, m.num LIMIT $2`, before, limit)

@@ -147,6 +147,22 @@ func (s *Store) memorySpaces(ctx context.Context, project, prefix, after string,
 	return list, err
 }
 
+// MemoryProjects lists the projects that have spaces.
+func (s *Store) MemoryProjects(ctx context.Context) (list []string, err error) {
+	rows, err := s.reads.db.QueryContext(ctx, "SELECT id FROM projects WHERE num IN (SELECT project FROM memory_spaces) ORDER BY id")
+	if err == nil {
+		err = eachRow(rows, 1, func(values []any) error {
+			id, _ := values[0].(string)
+			list = append(list, id)
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list projects with memories: %w", s.classify(err))
+	}
+	return list, nil
+}
+
 // ExpiredMemories lists records whose time is over.
 func (s *Store) ExpiredMemories(ctx context.Context, before time.Time, limit int) ([]memory.Record, error) {
 	list, err := s.memories(ctx, " WHERE m.expires_at <= ? ORDER BY m.expires_at, m.num LIMIT ?", micros(before), limit)

@@ -40,6 +40,11 @@ func (s *Store) MemoryChanges(ctx context.Context, project, space string, after 
 	return found, list, nil
 }
 
+// MemoryProjects passes on.
+func (s *Store) MemoryProjects(ctx context.Context) ([]string, error) {
+	return call(s, func() ([]string, error) { return s.inner.MemoryProjects(ctx) })
+}
+
 // MemorySpaces passes on.
 func (s *Store) MemorySpaces(ctx context.Context, project, namespace, after string, limit int) ([]store.MemorySpace, error) {
 	return call(s, func() ([]store.MemorySpace, error) {

@@ -152,6 +152,7 @@ func TestCrash(t *testing.T) {
 		"memories":       func() error { _, err := s.ListMemories(ctx, store.MemoryQuery{}); return err },
 		"changes":        func() error { _, _, err := s.MemoryChanges(ctx, "p", "/a", 0, 1); return err },
 		"spaces":         func() error { _, err := s.MemorySpaces(ctx, "p", "/", "", 1); return err },
+		"of projects":    func() error { _, err := s.MemoryProjects(ctx); return err },
 		"expired":        func() error { _, err := s.ExpiredMemories(ctx, time.Time{}, 1); return err },
 		"unembedded":     func() error { _, err := s.UnembeddedMemories(ctx, "p", "/a", "m", 0, 1); return err },
 		"forget":         func() error { _, err := s.ForgetMemories(ctx, "p", "/a", nil); return err },

@@ -147,6 +147,11 @@ func testMemorySpaces(f *fixture) {
 		f.remember(fact("p", ns, ns))
 	}
 	f.remember(fact("q", "/a/9", "other"))
+	projects, err := f.s.MemoryProjects(f.ctx)
+	if err != nil {
+		f.Fatalf("projects: %v", err)
+	}
+	f.same("projects", projects, []string{"p", "q"})
 	for ns, want := range map[string][]string{
 		"/":          {"/a", "/a!", "/a/1", "/a/2", "/ab/1", "/b/1", "/b/2"},
 		"":           {"/a", "/a!", "/a/1", "/a/2", "/ab/1", "/b/1", "/b/2"},
