@@ -37,8 +37,12 @@ type Config struct {
 	// vectors of another are made in the background.
 	Embedder embed.Embedder
 	Local    bool
-	Now      func() time.Time
-	Log      *slog.Logger
+	// Questions make the vectors of questions, where there are others for them than
+	// Embedder's, and where records may still have those of another model: these are
+	// searched by until Embedder's are made. None is Embedder alone.
+	Questions []embed.Embedder
+	Now       func() time.Time
+	Log       *slog.Logger
 	// CacheBytes bounds what is kept in memory of indexes that are not in use; 0
 	// is DefaultCache.
 	CacheBytes int64
@@ -82,6 +86,9 @@ type space struct {
 func New(cfg Config) *Keeper {
 	if cfg.CacheBytes == 0 {
 		cfg.CacheBytes = DefaultCache
+	}
+	if len(cfg.Questions) == 0 && cfg.Embedder != nil {
+		cfg.Questions = []embed.Embedder{cfg.Embedder}
 	}
 	return &Keeper{
 		Config: cfg, slots: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))), wake: make(chan struct{}, 1), dirty: map[spaceName]bool{},

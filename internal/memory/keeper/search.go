@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/stayd/stayd/internal/memory"
-	"github.com/stayd/stayd/internal/memory/embed"
 	"github.com/stayd/stayd/internal/memory/index"
 	"github.com/stayd/stayd/internal/memory/language"
 	"github.com/stayd/stayd/internal/store"
@@ -22,8 +21,8 @@ type Found struct {
 	Tokens  int
 	// Spaces is how many were searched.
 	Spaces int
-	// WordsOnly is set where the question could not be made into a vector, and says
-	// why.
+	// WordsOnly is set where records have vectors and the question could not be made
+	// into one, and says why.
 	WordsOnly string
 }
 
@@ -47,14 +46,14 @@ func (k *Keeper) Search(ctx context.Context, q memory.Query) (Found, error) {
 		return found, err
 	}
 	found.Spaces = len(names)
-	plan := k.plan(ctx, &q, &found)
 	spaces := make([]*index.Space, len(names))
 	for i, name := range names {
 		if spaces[i], err = k.fresh(ctx, spaceName{q.Project, name}); err != nil {
 			return found, err
 		}
 	}
-	if found.Hits, err = k.hits(ctx, &q, names, spaces, plan); err != nil {
+	plans := k.plans(ctx, &q, spaces, &found)
+	if found.Hits, err = k.hits(ctx, &q, names, spaces, plans); err != nil {
 		return found, err
 	}
 	found.Context, found.Cited, found.Tokens = Pack(found.Hits, q.MaxTokens)
@@ -89,33 +88,21 @@ func (k *Keeper) searched(ctx context.Context, q *memory.Query) ([]string, error
 	return names, nil
 }
 
-func (k *Keeper) plan(ctx context.Context, q *memory.Query, found *Found) *index.Plan {
+func (k *Keeper) plan(q *memory.Query) *index.Plan {
 	plan := &index.Plan{
 		Text: language.Analyse(q.Text), Namespaces: q.Namespaces, Filter: q.Filter,
 		Superseded: q.Superseded || !q.KnownAt.IsZero(), Now: k.Now(),
-	}
-	if k.Embedder == nil || q.Text == "" {
-		return plan
-	}
-	vectors, err := k.Embedder.Embed(ctx, []string{q.Text})
-	if err != nil {
-		found.WordsOnly = err.Error()
-		k.Log.Warn("a question is searched by words alone", "error", err)
-		return plan
-	}
-	if len(vectors[0]) > 0 {
-		plan.Vector, plan.VectorModel = embed.Encode(vectors[0]), k.Embedder.Model()
 	}
 	return plan
 }
 
 // hits reads the records that the index puts forward, and leaves out those that
 // are not meant after all: it knows nothing of metadata and of times but one.
-func (k *Keeper) hits(ctx context.Context, q *memory.Query, names []string, spaces []*index.Space, plan *index.Plan) ([]memory.Hit, error) {
+func (k *Keeper) hits(ctx context.Context, q *memory.Query, names []string, spaces []*index.Space, plans []*index.Plan) ([]memory.Hit, error) {
 	options := index.Defaults()
 	var hits []memory.Hit
 	for read, limit := 0, q.Limit+q.Limit/2+4; ; limit *= 4 {
-		candidates, err := k.candidates(ctx, spaces, plan, limit, options)
+		candidates, err := k.candidates(ctx, spaces, plans, limit, options)
 		if err != nil {
 			return nil, err
 		}
@@ -132,21 +119,12 @@ func (k *Keeper) hits(ctx context.Context, q *memory.Query, names []string, spac
 		if read = len(candidates); len(hits) >= q.Limit || read < limit {
 			return hits[:min(len(hits), q.Limit)], nil
 		}
-		// What goes on from a search has to be within its pool.
+		// What goes on from a search has to be within its pool, and of one plan.
 		options.Pool = max(options.Pool, 4*limit)
-		if limit >= index.Defaults().Pool {
+		if limit >= index.Defaults().Pool || len(plans) > 1 {
 			hits, read = nil, 0
 		}
 	}
-}
-
-// candidates searches the indexes when it is its turn.
-func (k *Keeper) candidates(ctx context.Context, spaces []*index.Space, plan *index.Plan, limit int, o index.Options) ([]index.Candidate, error) {
-	if err := k.slots.Acquire(ctx, 1); err != nil {
-		return nil, fmt.Errorf("wait for a turn to search: %w", err)
-	}
-	defer k.slots.Release(1)
-	return index.Search(ctx, spaces, plan, limit, o)
 }
 
 type place struct {
