@@ -48,58 +48,73 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// Expire forgets what has expired and is not held.
+// Expire forgets what has expired and is not held. What was drawn from it stays,
+// until its own time is over.
 func (k *Keeper) Expire(ctx context.Context) error {
-	for {
-		records, err := k.Store.ExpiredMemories(ctx, k.Now(), sweepLimit)
+	for limit := sweepLimit; ; {
+		records, err := k.Store.ExpiredMemories(ctx, k.Now(), limit)
 		if err != nil {
-			return err
+			return fmt.Errorf("list expired memories: %w", err)
 		}
-		byProject := map[string]known{}
+		byProject := map[string]doomed{}
 		for i := range records {
 			r := &records[i]
 			if byProject[r.Project] == nil {
-				byProject[r.Project] = known{}
+				byProject[r.Project] = doomed{}
 			}
-			byProject[r.Project][r.ID] = r
+			byProject[r.Project].add(r, 0, false)
 		}
-		erased := 0
+		kept := 0
 		for project, list := range byProject {
-			rules, err := k.rules(ctx, project)
+			n, err := k.expire(ctx, project, list)
 			if err != nil {
 				return err
 			}
-			for id, r := range list {
-				if held(rules, r) != nil {
-					delete(list, id)
-				}
-			}
-			if len(list) == 0 {
-				continue
-			}
-			receipt := Receipt{Class: "expired"}
-			if err := k.erase(ctx, project, list, &receipt); err != nil {
-				return err
-			}
-			if err := k.sign(ctx, project, "", &receipt); err != nil {
-				return err
-			}
-			erased += len(list)
+			kept += n
 		}
-		if erased == 0 || len(records) < sweepLimit {
+		if len(records) < limit {
 			return nil
 		}
+		limit = kept + sweepLimit // those that are held are listed again
 	}
+}
+
+// expire forgets those of the records that are not held, and returns how many
+// are. Another process may do the same: each has a receipt of what it erased.
+func (k *Keeper) expire(ctx context.Context, project string, list doomed) (kept int, err error) {
+	rules, err := k.rules(ctx, project)
+	if err != nil {
+		return 0, err
+	}
+	for id, d := range list {
+		if held(rules, d.namespace) != nil {
+			delete(list, id)
+			kept++
+		}
+	}
+	receipt := newReceipt("expired", "")
+	if err := k.erase(ctx, project, list, &receipt); err != nil || receipt.Spaces == 0 {
+		return kept, err
+	}
+	return kept, k.sign(ctx, project, "", &receipt)
 }
 
 // unembedded notes that a space has records whose vectors are to be made.
 func (k *Keeper) unembedded(name spaceName) {
-	if k.Embedder == nil || k.Local {
+	if k.Local {
 		return
 	}
 	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.note(name)
+}
+
+// note has the vectors of a space made that are missing. k.mu is held.
+func (k *Keeper) note(name spaceName) {
+	if k.Embedder == nil {
+		return
+	}
 	k.dirty[name] = true
-	k.mu.Unlock()
 	select {
 	case k.wake <- struct{}{}:
 	default:

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/stayd/stayd/internal/memory"
 	"github.com/stayd/stayd/internal/store"
@@ -72,18 +73,31 @@ func (k *Keeper) SetRule(ctx context.Context, project string, r Rule) (Rule, err
 	case r.Hold && r.Reason == "":
 		return r, &BadRecordError{Param: "reason", Message: "A hold needs a reason, which is told to whoever wants to forget something."}
 	}
-	id, now := ruleID(r.Namespace), k.Now()
 	if r.ExpireAfterSeconds == 0 && !r.Hold {
-		err := k.Store.DeleteObject(ctx, project, store.KindMemoryRule, id)
+		err := k.Store.DeleteObject(ctx, project, store.KindMemoryRule, ruleID(r.Namespace))
 		if errors.Is(err, store.ErrNotFound) {
 			err = nil
 		}
 		return r, err
 	}
+	// One rule more than are read would not be heeded.
+	rules, err := k.rules(ctx, project)
+	if err != nil {
+		return r, err
+	}
+	there := slices.ContainsFunc(rules, func(other Rule) bool { return other.Namespace == r.Namespace })
+	if len(rules) >= maxRules && !there {
+		return r, &BadRecordError{Param: "namespace", Message: fmt.Sprintf("The project has %d rules, and cannot have more. Take one away, or set one for a namespace above.", len(rules))}
+	}
+	return r, k.putRule(ctx, project, &r)
+}
+
+func (k *Keeper) putRule(ctx context.Context, project string, r *Rule) error {
 	data, err := json.Marshal(r)
 	if err != nil {
-		return r, fmt.Errorf("encode a rule: %w", err)
+		return fmt.Errorf("encode a rule: %w", err)
 	}
+	id, now := ruleID(r.Namespace), k.Now()
 	o := store.Object{Project: project, Kind: store.KindMemoryRule, ID: id, Version: 1, CreatedAt: now, UpdatedAt: now, Data: data}
 	err = k.Store.CreateObject(ctx, o)
 	for n := 0; errors.Is(err, store.ErrConflict) && n < 5; n++ {
@@ -94,13 +108,13 @@ func (k *Keeper) SetRule(ctx context.Context, project string, r Rule) (Rule, err
 		o.Version, o.CreatedAt = old.Version+1, old.CreatedAt
 		err = k.Store.UpdateObject(ctx, o)
 	}
-	return r, err
+	return err
 }
 
-// held returns the hold that keeps the record, or nil.
-func held(rules []Rule, r *memory.Record) *Rule {
+// held returns the hold that keeps what stands in the namespace, or nil.
+func held(rules []Rule, namespace string) *Rule {
 	for i := range rules {
-		if rules[i].Hold && rules[i].covers(r.Namespace) {
+		if rules[i].Hold && rules[i].covers(namespace) {
 			return &rules[i]
 		}
 	}

@@ -32,7 +32,27 @@ func (e *BadRecordError) Error() string { return e.Message }
 // a new one. Records of one space are kept together or not at all; over several
 // spaces, an error may come after some are kept, and the same records can be
 // written again.
+//
+// A record is drawn from records that are there. One that does not say when it
+// became true says it in its text, see Became.
 func (k *Keeper) Write(ctx context.Context, project string, records []memory.Record) ([]memory.Record, []bool, error) {
+	sources, err := k.sources(ctx, project, records)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range records {
+		r := &records[i]
+		if err := k.checkSources(ctx, project, r, sources); err != nil {
+			return nil, nil, err
+		}
+		setTimes(r, sources)
+	}
+	return k.write(ctx, project, records, sources)
+}
+
+// write is Write of records whose times are set, and which are drawn from the
+// sources as far as those are there.
+func (k *Keeper) write(ctx context.Context, project string, records []memory.Record, sources map[string]*memory.Record) ([]memory.Record, []bool, error) {
 	rules, err := k.rules(ctx, project)
 	if err != nil {
 		return nil, nil, err
@@ -47,6 +67,16 @@ func (k *Keeper) Write(ctx context.Context, project string, records []memory.Rec
 	if err := k.embed(ctx, records); err != nil {
 		return nil, nil, err
 	}
+	repeated, err := k.writeSpaces(ctx, project, records, bySpace)
+	if err != nil {
+		return nil, nil, err
+	}
+	return records, repeated, k.recheckSources(ctx, project, records, repeated, sources)
+}
+
+// writeSpaces writes the records, whose places it has by space, and puts them as
+// they are stored in their places.
+func (k *Keeper) writeSpaces(ctx context.Context, project string, records []memory.Record, bySpace map[string][]int) ([]bool, error) {
 	repeated := make([]bool, len(records))
 	for name, places := range bySpace {
 		w := store.MemoryWrite{Project: project, Space: name}
@@ -59,7 +89,7 @@ func (k *Keeper) Write(ctx context.Context, project string, records []memory.Rec
 		}
 		done, err := k.Store.WriteMemories(ctx, &w)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		for n, i := range places {
 			records[i] = done.Records[n]
@@ -67,7 +97,7 @@ func (k *Keeper) Write(ctx context.Context, project string, records []memory.Rec
 		}
 		k.unembedded(spaceName{project, name})
 	}
-	return records, repeated, nil
+	return repeated, nil
 }
 
 // complete fills in what a writer may leave out, and refuses what cannot be kept.
@@ -158,21 +188,50 @@ func (e *SupersededError) Error() string {
 }
 
 // Update supersedes a record by a newer version of it, which it returns. The
-// older one stays as what was believed until now.
+// older one stays as what was believed until now. Where the new text names a date
+// and the change does not, the version holds from that date on; else it holds as
+// the older one did.
 func (k *Keeper) Update(ctx context.Context, project, id string, c Change) (memory.Record, error) {
 	old, err := k.Store.Memory(ctx, project, id)
 	if err != nil {
 		return old, err
 	}
 	r := old
-	r.ID, r.Supersedes, r.SupersededBy, r.SupersededAt, r.RecordedAt = "", old.ID, "", time.Time{}, time.Time{}
+	r.ID, r.Supersedes, r.SupersededBy, r.SupersededAt = "", old.ID, "", time.Time{}
 	r.Vector, r.VectorModel, r.Uses, r.UsedAt = nil, "", 0, time.Time{}
+	// The clock of another node may be ahead, and wrote the older one.
+	if r.RecordedAt = k.Now(); r.RecordedAt.Before(old.RecordedAt) {
+		r.RecordedAt = old.RecordedAt
+	}
 	if c.Key != "" {
 		r.ID = memory.ID(project, r.Space, "update", id, c.Key)
 	}
 	if old.SupersededBy != "" && old.SupersededBy != r.ID {
 		return old, &SupersededError{ID: id, By: old.SupersededBy}
 	}
+	c.apply(&r)
+	records := []memory.Record{r}
+	sources, err := k.sources(ctx, project, records)
+	if err != nil {
+		return old, err
+	}
+	if err := c.check(&old, sources); err != nil {
+		return old, err
+	}
+	c.date(&records[0], sources)
+	written, _, err := k.write(ctx, project, records, sources)
+	if errors.Is(err, store.ErrConflict) {
+		if now, getErr := k.Store.Memory(ctx, project, id); getErr == nil && now.SupersededBy != "" {
+			return now, &SupersededError{ID: id, By: now.SupersededBy}
+		}
+	}
+	if err != nil {
+		return old, err
+	}
+	return written[0], nil
+}
+
+func (c *Change) apply(r *memory.Record) {
 	if c.Text != nil {
 		r.Text = *c.Text
 	}
@@ -194,14 +253,39 @@ func (k *Keeper) Update(ctx context.Context, project, id string, c Change) (memo
 	if c.Source != nil {
 		r.Source = *c.Source
 	}
-	written, _, err := k.Write(ctx, project, []memory.Record{r})
-	if errors.Is(err, store.ErrConflict) {
-		if now, getErr := k.Store.Memory(ctx, project, id); getErr == nil && now.SupersededBy != "" {
-			return now, &SupersededError{ID: id, By: now.SupersededBy}
+}
+
+// check refuses a new source that is not there. What the older version was drawn
+// from may have expired.
+func (c *Change) check(old *memory.Record, sources map[string]*memory.Record) error {
+	if c.Source == nil {
+		return nil
+	}
+	for _, id := range c.Source.RecordIDs {
+		if sources[id] == nil && !slices.Contains(old.Source.RecordIDs, id) {
+			return missingSource(id)
 		}
 	}
-	if err != nil {
-		return old, err
+	return nil
+}
+
+// date gives the version the time that its text names.
+func (c *Change) date(r *memory.Record, sources map[string]*memory.Record) {
+	if c.Text == nil || c.ValidFrom != nil || !dated(r.Strategy) {
+		return
 	}
-	return written[0], nil
+	var at time.Time
+	if c.Source != nil {
+		at = saidAt(&memory.Record{Source: *c.Source}, sources)
+	}
+	from, to := Became(r.Text, at)
+	if from.Equal(at) && to.IsZero() {
+		return // it names none
+	}
+	if c.ValidTo == nil {
+		r.ValidTo = to
+	}
+	if r.ValidTo.IsZero() || from.Before(r.ValidTo) {
+		r.ValidFrom = from
+	}
 }
