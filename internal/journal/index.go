@@ -21,6 +21,7 @@ func indexOf(project string, s *session.State, next loop.Step) store.Index {
 		ix.ForkedFrom = s.Forked.From
 	}
 	if !s.Deleted {
+		ix.Actor = session.ActorKey(project, s.Actor)
 		var at time.Time
 		switch t := s.Current(); {
 		case len(next.Append) == 0 && len(next.Start) == 0:
@@ -40,7 +41,7 @@ func indexOf(project string, s *session.State, next loop.Step) store.Index {
 // sameIndex reports whether two rows differ in nothing by which a session is
 // found.
 func sameIndex(a, b *store.Index) bool {
-	same := a.Session == b.Session && a.Status == b.Status && a.AgentID == b.AgentID && a.ForkedFrom == b.ForkedFrom && a.Deleted == b.Deleted &&
+	same := a.Session == b.Session && a.Status == b.Status && a.AgentID == b.AgentID && a.ForkedFrom == b.ForkedFrom && a.Actor == b.Actor && a.Deleted == b.Deleted &&
 		(a.WakeAt == nil) == (b.WakeAt == nil) && maps.Equal(a.Metadata, b.Metadata)
 	return same && (a.WakeAt == nil || a.WakeAt.Equal(*b.WakeAt))
 }

@@ -228,3 +228,12 @@ func changesCore(it *event.Item) bool {
 	}
 	return it.Name == MemoryWrite && json.Unmarshal(it.Arguments, &args) == nil && args.Strategy == "core"
 }
+
+// ActorKey stands for the actor in what sessions are found by, where no name is to
+// be. Nobody has none.
+func ActorKey(project, actor string) string {
+	if actor == "" {
+		return ""
+	}
+	return event.DeriveID("actor", project, actor)
+}

@@ -157,10 +157,13 @@ type Index struct {
 	// ForkedFrom is the session that wrote the last record of the past that this one
 	// has from it; empty where it is no fork.
 	ForkedFrom string
-	Status     string
-	Metadata   map[string]string
-	CreatedAt  time.Time
-	UpdatedAt  time.Time
+	// Actor stands for whom the session is with, and does not name them; empty is
+	// nobody.
+	Actor     string
+	Status    string
+	Metadata  map[string]string
+	CreatedAt time.Time
+	UpdatedAt time.Time
 	// WakeAt is when the session has work to do without any further input; nil is
 	// never.
 	WakeAt  *time.Time
@@ -172,6 +175,7 @@ type SessionQuery struct {
 	Project    string
 	AgentID    string            // empty selects all
 	ForkedFrom string            // only forks of this session, deleted or not; empty selects all
+	Actor      string            // as Index.Actor; empty selects all
 	Metadata   map[string]string // all pairs must match
 	After      string            // the id of the session before the first; ErrNotFound where there is none
 	Asc        bool

@@ -54,7 +54,8 @@ type indexColumns struct {
 	in               []int32
 	shard            []int16
 	project, session []string
-	agent, forked    []string
+	agent            []string
+	forked, actor    []string
 	status           []string
 	metadata         []string // JSON
 	created, updated []time.Time
@@ -75,6 +76,7 @@ func indexesOf(group []*pending) *indexColumns {
 		c.session = append(c.session, p.Session)
 		c.agent = append(c.agent, x.AgentID)
 		c.forked = append(c.forked, x.ForkedFrom)
+		c.actor = append(c.actor, x.Actor)
 		c.status = append(c.status, x.Status)
 		c.metadata = append(c.metadata, p.metadata)
 		c.created = append(c.created, x.CreatedAt)

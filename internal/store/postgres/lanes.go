@@ -57,11 +57,11 @@ const (
 		SELECT $1, r.* FROM unnest($2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::text[], $7::smallint[],
 			$8::bytea[], $9::bytea[], $10::bytea[], $11::bytea[], $12::bytea[]) AS r`
 
-	laneIndexes = `INSERT INTO sessions (shard, project, session, agent_id, forked_from, status, metadata, created_at, updated_at, wake_at, deleted)
-		SELECT $1, x.project, x.session, x.agent_id, x.forked_from, x.status, x.metadata::jsonb, x.created_at, x.updated_at, x.wake_at, x.deleted
-		FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[],
-			$10::timestamptz[], $11::boolean[])
-			AS x (project, session, agent_id, forked_from, status, metadata, created_at, updated_at, wake_at, deleted)
+	laneIndexes = `INSERT INTO sessions (shard, project, session, agent_id, forked_from, actor, status, metadata, created_at, updated_at, wake_at, deleted)
+		SELECT $1, x.project, x.session, x.agent_id, x.forked_from, x.actor, x.status, x.metadata::jsonb, x.created_at, x.updated_at, x.wake_at, x.deleted
+		FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[],
+			$10::timestamptz[], $11::timestamptz[], $12::boolean[])
+			AS x (project, session, agent_id, forked_from, actor, status, metadata, created_at, updated_at, wake_at, deleted)
 		` + indexConflict
 )
 
@@ -145,7 +145,7 @@ func queueLane(b *pgx.Batch, group []*pending) {
 	b.Queue(laneRecords, shard, r.project, r.session, r.seq, r.time, r.kind, r.version,
 		r.data, r.salt, r.blob, r.digest, r.hash)
 	if len(x.in) > 0 {
-		b.Queue(laneIndexes, shard, x.project, x.session, x.agent, x.forked, x.status, x.metadata,
+		b.Queue(laneIndexes, shard, x.project, x.session, x.agent, x.forked, x.actor, x.status, x.metadata,
 			x.created, x.updated, x.wake, x.deleted)
 	}
 	if t := treesOf(group); len(t.in) > 0 {

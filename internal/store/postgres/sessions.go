@@ -9,11 +9,11 @@ import (
 	"github.com/stayd/stayd/internal/store"
 )
 
-const indexList = `project, session, agent_id, forked_from, status, metadata, created_at, updated_at, wake_at, deleted`
+const indexList = `project, session, agent_id, forked_from, actor, status, metadata, created_at, updated_at, wake_at, deleted`
 
 func scanIndex(row pgx.CollectableRow) (store.Index, error) {
 	var x store.Index
-	err := row.Scan(&x.Project, &x.Session, &x.AgentID, &x.ForkedFrom, &x.Status, &x.Metadata,
+	err := row.Scan(&x.Project, &x.Session, &x.AgentID, &x.ForkedFrom, &x.Actor, &x.Status, &x.Metadata,
 		&x.CreatedAt, &x.UpdatedAt, &x.WakeAt, &x.Deleted)
 	x.CreatedAt, x.UpdatedAt = x.CreatedAt.UTC(), x.UpdatedAt.UTC()
 	if x.WakeAt != nil {
@@ -55,6 +55,10 @@ func (s *Store) Sessions(ctx context.Context, q store.SessionQuery) ([]store.Ind
 	if q.ForkedFrom != "" {
 		sql += ` AND forked_from = @forked AND forked_from <> ''`
 		args["forked"] = q.ForkedFrom
+	}
+	if q.Actor != "" {
+		sql += ` AND actor = @actor AND actor <> ''`
+		args["actor"] = q.Actor
 	}
 	if q.After != "" {
 		var created time.Time

@@ -48,11 +48,11 @@ WITH a AS MATERIALIZED (
 		AS r (i, shard, project, session, seq, time, kind, version, data, salt, blob, digest, hash)
 	WHERE (SELECT v FROM verdict)[r.i] = 0
 ), indexed AS (
-	INSERT INTO sessions AS s (shard, project, session, agent_id, forked_from, status, metadata, created_at, updated_at, wake_at, deleted)
-	SELECT x.shard, x.project, x.session, x.agent_id, x.forked_from, x.status, x.metadata::jsonb, x.created_at, x.updated_at, x.wake_at, x.deleted
+	INSERT INTO sessions AS s (shard, project, session, agent_id, forked_from, actor, status, metadata, created_at, updated_at, wake_at, deleted)
+	SELECT x.shard, x.project, x.session, x.agent_id, x.forked_from, x.actor, x.status, x.metadata::jsonb, x.created_at, x.updated_at, x.wake_at, x.deleted
 	FROM unnest($23::int[], $24::smallint[], $25::text[], $26::text[], $27::text[], $28::text[], $29::text[], $30::text[],
-		$31::timestamptz[], $32::timestamptz[], $33::timestamptz[], $34::boolean[])
-		AS x (i, shard, project, session, agent_id, forked_from, status, metadata, created_at, updated_at, wake_at, deleted)
+		$31::text[], $32::timestamptz[], $33::timestamptz[], $34::timestamptz[], $35::boolean[])
+		AS x (i, shard, project, session, agent_id, forked_from, actor, status, metadata, created_at, updated_at, wake_at, deleted)
 	WHERE (SELECT v FROM verdict)[x.i] = 0
 	` + indexConflict + `
 )`
@@ -62,7 +62,7 @@ SELECT v FROM verdict`
 
 // sharedRare adds to the statement what few appends do.
 const sharedRare = `, erase AS MATERIALIZED (
-	SELECT e.* FROM unnest($35::int[], $36::smallint[], $37::text[], $38::text[], $39::bigint[])
+	SELECT e.* FROM unnest($36::int[], $37::smallint[], $38::text[], $39::text[], $40::bigint[])
 		AS e (i, shard, project, session, upto)
 	WHERE (SELECT v FROM verdict)[e.i] = 0
 ), erased AS (
@@ -83,14 +83,14 @@ const sharedRare = `, erase AS MATERIALIZED (
 ), tree AS (
 	INSERT INTO trees (shard, project, session, seq, root)
 	SELECT t.shard, t.project, t.session, t.seq, t.root
-	FROM unnest($40::int[], $41::smallint[], $42::text[], $43::text[], $44::bigint[], $45::bytea[])
+	FROM unnest($41::int[], $42::smallint[], $43::text[], $44::text[], $45::bigint[], $46::bytea[])
 		AS t (i, shard, project, session, seq, root)
 	WHERE (SELECT v FROM verdict)[t.i] = 0
 	ON CONFLICT DO NOTHING
 ), past AS (
 	INSERT INTO pasts (shard, project, session, parent, seq, erased)
 	SELECT p.shard, p.project, p.session, p.parent, p.seq, p.erased
-	FROM unnest($46::int[], $47::smallint[], $48::text[], $49::text[], $50::text[], $51::bigint[], $52::bigint[])
+	FROM unnest($47::int[], $48::smallint[], $49::text[], $50::text[], $51::text[], $52::bigint[], $53::bigint[])
 		AS p (i, shard, project, session, parent, seq, erased)
 	WHERE (SELECT v FROM verdict)[p.i] = 0
 	` + pastConflict + `
@@ -102,7 +102,7 @@ const sharedRare = `, erase AS MATERIALIZED (
 const sharedLock = `SELECT 1 FROM leases WHERE shard = ANY($1::smallint[]) ORDER BY shard FOR UPDATE`
 
 const indexConflict = `ON CONFLICT (shard, project, session) DO UPDATE SET
-		agent_id = excluded.agent_id, forked_from = excluded.forked_from, status = excluded.status, metadata = excluded.metadata,
+		agent_id = excluded.agent_id, forked_from = excluded.forked_from, actor = excluded.actor, status = excluded.status, metadata = excluded.metadata,
 		created_at = excluded.created_at, updated_at = excluded.updated_at,
 		wake_at = excluded.wake_at, deleted = excluded.deleted`
 
@@ -132,7 +132,7 @@ func (c *sharedCommit) commit(ctx context.Context, group []*pending) ([]verdict,
 		b.shard, b.project, b.hash, b.data,
 		r.in, r.shard, r.project, r.session, r.seq, r.time, r.kind,
 		r.version, r.data, r.salt, r.blob, r.digest, r.hash,
-		x.in, x.shard, x.project, x.session, x.agent, x.forked, x.status, x.metadata,
+		x.in, x.shard, x.project, x.session, x.agent, x.forked, x.actor, x.status, x.metadata,
 		x.created, x.updated, x.wake, x.deleted,
 	}
 	var verdicts []verdict

@@ -244,7 +244,7 @@ func (a *addition) setIndex(t *tx, h *head) error {
 	x := a.Index
 	next := head{
 		num: h.num, seq: h.seq, indexed: true,
-		agent: x.AgentID, forked: x.ForkedFrom, created: micros(x.CreatedAt), deleted: x.Deleted, hasWake: x.WakeAt != nil,
+		agent: x.AgentID, forked: x.ForkedFrom, actor: x.Actor, created: micros(x.CreatedAt), deleted: x.Deleted, hasWake: x.WakeAt != nil,
 	}
 	if x.WakeAt != nil {
 		next.wake = micros(*x.WakeAt)
@@ -261,7 +261,7 @@ func (a *addition) setIndex(t *tx, h *head) error {
 	if x.Deleted {
 		deleted = 1
 	}
-	_, err := t.exec(stmtSetIndex, x.Status, string(a.metadata), micros(x.UpdatedAt), x.AgentID, x.ForkedFrom, next.created, wake, deleted, h.num)
+	_, err := t.exec(stmtSetIndex, x.Status, string(a.metadata), micros(x.UpdatedAt), x.AgentID, x.ForkedFrom, x.Actor, next.created, wake, deleted, h.num)
 	if err != nil {
 		return err
 	}

@@ -289,7 +289,7 @@ var statements = [stmtCount]string{
 	stmtClaimed:    "SELECT 1 FROM forks WHERE parent = ? AND erased < ? LIMIT 1",
 	stmtUnclaim:    "DELETE FROM forks WHERE parent = ? AND seq = ? AND child = ?",
 	stmtSetStatus:  "UPDATE sessions SET status = ?, metadata = ?, updated_at = ? WHERE num = ?",
-	stmtSetIndex: `UPDATE sessions SET status = ?, metadata = ?, updated_at = ?, agent_id = ?, forked_from = nullif(?, ''), created_at = ?, wake_at = ?, deleted = ?
+	stmtSetIndex: `UPDATE sessions SET status = ?, metadata = ?, updated_at = ?, agent_id = ?, forked_from = nullif(?, ''), actor = nullif(?, ''), created_at = ?, wake_at = ?, deleted = ?
 		WHERE num = ?`,
 	stmtAddRecord: "INSERT INTO records (session, seq, time, kind, version, salt, digest, hash, blob, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 

@@ -29,7 +29,7 @@ FROM records r LEFT JOIN blobs b ON b.id = r.blob
 WHERE r.session = ? AND r.seq > ? AND r.seq <= ? ORDER BY r.seq LIMIT ?`
 )
 
-const indexColumns = `p.id, s.id, s.agent_id, coalesce(s.forked_from, ''), s.status, s.metadata, s.created_at, s.updated_at, s.wake_at, s.deleted
+const indexColumns = `p.id, s.id, s.agent_id, coalesce(s.forked_from, ''), coalesce(s.actor, ''), s.status, s.metadata, s.created_at, s.updated_at, s.wake_at, s.deleted
 FROM sessions s JOIN projects p ON p.num = s.project`
 
 // reads is the pool of connections that only read.
@@ -169,7 +169,7 @@ func scanIndex(scan func(...any) error) (x store.Index, err error) {
 	var metadata []byte
 	var created, updated int64
 	var wake sql.NullInt64
-	if err := scan(&x.Project, &x.Session, &x.AgentID, &x.ForkedFrom, &x.Status, &metadata, &created, &updated, &wake, &x.Deleted); err != nil {
+	if err := scan(&x.Project, &x.Session, &x.AgentID, &x.ForkedFrom, &x.Actor, &x.Status, &metadata, &created, &updated, &wake, &x.Deleted); err != nil {
 		return x, err
 	}
 	x.CreatedAt, x.UpdatedAt = fromMicros(created), fromMicros(updated)
@@ -196,6 +196,10 @@ func (s *Store) Sessions(ctx context.Context, q store.SessionQuery) ([]store.Ind
 	if q.ForkedFrom != "" {
 		where.WriteString(" AND s.forked_from = ?")
 		args = append(args, q.ForkedFrom)
+	}
+	if q.Actor != "" {
+		where.WriteString(" AND s.actor = ?")
+		args = append(args, q.Actor)
 	}
 	for k, v := range q.Metadata {
 		where.WriteString(" AND EXISTS (SELECT 1 FROM json_each(s.metadata) m WHERE m.key = ? AND m.value = ?)")

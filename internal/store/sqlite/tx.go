@@ -31,7 +31,8 @@ type head struct {
 	seq int64
 
 	indexed          bool // the rest is known
-	agent, forked    string
+	agent            string
+	forked, actor    string
 	created, wake    int64 // microseconds; wake is 0 for never
 	deleted, hasWake bool
 }

@@ -49,7 +49,7 @@ func row(project, session string, created int) store.Index {
 
 func testIndexRoundTrip(f *fixture) {
 	x := store.Index{
-		Project: "p", Session: "s", AgentID: "agent_1", ForkedFrom: "r", Status: "in_progress",
+		Project: "p", Session: "s", AgentID: "agent_1", ForkedFrom: "r", Actor: "a", Status: "in_progress",
 		Metadata:  map[string]string{"k": "v", "": "empty key", "e": "", `quo"te's`: "ü €", "case": "A"},
 		CreatedAt: at(1), UpdatedAt: at(2), WakeAt: wake(3),
 	}
@@ -63,7 +63,7 @@ func testIndexRoundTrip(f *fixture) {
 		f.Error("times are not in UTC")
 	}
 
-	x.Metadata, x.WakeAt, x.AgentID, x.ForkedFrom, x.Status, x.UpdatedAt = nil, nil, "", "", "failed", at(9)
+	x.Metadata, x.WakeAt, x.AgentID, x.ForkedFrom, x.Actor, x.Status, x.UpdatedAt = nil, nil, "", "", "", "failed", at(9)
 	f.update(l, x)
 	got, err = f.reopen().Session(f.ctx, "p", "s")
 	if err != nil {
@@ -216,7 +216,7 @@ func testListMetadata(f *fixture) {
 }
 
 // testListForks has forks of a session, a fork of one of them, and one of another
-// project.
+// project, with two actors and nobody.
 func testListForks(f *fixture) {
 	a := f.put(row("p", "a", 0))
 	f.append(a, `2`, `3`)
@@ -224,6 +224,7 @@ func testListForks(f *fixture) {
 		l := f.forkOf(of, seq, session)
 		x := row(of.project, session, created)
 		x.ForkedFrom, x.AgentID, x.Metadata = of.session, []string{"one", "two"}[created%2], map[string]string{"n": session}
+		x.Actor = []string{"", "ana", "bob"}[created%3]
 		f.update(l, x)
 		return l
 	}
@@ -247,6 +248,11 @@ func testListForks(f *fixture) {
 		f.list(store.SessionQuery{ForkedFrom: "z"})
 		f.list(store.SessionQuery{Project: "q", ForkedFrom: "z"}, "y")
 		f.list(store.SessionQuery{Project: "q", ForkedFrom: "a"})
+		f.list(store.SessionQuery{Actor: "ana"}, "e", "c")
+		f.list(store.SessionQuery{Actor: "bob", ForkedFrom: "a"}, "b")
+		f.list(store.SessionQuery{Actor: "ana", After: "e"}, "c")
+		f.list(store.SessionQuery{Actor: "nobody"})
+		f.list(store.SessionQuery{Project: "q", Actor: "ana"}, "y")
 	}
 	check(f.s)
 	check(f.reopen())
