@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,12 +18,10 @@ import (
 	"github.com/stayd/stayd/internal/store"
 )
 
-// benchFlags are the flags of bench and of its child processes.
+// benchFlags are the flags of bench.
 type benchFlags struct {
-	store    string
-	dir      string
-	duration time.Duration
-	json     bool
+	measurement
+	store string
 }
 
 func newBench() *cobra.Command {
@@ -46,46 +41,28 @@ writes stays in it.`,
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&f.store, "store", "", "postgres:// URL of the store to measure; without it a SQLite file")
-	fs.StringVar(&f.dir, "dir", "", "folder on the disk to measure; a temporary one without it")
-	fs.DurationVar(&f.duration, "duration", 5*time.Second, "how long each throughput is measured")
-	fs.BoolVar(&f.json, "json", false, "print one JSON object")
+	f.addFlags(fs, "how long each throughput is measured")
 	cmd.AddCommand(newBenchCompute(), newBenchChild())
 	return cmd
 }
 
 func (f *benchFlags) run(ctx context.Context, out io.Writer) error {
-	dir, err := os.MkdirTemp(f.dir, "stayd-bench-*")
-	if err != nil {
-		return fmt.Errorf("make the folder of the bench: %w", err)
-	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	shown := newProgress(os.Stderr)
-	done := func() {}
-	result, err := bench.Run(ctx, bench.Options{
-		Run: "bench_" + strconv.FormatInt(time.Now().UnixMilli(), 36), Dir: dir, Duration: f.duration,
-		Open: func(ctx context.Context, name string) (store.Store, error) { return openBench(ctx, f.store, dir, name) },
-		Child: func(mode, name, project string) *exec.Cmd {
-			c := exec.CommandContext(ctx, self, "bench", "child", mode, project, "--dir", filepath.Join(dir, name), "--store", f.store) //nolint:gosec // this program itself
-			c.Stderr = os.Stderr
-			return c
-		},
-		Progress: func(what string) {
-			done()
-			done = shown.during(what)
-		},
-	})
-	done()
-	if err != nil {
-		return err
-	}
-	if f.json {
-		return json.NewEncoder(out).Encode(result)
-	}
-	return printBench(out, result)
+	return measure(&f.measurement, out, func(dir string, progress func(string)) (*bench.Result, error) {
+		return bench.Run(ctx, bench.Options{
+			Run: "bench_" + strconv.FormatInt(time.Now().UnixMilli(), 36), Dir: dir, Duration: f.duration,
+			Open: func(ctx context.Context, name string) (store.Store, error) { return openBench(ctx, f.store, dir, name) },
+			Child: func(mode, name, project string) *exec.Cmd {
+				c := exec.CommandContext(ctx, self, "bench", "child", mode, project, "--dir", filepath.Join(dir, name), "--store", f.store) //nolint:gosec // this program itself
+				c.Stderr = os.Stderr
+				return c
+			},
+			Progress: progress,
+		})
+	}, printBench)
 }
 
 func openBench(ctx context.Context, url, dir, name string) (store.Store, error) {
@@ -115,25 +92,18 @@ func newBenchChild() *cobra.Command {
 	return cmd
 }
 
-func printBench(out io.Writer, r *bench.Result) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	errs := make([]error, 0, 16)
-	row := func(format string, args ...any) {
-		_, err := fmt.Fprintf(w, format+"\n", args...)
-		errs = append(errs, err)
-	}
+func printBench(f *figures, r *bench.Result) {
 	share := func(v, limit float64) string { return fmt.Sprintf("%.0f%%", 100*v/limit) }
-	row("figure\tvalue\tof the raw limit")
-	row("raw append and fdatasync, 1 writer\t%.0f/s\t", r.RawLimit1)
-	row("raw append and fdatasync, 64 writers\t%.0f/s\t", r.RawLimit64)
-	row("durable steps, 1 session\t%.0f/s\t%s of 1 writer", r.Steps1, share(r.Steps1, r.RawLimit1))
-	row("durable steps, 16 sessions\t%.0f/s\t%s of 64 writers", r.Steps16, share(r.Steps16, r.RawLimit64))
-	row("durable steps, 64 sessions\t%.0f/s\t%s of 64 writers", r.Steps64, share(r.Steps64, r.RawLimit64))
-	row("durable steps, 256 sessions\t%.0f/s\t%s of 64 writers", r.Steps256, share(r.Steps256, r.RawLimit64))
-	row("one step alone, p50\t%.3f ms\t%.1f appends", r.StepP50MS, r.StepP50MS*r.RawLimit1/1000)
-	row("one step alone, p99\t%.3f ms\t", r.StepP99MS)
-	row("stored for each new byte\t%.2f bytes\t", r.BytesPerNewByte)
-	row("memory with 10,000 waiting sessions\t%.1f MB\t", r.RSSWaiting10kMB)
-	row("recovery of 1,000 sessions after SIGKILL\t%.0f ms\t", r.Recover1kMS)
-	return errors.Join(errors.Join(errs...), w.Flush())
+	f.row("figure\tvalue\tof the raw limit")
+	f.row("raw append and fdatasync, 1 writer\t%.0f/s\t", r.RawLimit1)
+	f.row("raw append and fdatasync, 64 writers\t%.0f/s\t", r.RawLimit64)
+	f.row("durable steps, 1 session\t%.0f/s\t%s of 1 writer", r.Steps1, share(r.Steps1, r.RawLimit1))
+	f.row("durable steps, 16 sessions\t%.0f/s\t%s of 64 writers", r.Steps16, share(r.Steps16, r.RawLimit64))
+	f.row("durable steps, 64 sessions\t%.0f/s\t%s of 64 writers", r.Steps64, share(r.Steps64, r.RawLimit64))
+	f.row("durable steps, 256 sessions\t%.0f/s\t%s of 64 writers", r.Steps256, share(r.Steps256, r.RawLimit64))
+	f.row("one step alone, p50\t%.3f ms\t%.1f appends", r.StepP50MS, r.StepP50MS*r.RawLimit1/1000)
+	f.row("one step alone, p99\t%.3f ms\t", r.StepP99MS)
+	f.row("stored for each new byte\t%.2f bytes\t", r.BytesPerNewByte)
+	f.row("memory with 10,000 waiting sessions\t%.1f MB\t", r.RSSWaiting10kMB)
+	f.row("recovery of 1,000 sessions after SIGKILL\t%.0f ms\t", r.Recover1kMS)
 }

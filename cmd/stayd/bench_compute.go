@@ -2,13 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,15 +13,8 @@ import (
 	"github.com/stayd/stayd/internal/store"
 )
 
-// computeFlags are the flags of bench compute.
-type computeFlags struct {
-	dir      string
-	duration time.Duration
-	json     bool
-}
-
 func newBenchCompute() *cobra.Command {
-	var f computeFlags
+	var m measurement
 	cmd := &cobra.Command{
 		Use:   "compute",
 		Short: "Measure environments, workspaces and forks on this machine",
@@ -41,21 +30,13 @@ For reference, others publish for the start of a sandbox: E2B about 150 ms,
 Daytona 27 to 90 ms. Those figures are theirs, from their machines, and were not
 measured here.`,
 		Args: args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), cmd.OutOrStdout()) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return benchCompute(cmd.Context(), &m, cmd.OutOrStdout()) },
 	}
-	fs := cmd.Flags()
-	fs.StringVar(&f.dir, "dir", "", "folder on the disk to measure; a temporary one without it")
-	fs.DurationVar(&f.duration, "duration", 5*time.Second, "for how long each thing is done again and again")
-	fs.BoolVar(&f.json, "json", false, "print one JSON object")
+	m.addFlags(cmd.Flags(), "for how long each thing is done again and again")
 	return cmd
 }
 
-func (f *computeFlags) run(ctx context.Context, out io.Writer) (err error) {
-	dir, err := os.MkdirTemp(f.dir, "stayd-bench-*")
-	if err != nil {
-		return fmt.Errorf("make the folder of the bench: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+func benchCompute(ctx context.Context, m *measurement, out io.Writer) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
@@ -66,45 +47,23 @@ func (f *computeFlags) run(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	shown := newProgress(os.Stderr)
-	done := func() {}
-	result, err := bench.Compute(ctx, bench.ComputeOptions{
-		Drivers: drivers, Dir: dir, Duration: f.duration, Sizes: bench.DefaultSizes(),
-		Open: func(ctx context.Context, name string) (store.Store, error) { return openBench(ctx, "", dir, name) },
-		Progress: func(what string) {
-			done()
-			done = shown.during(what)
-		},
-	})
-	done()
-	if err != nil {
-		return err
-	}
-	if f.json {
-		return json.NewEncoder(out).Encode(result)
-	}
-	return printCompute(out, result)
+	return measure(m, out, func(dir string, progress func(string)) (*bench.ComputeResult, error) {
+		return bench.Compute(ctx, bench.ComputeOptions{
+			Drivers: drivers, Dir: dir, Duration: m.duration, Sizes: bench.DefaultSizes(),
+			Open:     func(ctx context.Context, name string) (store.Store, error) { return openBench(ctx, "", dir, name) },
+			Progress: progress,
+		})
+	}, printCompute)
 }
 
-// computeTable is a table that is being printed.
-type computeTable struct {
-	w    *tabwriter.Writer
-	errs []error
-}
-
-func (t *computeTable) row(format string, args ...any) {
-	_, err := fmt.Fprintf(t.w, format+"\n", args...)
-	t.errs = append(t.errs, err)
-}
-
-func (t *computeTable) timing(what string, m *bench.Timing, beside string) {
+// timing prints how long something took, where it was measured.
+func (f *figures) timing(what string, m *bench.Timing, beside string) {
 	if m != nil {
-		t.row("%s\t%.2f ms\t%.2f ms\t%d\t%s", what, m.P50MS, m.P99MS, m.Count, beside)
+		f.row("%s\t%.2f ms\t%.2f ms\t%d\t%s", what, m.P50MS, m.P99MS, m.Count, beside)
 	}
 }
 
-func printCompute(out io.Writer, r *bench.ComputeResult) error {
-	t := &computeTable{w: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
+func printCompute(t *figures, r *bench.ComputeResult) {
 	times := func(m, limit *bench.Timing, what string) string {
 		if m == nil || limit == nil || limit.P50MS == 0 {
 			return ""
@@ -135,10 +94,9 @@ func printCompute(out io.Writer, r *bench.ComputeResult) error {
 	t.row("%d forks of a session with %d MiB\t%.0f/s\t\t\t", f.Count, f.WorkspaceBytes>>20, f.PerSecond)
 	t.row("stored for a fork\t%.0f bytes\t%.4f%% of the workspace\t\t", f.BytesPerFork, 100*f.Share)
 	t.row("stored for a fork with %d new bytes in a file\t%.0f bytes\t%.4f%% of the workspace\t\t", f.ChangedBytes, f.BytesPerChangedFork, 100*f.ChangedShare)
-	return errors.Join(errors.Join(t.errs...), t.w.Flush())
 }
 
-func printResume(t *computeTable, r *bench.Resume, times func(m, limit *bench.Timing, what string) string) {
+func printResume(t *figures, r *bench.Resume, times func(m, limit *bench.Timing, what string) string) {
 	size := fmt.Sprintf("%d MiB in %d files", r.Bytes>>20, r.Files)
 	t.timing("copy of "+size, &r.Copy, "")
 	t.timing("restore of "+size, &r.Restore, times(&r.Restore, &r.Copy, "the copy"))
@@ -146,7 +104,7 @@ func printResume(t *computeTable, r *bench.Resume, times func(m, limit *bench.Ti
 	t.timing("resume where nothing differs", &r.Equal, "")
 }
 
-func printMany(t *computeTable, m *bench.Many) {
+func printMany(t *figures, m *bench.Many) {
 	name := fmt.Sprintf("%d environments at once, %s", m.Environments, m.Sandbox)
 	t.row("%s\t%.0f ms\tfor all\t\t", name, m.WallMS)
 	t.row("  command\t%.0f ms\tp50\t%.0f ms\tp99", m.Command.P50MS, m.Command.P99MS)
