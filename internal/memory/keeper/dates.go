@@ -13,7 +13,7 @@ import (
 // against the date at on which it was said: a zero time is open, and where at is
 // zero only those dates are read that need no other. A text with one date holds
 // from its beginning on, one with "from ... to ..." in that time, and one with
-// "until ..." up to then. One that names no date, or several, does not say when it
+// "until ..." up to the end of the date. One that names no date, or several, does not say when it
 // became true: it holds from when it was said.
 func Became(text string, at time.Time) (from, to time.Time) {
 	dates := slices.DeleteFunc(language.Dates(text, at), func(m language.Mention) bool {
@@ -25,10 +25,10 @@ func Became(text string, at time.Time) (from, to time.Time) {
 		if !endsWith(text[:d.Start], "until", "till", "up to") {
 			return d.From, time.Time{}
 		}
-		if at.Before(d.From) {
-			return at, d.From
+		if at.Before(d.To) {
+			return at, d.To
 		}
-		return time.Time{}, d.From
+		return time.Time{}, d.To
 	case 2:
 		a, b := &dates[0], &dates[1]
 		if a.From.Before(b.To) && spans(text[:a.Start], text[a.End:b.Start]) {

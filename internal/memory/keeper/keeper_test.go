@@ -22,7 +22,7 @@ import (
 type home struct {
 	*testing.T
 	*keeper.Keeper
-	store *sqlite.Store
+	store store.Store
 	now   time.Time
 }
 
@@ -37,6 +37,11 @@ func newHome(t *testing.T) *home {
 			t.Error(err)
 		}
 	})
+	return newHomeOn(t, s)
+}
+
+func newHomeOn(t *testing.T, s store.Store) *home {
+	t.Helper()
 	words, err := static.New()
 	if err != nil {
 		t.Fatal(err)
