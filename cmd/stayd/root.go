@@ -20,7 +20,7 @@ Exit codes:
   2    the command line or the configuration is wrong
   3    the store is in use by another process
   4    a person has to decide before it goes on
-  5    a log does not verify
+  5    a log or a receipt does not verify
   130  cancelled`
 
 func newRoot() *cobra.Command {
