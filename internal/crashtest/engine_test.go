@@ -19,6 +19,7 @@ import (
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/feed"
 	"github.com/stayd/stayd/internal/journal"
+	"github.com/stayd/stayd/internal/memory/keeper"
 	"github.com/stayd/stayd/internal/model"
 	"github.com/stayd/stayd/internal/model/script"
 	"github.com/stayd/stayd/internal/session"
@@ -64,7 +65,10 @@ func startEngine(t *testing.T, st *storefault.Store, world *outside.World, refus
 	})
 	w := &worker.Worker{
 		Journal: e.journal, Feed: f, Due: st, Shards: holder, Now: time.Now, Log: log,
-		Performer: &effect.Performer{Catalog: catalog, Servers: servers{world, refused}, Feed: f, Now: time.Now},
+		Performer: &effect.Performer{
+			Catalog: catalog, Servers: servers{world, refused}, Feed: f, Now: time.Now,
+			Keeper: keeper.New(keeper.Config{Store: st, Now: time.Now, Log: log}),
+		},
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var done sync.WaitGroup
@@ -133,8 +137,8 @@ var inputs = []string{"first ask wait", "second"}
 
 const sessionID = "sess_crash"
 
-func agent() event.Agent {
-	return event.Agent{ID: "agent_crash", Model: "script/crash", Tools: []event.Tool{
+func (r *reference) agent() event.Agent {
+	return event.Agent{Memory: r.memory, ID: "agent_crash", Model: "script/crash", Tools: []event.Tool{
 		{
 			Type: event.ToolMCP, ServerLabel: "world", Transport: &event.Transport{Type: "http", ServerURL: "http://world"},
 			Effects: map[string]event.EffectPolicy{outside.Send: {Lookup: outside.Sent}},
@@ -146,19 +150,19 @@ func agent() event.Agent {
 
 // drive is the client of the reference session: it does what is still to be
 // done, whatever was done before, until the session has ended or the engine is
-// dead. Once the log has cancelAt records, it cancels the turn that runs then; 0
-// cancels none.
-func (e *engine) drive(ctx context.Context, cancelAt int64) error {
+// dead. Once the log has as many records as the reference says, it cancels the turn
+// that runs then.
+func (e *engine) drive(ctx context.Context, r *reference) error {
 	for {
 		err := e.journal.Create(ctx, project, sessionID, func(tx *journal.Tx) error {
 			return tx.Append(&event.SessionCreated{
-				Project: project, Agent: agent(), Environment: event.Environment{Type: event.EnvironmentNone},
+				Project: project, Agent: r.agent(), Environment: event.Environment{Type: event.EnvironmentNone}, Actor: "ana",
 			})
 		})
 		over := false
 		if err == nil || errors.Is(err, store.ErrConflict) {
 			err = e.journal.Update(ctx, project, sessionID, func(tx *journal.Tx) (err error) {
-				over, err = act(tx, cancelAt)
+				over, err = act(tx, r.cancelAt)
 				return err
 			})
 		}
@@ -202,7 +206,8 @@ func act(tx *journal.Tx, cancelAt int64) (over bool, err error) {
 		answer := event.Item{Status: event.StatusCompleted, Output: event.TextOutput("agreed")}
 		return false, appendAll(tx)(tx.State.ToolResult(event.Input{Key: "answer " + eff.ID}, eff.TurnID, eff.CallID, answer))
 	}
-	return tx.State.Status() == session.Idle, nil
+	s := tx.State
+	return s.Status() == session.Idle && len(s.Unkept()) == 0 && len(s.Unextracted()) == 0, nil
 }
 
 func appendAll(tx *journal.Tx) func([]event.Payload, error) error {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/stayd/stayd/internal/crashtest/outside"
+	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/model/script"
 	"github.com/stayd/stayd/internal/pgtest"
 	"github.com/stayd/stayd/internal/store"
@@ -138,6 +139,7 @@ type reference struct {
 	faults   int   // of a thousand calls, whose connection is cut
 	refused  int   // of a thousand calls, which get no connection
 	cancelAt int64 // a number of records; 0 is never
+	memory   *event.Memory
 }
 
 // run runs the reference session with a crash at each of the appends, counted
@@ -182,7 +184,7 @@ func (r *reference) once(t *testing.T, reopen func(context.Context) (store.Store
 	}
 	e := startEngine(t, storefault.New(st, rule), world, r.refused, r.catalog)
 	defer e.stop()
-	err = e.drive(t.Context(), r.cancelAt)
+	err = e.drive(t.Context(), r)
 	if err != nil && !errors.Is(err, storefault.ErrCrashed) {
 		t.Fatal(err)
 	}
@@ -204,6 +206,9 @@ func (r *reference) check(t *testing.T, reopen func(context.Context) (store.Stor
 	lines, err := outside.ReadLedger(ledger)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if r.memory != nil {
+		remembered(t, st, recs)
 	}
 	l, faults := ReadLog(sessionID, recs)
 	faults = append(faults, Compare(Tally(lines), []*Log{l})...)
