@@ -36,11 +36,7 @@ func TestSweepMemory(t *testing.T) {
 	for name, open := range openers {
 		for _, after := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/after=%t", name, after), func(t *testing.T) {
-				step := 1
-				if name == "postgres" {
-					step = every(5)
-				}
-				for n := 1; n <= lastAppend; n += step {
+				for n := 1; n <= lastAppend; n += every(4) {
 					t.Run(strconv.Itoa(n), func(t *testing.T) {
 						t.Parallel()
 						r := reference{open: open, catalog: s, after: after, memory: remembering()}
