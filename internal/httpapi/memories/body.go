@@ -23,7 +23,7 @@ type createMemory struct {
 	Origin     string            `json:"origin,omitzero" enum:"client,user,agent,other,tool" doc:"Whose words it rests on. Defaults to client."`
 	Confidence float64           `json:"confidence,omitzero" minimum:"0" maximum:"1"`
 	Metadata   map[string]string `json:"metadata,omitzero"`
-	ValidFrom  string            `json:"valid_from,omitzero" doc:"Since when it is true: a date, or a time in RFC 3339."`
+	ValidFrom  string            `json:"valid_from,omitzero" doc:"Since when it is true: a date, or a time in RFC 3339. Defaults to what the text says, if it names a date."`
 	ValidTo    string            `json:"valid_to,omitzero" doc:"Until when it is true, that time not included."`
 	ExpiresAt  string            `json:"expires_at,omitzero" doc:"When it is to be forgotten."`
 	Source     *memorySource     `json:"source,omitzero"`
@@ -34,7 +34,7 @@ type memorySource struct {
 	SessionID string   `json:"session_id,omitzero"`
 	TurnID    string   `json:"turn_id,omitzero"`
 	ItemIDs   []string `json:"item_ids,omitzero"`
-	MemoryIDs []string `json:"memory_ids,omitzero" doc:"Memories of the same space that it was drawn from: it is forgotten with them."`
+	MemoryIDs []string `json:"memory_ids,omitzero" doc:"Memories that it was drawn from: it is forgotten with them."`
 	Speaker   string   `json:"speaker,omitzero" doc:"Of a turn: who said it."`
 	Position  int64    `json:"position,omitzero" minimum:"1" doc:"Of a turn: its place in the conversation."`
 	Label     string   `json:"label,omitzero" doc:"Of a core block: its name."`

@@ -47,7 +47,10 @@ type intake struct {
 	left map[string]bool
 	// refused has the ids of those that cannot be kept as they are.
 	refused map[string]bool
-	failed  error // of the keeper, and not of the file
+	// placed has the ids of memories of our own format by those that they had in
+	// the file, both packed.
+	placed map[[16]byte][16]byte
+	failed error // of the keeper, and not of the file
 }
 
 func (a *api) importFile(c *httpapi.Call) (any, error) {
@@ -69,7 +72,7 @@ func (a *api) importFile(c *httpapi.Call) (any, error) {
 	case opts.Format != transfer.Stayd && (opts.Actor == "" || opts.Actor == transfer.Everybody):
 		return nil, httpapi.Invalid("actor", "Say whose memories these become: give one 'actor'.")
 	}
-	in := &intake{keeper: a.Keeper, project: c.Project, format: opts.Format, out: importObject{Object: "memory.import"}, left: map[string]bool{}, refused: map[string]bool{}}
+	in := &intake{keeper: a.Keeper, project: c.Project, format: opts.Format, out: importObject{Object: "memory.import"}, left: map[string]bool{}, refused: map[string]bool{}, placed: map[[16]byte][16]byte{}}
 	// What the intake loses beside what the file does is added when the file was read.
 	report, err := transfer.Import(r, opts, func(draft memory.Record) error { return in.take(c.Context(), draft) })
 	if err == nil {
@@ -104,14 +107,51 @@ func badFile(err error, written int) error {
 
 func (in *intake) take(ctx context.Context, draft memory.Record) error {
 	r := transfer.Place(in.project, in.format, draft)
+	if r.Actor == "" {
+		r.Actor = actorOf(r.Namespace)
+	}
 	if r.Supersedes == r.ID {
 		in.cut(&r)
+	}
+	if err := in.sources(ctx, &r, draft.Source.RecordIDs); err != nil {
+		return err
+	}
+	if old, ok := store.PackMemoryID(draft.ID); ok {
+		in.placed[old], _ = store.PackMemoryID(r.ID)
 	}
 	in.batch = append(in.batch, r)
 	if len(in.batch) < importBatch {
 		return nil
 	}
 	return in.flush(ctx)
+}
+
+// sources names the memories that the record was drawn from as they are called
+// here, in whatever space they are: those that came before it in the file, and
+// those that the project has.
+func (in *intake) sources(ctx context.Context, r *memory.Record, old []string) error {
+	for i, id := range old {
+		packed, ok := store.PackMemoryID(id)
+		if !ok {
+			continue
+		}
+		if here, ok := in.placed[packed]; ok {
+			name, err := store.UnpackMemoryID(here[:])
+			if err != nil {
+				return err
+			}
+			r.Source.RecordIDs[i] = name
+			continue
+		}
+		switch _, err := in.keeper.Get(ctx, in.project, id); {
+		case err == nil:
+			r.Source.RecordIDs[i] = id
+		case !errors.Is(err, store.ErrNotFound):
+			in.failed = err
+			return err
+		}
+	}
+	return nil
 }
 
 // flush writes what can be written of the batch and holds the rest.

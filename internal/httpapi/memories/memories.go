@@ -6,7 +6,6 @@ package memories
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -101,9 +100,6 @@ func (a *api) create(c *httpapi.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.checkSources(c, &r); err != nil {
-		return nil, err
-	}
 	if in.Key != "" {
 		r.ID = memory.ID(c.Project, memory.SpaceOf(r.Namespace), "api", in.Key)
 	}
@@ -118,30 +114,13 @@ func (a *api) create(c *httpapi.Call) (any, error) {
 	return render(&written[0]), nil
 }
 
-// checkSources refuses a memory that names others which it could not be forgotten
-// with.
-func (a *api) checkSources(c *httpapi.Call, r *memory.Record) error {
-	for i, id := range r.Source.RecordIDs {
-		param := fmt.Sprintf("source.memory_ids[%d]", i)
-		source, err := a.Keeper.Get(c.Context(), c.Project, id)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			return httpapi.Invalid(param, "No memory found with id '"+id+"'.")
-		case err != nil:
-			return err
-		case source.Space != memory.SpaceOf(r.Namespace):
-			return httpapi.Invalid(param, "The memory '"+id+"' lies below '"+source.Space+"', and what is drawn from it has to lie there too, so that they are forgotten together.")
-		}
-	}
-	return nil
-}
-
-// same reports whether a stored memory is what was asked for.
+// same reports whether a stored memory is what was asked for. When it is true may
+// have been found out from its text.
 func same(asked, stored *memory.Record) bool {
 	return asked.Namespace == stored.Namespace && asked.Strategy == stored.Strategy && asked.Actor == stored.Actor &&
 		asked.Text == stored.Text && asked.Origin == stored.Origin && asked.Confidence == stored.Confidence &&
 		maps.Equal(asked.Metadata, stored.Metadata) && reflect.DeepEqual(asked.Source, stored.Source) &&
-		asked.ValidFrom.Equal(stored.ValidFrom) && asked.ValidTo.Equal(stored.ValidTo)
+		(asked.ValidFrom.IsZero() || asked.ValidFrom.Equal(stored.ValidFrom)) && (asked.ValidTo.IsZero() || asked.ValidTo.Equal(stored.ValidTo))
 }
 
 // reused is the error of a key that comes again with something else.

@@ -52,7 +52,8 @@ func TestRefusals(t *testing.T) {
 		{"no date", "POST " + path, `{"text":"a","actor":"ann","valid_from":"yesterday"}`, "Invalid 'valid_from'" + when + "'yesterday'.", "valid_from", invalid},
 		{"an end before the beginning", "POST " + path, `{"text":"a","actor":"ann","valid_from":"2026-05-03","valid_to":"2026-05-02"}`, "valid_to is not after valid_from.", "valid_to", invalid},
 		{"metadata that is no text", "POST " + path, `{"text":"a","actor":"ann","metadata":{"n":1}}`, "Invalid type for 'metadata.n': expected a string, but got an integer instead.", "metadata.n", "invalid_type"},
-		{"drawn from nothing", "POST " + path, `{"text":"a","actor":"ann","source":{"memory_ids":["` + nobody + `"]}}`, "No memory found with id '" + nobody + "'.", "source.memory_ids[0]", invalid},
+		{"drawn from nothing", "POST " + path, `{"text":"a","actor":"ann","source":{"memory_ids":["` + nobody + `"]}}`, "The memory '" + nobody + "', from which this one was drawn, is not there. It was forgotten, or never was.", "source.memory_ids", invalid},
+		{"a turn that is drawn", "POST " + path, `{"text":"a","namespace":"/a","strategy":"turn","source":{"memory_ids":["` + nobody + `"]}}`, "A turn is what was said, and is not drawn from other memories.", "source.memory_ids", invalid},
 
 		{"empty question", "POST " + search, `{"actor":"ann","text":" "}`, "Give the question, or words to look for.", "text", invalid},
 		{"search nowhere", "POST " + search, `{"text":"a"}`, "Say where to search: give 'namespaces', or an 'actor'.", "namespaces", invalid},
@@ -117,7 +118,6 @@ func TestRefusalsOfOne(t *testing.T) {
 		{"update with no text", "POST " + path + "/" + newer.ID, `{"text":""}`, 400, "The text is empty.", "text", "invalid_value"},
 		{"update at no time", "POST " + path + "/" + newer.ID, `{"valid_to":"later"}`, 400, "Invalid 'valid_to': expected a date such as 2026-05-03 or a time such as 2026-05-03T14:00:00Z, but got 'later'.", "valid_to", "invalid_value"},
 		{"update what was replaced", "POST " + path + "/" + m.ID, `{"text":"Ann lives in Bonn."}`, 409, "The memory '" + m.ID + "' was superseded by '" + newer.ID + "'. Change that one.", "", "memory_superseded"},
-		{"drawn from another space", "POST " + path, `{"text":"a","actor":"ann","source":{"memory_ids":["` + m.ID + `","` + elsewhere.ID + `"]}}`, 400, "The memory '" + elsewhere.ID + "' lies below '/actors/bob', and what is drawn from it has to lie there too, so that they are forgotten together.", "source.memory_ids[1]", "invalid_value"},
 		{"delete what is held", "DELETE " + path + "/" + elsewhere.ID, "", 409, "What lies below '/actors/bob' is held and cannot be forgotten: Case 7.", "", "memory_held"},
 		{"forget what is held", "POST " + path + "/forget", `{"namespace":"/"}`, 409, "What lies below '/actors/bob' is held and cannot be forgotten: Case 7.", "", "memory_held"},
 	} {

@@ -59,10 +59,12 @@ func TestOutAndIn(t *testing.T) {
 	must[object](w, "POST", path+"/"+fact.ID, `{"text":"Ann lives in Bergen."}`)
 	w.on("2026-05-06")
 	w.keep("Bob sails.", `,"actor":"bob"`)
+	w.on("2026-05-07")
+	w.keep("Somebody in Oslo sails.", `,"namespace":"/teams/blue","source":{"memory_ids":["`+turn.ID+`"]}`)
 
 	file := w.do("GET", path+"/export", "").body
 	b := w.another()
-	if got := b.importFile("", file); got.Object != "memory.import" || got.Format != "stayd" || got.Read != 4 || got.Kept != 4 || got.Written != 4 || got.Repeated != 0 || len(got.NotKept) != 0 {
+	if got := b.importFile("", file); got.Object != "memory.import" || got.Format != "stayd" || got.Read != 5 || got.Kept != 5 || got.Written != 5 || got.Repeated != 0 || len(got.NotKept) != 0 {
 		t.Errorf("import: %+v", got)
 	}
 	theirs, ours := b.export(""), w.export("")
@@ -75,7 +77,7 @@ func TestOutAndIn(t *testing.T) {
 		}
 	}
 	for _, w := range []*world{w, b} { // the same again, and where it came from
-		if got := w.importFile("", file); got.Written != 0 || got.Repeated != 4 {
+		if got := w.importFile("", file); got.Written != 0 || got.Repeated != 5 {
 			t.Errorf("again: %+v", got)
 		}
 	}
@@ -292,5 +294,22 @@ func TestStrangeFiles(t *testing.T) {
 		if a := w.do("POST", path+"/import?actor=ann", file); a.status != http.StatusOK && a.status != http.StatusBadRequest {
 			t.Errorf("%q: %s", file, a)
 		}
+	}
+}
+
+// TestSourceThatStays imports what was drawn from a memory that is not in the
+// file, but in the project: they are forgotten together.
+func TestSourceThatStays(t *testing.T) {
+	w := newWorld(t)
+	turn := w.keep("I moved to Oslo.", `,"actor":"ann","strategy":"turn","source":{"session_id":"s1"}`)
+	fact := w.keep("Somebody in Oslo sails.", `,"namespace":"/teams/blue","source":{"memory_ids":["`+turn.ID+`"]}`)
+	file := w.do("GET", path+"/export?namespace=/teams", "").body
+	must[any](w, "DELETE", path+"/"+fact.ID, "")
+	if got := w.importFile("", file); got.Written != 1 {
+		t.Fatalf("import: %+v", got)
+	}
+	must[any](w, "DELETE", path+"/"+turn.ID, "")
+	if l := w.list(""); len(l.Data) != 0 {
+		t.Errorf("there are %q", l.texts())
 	}
 }
