@@ -149,8 +149,8 @@ func (a *App) wire() {
 		Log: a.log, Version: version.String(), MaxBody: a.cfg.MaxBody, Keys: keys, Ready: a.ready, Stopping: a.stopping,
 	})
 	registerMetrics(a.server.Metrics(), a)
-	agents.Mount(a.server, agents.Config{
-		Journal: j, Store: a.store, Feed: f, Blobs: a.blobs, Now: time.Now,
+	sessions := agents.Config{
+		Journal: j, Store: a.store, Feed: f, Blobs: a.blobs, Keeper: a.keeper, Now: time.Now,
 		CheckModel: func(name string) error {
 			_, err := a.models.Resolve(name)
 			return err
@@ -160,8 +160,9 @@ func (a *App) wire() {
 		AllowNetwork:        a.cfg.allowNetwork,
 		AllowStdio:          a.tools.allowStdio,
 		CompactionThreshold: a.compactionThreshold,
-	})
-	memories.Mount(a.server, memories.Config{Keeper: a.keeper})
+	}
+	agents.Mount(a.server, sessions)
+	memories.Mount(a.server, memories.Config{Keeper: a.keeper, Erase: agents.Eraser(sessions)})
 	a.openHub(j)
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/stayd/stayd/internal/feed"
 	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/journal"
+	"github.com/stayd/stayd/internal/memory/keeper"
 	"github.com/stayd/stayd/internal/store"
 )
 
@@ -25,6 +26,7 @@ type Config struct {
 	Store   store.Store
 	Feed    *feed.Feed
 	Blobs   blob.Store // of the contents of files
+	Keeper  *keeper.Keeper // of what agents remember
 	Now     func() time.Time
 
 	// CheckModel returns an error, whose text is shown, for a model that cannot

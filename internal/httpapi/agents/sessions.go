@@ -391,22 +391,7 @@ func (a *api) deleteSession(c *httpapi.Call) (any, error) {
 		return nil, err
 	}
 	id := c.Path("session_id")
-	prepared := ""
-	err = a.Journal.Update(c.Context(), c.Project, id, func(tx *journal.Tx) error {
-		payloads, err := tx.State.Delete(in)
-		if err != nil {
-			return err
-		}
-		if e := tx.State.Environment.ID; e != environmentID(id) {
-			prepared = e
-		}
-		return tx.Append(payloads...)
-	})
-	if err == nil && prepared != "" {
-		if err := environmentKind.delete(c, a, prepared); err != nil && !isNotFound(err) {
-			return nil, err
-		}
-	}
+	err = a.forgetSession(c, id, in)
 	if errors.Is(err, store.ErrNotFound) && in.Key != "" {
 		err = a.deletedBefore(c, id, in, err)
 	}

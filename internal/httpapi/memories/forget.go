@@ -1,6 +1,7 @@
 package memories
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/stayd/stayd/internal/httpapi"
@@ -54,6 +55,10 @@ func (a *api) remove(c *httpapi.Call) (any, error) {
 }
 
 func (a *api) forgotten(c *httpapi.Call, sel keeper.Selection, reason string) (any, error) {
+	if a.Erase != nil && (sel.Actor != "" || sel.SessionID != "") {
+		asked := sel
+		sel.Erase = func(ctx context.Context) (int, error) { return a.Erase(ctx, c.Project, asked) }
+	}
 	r, err := a.Keeper.Forget(c.Context(), c.Project, sel, reason)
 	if err != nil {
 		return nil, answer(err, sel.ID)

@@ -5,6 +5,7 @@
 package memories
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"net/http"
@@ -24,6 +25,9 @@ import (
 // Config is what the protocol needs.
 type Config struct {
 	Keeper *keeper.Keeper
+	// Erase erases the sessions of which memories are forgotten, and says how many;
+	// nil where there are no sessions.
+	Erase func(ctx context.Context, project string, sel keeper.Selection) (int, error)
 }
 
 type api struct{ Config }

@@ -16,6 +16,9 @@ type Selection struct {
 	Actor     string
 	SessionID string
 	Namespace string // all that lies below
+	// Erase, where it is set, erases the sessions that are meant, once it is known
+	// that nothing forbids it and before their memories, and says how many.
+	Erase func(context.Context) (int, error)
 }
 
 // class is the kind of thing that is forgotten, and name which one.
@@ -46,11 +49,8 @@ func (k *Keeper) Forget(ctx context.Context, project string, sel Selection, reas
 	if err != nil {
 		return Receipt{}, err
 	}
-	doomed, err := k.selected(ctx, project, &sel)
+	doomed, err := k.meantBy(ctx, project, &sel)
 	if err != nil {
-		return Receipt{}, err
-	}
-	if err := k.addDrawn(ctx, project, doomed); err != nil {
 		return Receipt{}, err
 	}
 	rules, err := k.rules(ctx, project)
@@ -63,6 +63,15 @@ func (k *Keeper) Forget(ctx context.Context, project string, sel Selection, reas
 		}
 	}
 	receipt := newReceipt(class, reason)
+	if sel.Erase != nil {
+		if receipt.Sessions, err = sel.Erase(ctx); err != nil {
+			return receipt, err
+		}
+		// A session may have written until it was erased.
+		if doomed, err = k.meantBy(ctx, project, &sel); err != nil {
+			return receipt, err
+		}
+	}
 	if err := k.erase(ctx, project, doomed, &receipt); err != nil {
 		return receipt, err
 	}
@@ -70,6 +79,15 @@ func (k *Keeper) Forget(ctx context.Context, project string, sel Selection, reas
 		return receipt, err
 	}
 	return receipt, k.sign(ctx, project, name, &receipt)
+}
+
+// meantBy is what is selected, and what was drawn from it.
+func (k *Keeper) meantBy(ctx context.Context, project string, sel *Selection) (doomed, error) {
+	records, err := k.selected(ctx, project, sel)
+	if err != nil {
+		return nil, err
+	}
+	return records, k.addDrawn(ctx, project, records)
 }
 
 // eraseLate erases what was drawn from the records while they were looked for.

@@ -32,6 +32,7 @@ type Receipt struct {
 	Records   map[memory.Strategy]int `json:"records"`
 	Derived   int                     `json:"derived"`
 	Spaces    int                     `json:"spaces"`
+	Sessions  int                     `json:"sessions"` // that were erased with them
 	Key       string                  `json:"key"` // the public key, in hexadecimal
 	Signature string                  `json:"signature,omitempty"`
 

@@ -1,0 +1,110 @@
+package app_test
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// canaries are words that nobody would write otherwise.
+const canaries = 200
+
+func canary(i int) string { return fmt.Sprintf("zq%03dxkanari%03d", i, 999-i) }
+
+// canariesIn returns which of the canaries stand in files below the folder.
+func canariesIn(t *testing.T, dir string) (found []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for i := range canaries {
+			if bytes.Contains(b, []byte(canary(i))) {
+				found = append(found, filepath.Base(path)+" "+canary(i))
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// Of an actor who is forgotten nothing is left in any file: not what was said in
+// their sessions, nor what was kept and drawn from it, in indexes and in the log of
+// the database. What is remembered of somebody else stays.
+func TestForgottenActor(t *testing.T) {
+	cfg := config(t)
+	n := start(t, cfg)
+	sessionIDs := make([]string, 0, 20)
+	for i := range cap(sessionIDs) {
+		var words []string
+		for j := range canaries / cap(sessionIDs) {
+			words = append(words, canary(i*canaries/cap(sessionIDs)+j))
+		}
+		sessionIDs = append(sessionIDs, n.remember("ana", "I moved to Porto in February. "+strings.Join(words, " "), remembering))
+	}
+	other := n.remember("bob", "I moved to Porto in February.", remembering)
+	for _, id := range append(sessionIDs, other) {
+		wait(t, "what was drawn from "+id, func() bool { return len(n.recordsOf(id, "memory.extracted")) == 1 })
+	}
+	n.must(nil, "POST", "/v1/memories", `{"actor":"ana","text":"Ana said `+canary(0)+`","metadata":{"word":"`+canary(1)+`"}}`)
+	n.must(nil, "POST", "/v1/memories/search", `{"actor":"ana","text":"`+canary(2)+`"}`)
+	if len(canariesIn(t, cfg.Data)) < canaries {
+		t.Fatal("the canaries are not in the files before anything is forgotten")
+	}
+	var receipt struct {
+		Class    string
+		Sessions int
+		Records  map[string]int
+	}
+	n.must(&receipt, "POST", "/v1/memories/forget", `{"actor":"ana","reason":"asked for"}`)
+	if receipt.Class != "actor" || receipt.Sessions != 20 || receipt.Records["turn"] != 40 || receipt.Records["semantic"] < 2 {
+		t.Errorf("the receipt says %+v", receipt)
+	}
+	if a := n.do("GET", sessions+"/"+sessionIDs[0], ""); a.status != 404 {
+		t.Errorf("a session with the actor: %s", a)
+	}
+	if got := n.memories("actor=ana&superseded=true"); len(got) != 0 {
+		t.Errorf("memories of the actor: %+v", got)
+	}
+	if got := n.lastText(n.remember("bob", "where do I live?", remembering)); got != "You live in Porto." {
+		t.Errorf("somebody else is told %q", got)
+	}
+	wait(t, "the files to be without canaries while the runtime runs", func() bool { return len(canariesIn(t, cfg.Data)) == 0 })
+	n.stop()
+	if left := canariesIn(t, cfg.Data); len(left) > 0 {
+		t.Errorf("%d canaries are left: %v", len(left), left[:min(len(left), 5)])
+	}
+}
+
+// A session that is deleted takes along what was remembered of it, unless that is
+// held; one with a running turn stays, and everything with it.
+func TestDeletedSessionIsForgotten(t *testing.T) {
+	n := start(t, config(t))
+	first := n.remember("ana", "I moved to Porto in February.", remembering)
+	wait(t, "what was drawn", func() bool { return len(n.recordsOf(first, "memory.extracted")) == 1 })
+	n.must(nil, "POST", "/v1/memories/rules", `{"namespace":"/actors/ana","hold":true,"reason":"a case"}`)
+	if a := n.do("DELETE", sessions+"/"+first, ""); a.status != 409 || !strings.Contains(a.body, `"memory_held"`) {
+		t.Errorf("a session that is held: %s", a)
+	}
+	n.must(nil, "POST", "/v1/memories/rules", `{"namespace":"/actors/ana"}`)
+
+	const asks = `,"tools":[{"type":"function","name":"look","description":"looks","parameters":{"type":"object"}},{"type":"timer"}]` + remembering
+	second := n.remember("ana", "hello", asks)
+	n.until(second, "idle")
+	n.must(nil, "DELETE", sessions+"/"+first, "", "Idempotency-Key", "once")
+	n.must(nil, "DELETE", sessions+"/"+first, "", "Idempotency-Key", "once")
+	if got := n.memories("session_id=" + first + "&superseded=true"); len(got) != 0 {
+		t.Errorf("remembered of the deleted session: %+v", got)
+	}
+	if got := n.memories("session_id=" + second); len(got) < 2 {
+		t.Errorf("remembered of another session: %+v", got)
+	}
+}
