@@ -33,7 +33,7 @@ type Receipt struct {
 	Derived   int                     `json:"derived"`
 	Spaces    int                     `json:"spaces"`
 	Sessions  int                     `json:"sessions"` // that were erased with them
-	Key       string                  `json:"key"` // the public key, in hexadecimal
+	Key       string                  `json:"key"`      // the public key, in hexadecimal
 	Signature string                  `json:"signature,omitempty"`
 
 	spaces map[string]bool
