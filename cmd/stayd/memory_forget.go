@@ -107,13 +107,20 @@ func amount(r *client.Receipt) string {
 		total += r.Records[strategy]
 		parts = append(parts, strconv.Itoa(r.Records[strategy])+" "+strategy)
 	}
-	switch {
-	case total == 0:
+	if total == 0 && r.Sessions == 0 {
 		return "nothing, as there was nothing"
-	case r.Derived > 0:
-		return fmt.Sprintf("%d memories (%s), of which %d drawn from others", total, strings.Join(parts, ", "), r.Derived)
 	}
-	return several(total, "memory", "memories") + " (" + strings.Join(parts, ", ") + ")"
+	text := several(total, "memory", "memories")
+	if total > 0 {
+		text += " (" + strings.Join(parts, ", ") + ")"
+	}
+	if r.Derived > 0 {
+		text += fmt.Sprintf(", of which %d drawn from others", r.Derived)
+	}
+	if r.Sessions > 0 {
+		text += " and " + several(r.Sessions, "session", "sessions")
+	}
+	return text
 }
 
 func newMemoryReceipts() *cobra.Command {

@@ -24,8 +24,10 @@ type Receipt struct {
 	At      time.Time      `json:"at"`
 	Class   string         `json:"class"` // record, actor, session, namespace, expired
 	Reason  string         `json:"reason"`
-	Records map[string]int `json:"records"` // how many, by strategy
+	Records map[string]int `json:"records"` // how many memories, by strategy
 	Derived int            `json:"derived"` // how many of them were drawn from what was asked for
+	// Sessions is how many sessions were erased with them.
+	Sessions int `json:"sessions"`
 
 	raw string
 }
