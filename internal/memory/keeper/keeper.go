@@ -59,7 +59,8 @@ type Keeper struct {
 	slots *semaphore.Weighted
 	tasks sync.WaitGroup // seals under way
 	wake  chan struct{}  // signalled when there are records without a vector
-	dirty map[spaceName]bool
+	// dirty has the spaces with such records, and the number after which these are.
+	dirty map[spaceName]int64
 
 	mu     sync.Mutex
 	spaces map[spaceName]*list.Element // of *space
@@ -91,7 +92,7 @@ func New(cfg Config) *Keeper {
 		cfg.Questions = []embed.Embedder{cfg.Embedder}
 	}
 	return &Keeper{
-		Config: cfg, slots: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))), wake: make(chan struct{}, 1), dirty: map[spaceName]bool{},
+		Config: cfg, slots: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))), wake: make(chan struct{}, 1), dirty: map[spaceName]int64{},
 		spaces: map[spaceName]*list.Element{}, used: list.New(),
 	}
 }

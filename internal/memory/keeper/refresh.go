@@ -49,9 +49,6 @@ func (k *Keeper) space(name spaceName) *space {
 	}
 	s := &space{name: name}
 	k.spaces[name] = k.used.PushFront(s)
-	// A process may have ended before it made the vectors of what it wrote, and the
-	// embedder may be another one than theirs.
-	k.note(name)
 	return s
 }
 

@@ -95,7 +95,7 @@ func (k *Keeper) writeSpaces(ctx context.Context, project string, records []memo
 			records[i] = done.Records[n]
 			repeated[i] = done.Repeated != nil && done.Repeated[n]
 		}
-		k.unembedded(spaceName{project, name})
+		k.unembedded(spaceName{project, name}, done.Records)
 	}
 	return repeated, nil
 }

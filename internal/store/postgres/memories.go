@@ -126,7 +126,7 @@ func (s *Store) ExpiredMemories(ctx context.Context, before time.Time, limit int
 // UnembeddedMemories implements store.Memories.
 func (s *Store) UnembeddedMemories(ctx context.Context, project, space, model string, after int64, limit int) ([]memory.Record, error) {
 	list, err := s.memories(ctx, memoryOf+ofSpace+`AND m.num > $4
-		AND m.model IS DISTINCT FROM (SELECT n.num FROM memory_names n WHERE n.name = $5) ORDER BY m.num LIMIT $6`,
+		AND (m.model IS NULL OR m.model IS DISTINCT FROM (SELECT n.num FROM memory_names n WHERE n.name = $5)) ORDER BY m.num LIMIT $6`,
 		memory.ShardOf(project, space), project, space, min(max(after, 0), store.MaxMemoryChange), model, limit)
 	return list, wrap("list memories without a vector of "+space, err)
 }

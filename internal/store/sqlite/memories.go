@@ -175,7 +175,7 @@ func (s *Store) ExpiredMemories(ctx context.Context, before time.Time, limit int
 // UnembeddedMemories lists records of a space whose vector is not of the model.
 func (s *Store) UnembeddedMemories(ctx context.Context, project, space, model string, after int64, limit int) ([]memory.Record, error) {
 	list, err := s.memories(ctx, ` WHERE m.num > (`+ofSpace+` << 32 | ?) AND m.num < (`+ofSpace+` + 1) << 32
-		AND m.model IS NOT (SELECT num FROM memory_models WHERE name = ?) ORDER BY m.num LIMIT ?`,
+		AND (m.model IS NULL OR m.model IS NOT (SELECT num FROM memory_models WHERE name = ?)) ORDER BY m.num LIMIT ?`,
 		project, space, max(after, 0), project, space, model, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list memories of %s without a vector: %w", space, s.classify(err))

@@ -229,6 +229,7 @@ func testMemoryUnembedded(f *fixture) {
 		{"m", 5, 10, nil},
 		{"n", -5, 10, []string{"1", "2", "4", "5"}},
 		{"new", 2, 2, []string{"3", "4"}},
+		{"new", 0, 10, []string{"1", "2", "3", "4", "5"}},
 	} {
 		list, err := f.s.UnembeddedMemories(f.ctx, "p", alice, c.model, c.after, c.limit)
 		if err != nil {
