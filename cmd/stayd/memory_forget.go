@@ -26,10 +26,10 @@ func newMemoryForget() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "forget [ID]",
 		Short: "Forget a memory, an actor, a session or a namespace for good",
-		Long: `Forget a memory, all that is about an actor, all that was drawn from a session, or
-all that lies below a namespace: every version of it, and what was drawn from it.
-It is erased and cannot be brought back. What is left is a receipt that says how
-much was forgotten and when, and not what.`,
+		Long: `Forget a memory, all that is about an actor with the sessions that were with them, a
+session with all that was drawn from it, or all that lies below a namespace: every
+version of it, and what was drawn from it. It is erased and cannot be brought back.
+What is left is a receipt that says how much was forgotten and when, and not what.`,
 		Example: `  stayd memory forget mem_0a1b...
   stayd memory forget --actor ann --reason "asked for by mail on 3 May"`,
 		Args: args(cobra.MaximumNArgs(1)),
@@ -56,8 +56,8 @@ much was forgotten and when, and not what.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&f.Actor, "actor", "", "forget all that is about this actor")
-	fs.StringVar(&f.SessionID, "session", "", "forget all that was drawn from this session")
+	fs.StringVar(&f.Actor, "actor", "", "forget this actor: all that is about them, and the sessions with them")
+	fs.StringVar(&f.SessionID, "session", "", "forget this session, and all that was drawn from it")
 	fs.StringVar(&f.Namespace, "namespace", "", "forget all that lies below this prefix")
 	fs.StringVar(&f.Reason, "reason", "", "why; it stands in the receipt, so it must not name what is forgotten")
 	fs.BoolVar(&yes, "yes", false, "do not ask")
@@ -71,8 +71,8 @@ func whatIsForgotten(f *client.Forget) (string, error) {
 	var what []string
 	for _, one := range []struct{ words, name string }{
 		{"the memory ", f.MemoryID},
-		{"all that is about the actor ", f.Actor},
-		{"all that was drawn from the session ", f.SessionID},
+		{"all sessions with, and all that is about, the actor ", f.Actor},
+		{"the session ", f.SessionID},
 		{"all that lies below ", f.Namespace},
 	} {
 		if one.name != "" {
@@ -91,7 +91,7 @@ func confirmed(cmd *cobra.Command, what string) error {
 	if p == nil {
 		return usage("nobody is there to confirm that %s is to be forgotten: say --yes", what)
 	}
-	question := fmt.Sprintf("Forget %s, and what was drawn from it, for good? yes or no: ", show.Shorten(what, 200))
+	question := fmt.Sprintf("Forget %s, with what was drawn from it, for good? yes or no: ", show.Shorten(what, 200))
 	choice, err := p.choose(cmd.Context(), question, "yes", "no")
 	if errors.Is(err, io.EOF) || choice == "no" {
 		return &coded{code: exitFailed, err: errors.New("nothing was forgotten")}

@@ -147,8 +147,10 @@ func TestProjects(t *testing.T) {
 		}
 	}
 	b.alike("POST", sessions+"/"+own["session_id"]+"/events", toolResult("{turn_id}", "{call_id}", "stolen"), theirs, nowhere)
-	for _, path := range []string{"/v1/agents?limit=100", sessions + "?limit=100", "/v1/files?limit=100", "/v1/agents/environments?limit=100", "/v1/agents/environments/templates?limit=100",
-		"/v1/memories?limit=100", "/v1/memories/export", "/v1/memories/receipts", "/v1/memories/rules"} {
+	for _, path := range []string{
+		"/v1/agents?limit=100", sessions + "?limit=100", "/v1/files?limit=100", "/v1/agents/environments?limit=100", "/v1/agents/environments/templates?limit=100",
+		"/v1/memories?limit=100", "/v1/memories/export", "/v1/memories/receipts", "/v1/memories/rules",
+	} {
 		if got := b.do("GET", path, "").body; theirs.hide(got) != got {
 			t.Errorf("GET %s shows what is another project's: %s", path, got)
 		}

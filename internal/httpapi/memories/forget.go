@@ -11,7 +11,7 @@ import (
 
 func (a *api) forgetOperations() []httpapi.Operation {
 	return []httpapi.Operation{
-		{Method: http.MethodPost, Path: basePath + "/forget", ID: "forgetMemories", Summary: "Forget an actor, a session, a namespace or a memory, and all that was drawn from it", Body: forgetMemories{}, Result: receiptObject{}, Do: a.forget},
+		{Method: http.MethodPost, Path: basePath + "/forget", ID: "forgetMemories", Summary: "Forget a memory, an actor with their sessions, a session, or a namespace, and all that was drawn from it", Body: forgetMemories{}, Result: receiptObject{}, Do: a.forget},
 		{Method: http.MethodGet, Path: basePath + "/receipts", ID: "listMemoryReceipts", Summary: "List the signed receipts of what was forgotten", Query: httpapi.PageParams(), Result: httpapi.List[receiptObject]{}, Do: a.receipts},
 		{Method: http.MethodGet, Path: basePath + "/rules", ID: "listMemoryRules", Summary: "List the rules of expiry and the holds", Result: httpapi.List[ruleObject]{}, Do: a.rules},
 		{Method: http.MethodPost, Path: basePath + "/rules", ID: "setMemoryRule", Summary: "Set when what lies below a namespace expires, or hold it", Body: setMemoryRule{}, Result: ruleObject{}, Do: a.setRule},
@@ -21,8 +21,8 @@ func (a *api) forgetOperations() []httpapi.Operation {
 // forgetMemories says what is to be forgotten: one of its first four fields.
 type forgetMemories struct {
 	MemoryID  string `json:"memory_id,omitzero"`
-	Actor     string `json:"actor,omitzero"`
-	SessionID string `json:"session_id,omitzero"`
+	Actor     string `json:"actor,omitzero" doc:"All that is about this actor, and the sessions with them."`
+	SessionID string `json:"session_id,omitzero" doc:"This session, and all that was drawn from it."`
 	Namespace string `json:"namespace,omitzero" doc:"All that lies below it."`
 	Reason    string `json:"reason,omitzero" doc:"Why; it stands in the receipt, so it must not name what is forgotten."`
 }
