@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"strings"
 	"time"
 
@@ -42,7 +43,7 @@ func newOutput(cmd *cobra.Command, asJSON bool) output {
 
 // who are the flags that say which agent a session runs.
 type who struct {
-	file, model, env, session string
+	file, model, env, session, actor string
 }
 
 func (w *who) register(cmd *cobra.Command) {
@@ -51,6 +52,7 @@ func (w *who) register(cmd *cobra.Command) {
 	fs.StringVar(&w.model, "model", "", "model, as provider/name; default: the agent's, else the first that is ready")
 	fs.StringVar(&w.env, "env", "", "sandbox for commands and code: none, js, bubblewrap or gvisor; default: the agent's, else the safest that works here")
 	fs.StringVar(&w.session, "session", "", "go on with this session")
+	fs.StringVar(&w.actor, "actor", "", "whom the agent talks with, for its memory; default: the user of this machine, where the agent remembers")
 	addRuntimeFlags(cmd)
 }
 
@@ -106,8 +108,8 @@ func begin(ctx context.Context, rt *runtime, w *who, task string, o output) (*fo
 		}
 		return newFollower(rt, id, client.FromStart, o), nil, nil
 	}
-	if w.file != "" || w.env != "" || w.model != "" {
-		return nil, nil, usage("--session goes on with the agent of that session; leave out --agent, --model and --env")
+	if w.file != "" || w.env != "" || w.model != "" || w.actor != "" {
+		return nil, nil, usage("--session goes on with the agent of that session; leave out --agent, --model, --env and --actor")
 	}
 	events, err := rt.Follow(ctx, w.session, "")
 	if err != nil {
@@ -160,7 +162,7 @@ func create(ctx context.Context, rt *runtime, w *who, input string) (string, err
 	default:
 		return "", usage("--env %q is none of none, js, bubblewrap, gvisor", w.env)
 	}
-	body, err := sessionBody(agent, input)
+	body, err := sessionBody(agent, w.with(agent), input)
 	if err != nil {
 		return "", &coded{code: exitUsage, err: err}
 	}
@@ -171,9 +173,19 @@ func create(ctx context.Context, rt *runtime, w *who, input string) (string, err
 	return s.ID, nil
 }
 
+// with is whom the agent talks with; empty is nobody in particular.
+func (w *who) with(agent *agentfile.Agent) string {
+	if w.actor == "" && agent.Memory != nil {
+		if u, err := user.Current(); err == nil {
+			return u.Username
+		}
+	}
+	return w.actor
+}
+
 // sessionBody is the request for a session with the agent. Its name becomes
 // metadata, since the agent of a session has none.
-func sessionBody(a *agentfile.Agent, input string) ([]byte, error) {
+func sessionBody(a *agentfile.Agent, actor, input string) ([]byte, error) {
 	env, err := a.Environment.JSON()
 	if err != nil {
 		return nil, err
@@ -185,7 +197,8 @@ func sessionBody(a *agentfile.Agent, input string) ([]byte, error) {
 		Agent       *agentfile.Agent  `json:"agent"`
 		Input       string            `json:"input,omitempty"`
 		Metadata    map[string]string `json:"metadata,omitempty"`
-	}{env, &settings, input, a.Metadata}
+		Actor       string            `json:"actor,omitempty"`
+	}{env, &settings, input, a.Metadata, actor}
 	if a.Name != "" {
 		body.Metadata = map[string]string{"agent": a.Name}
 		for k, v := range a.Metadata {

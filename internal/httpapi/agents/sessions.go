@@ -23,6 +23,7 @@ const (
 func (a *api) sessionOperations() []httpapi.Operation {
 	filters := append(httpapi.PageParams(),
 		httpapi.Param{Name: "agent_id", Doc: "Only sessions of this agent."},
+		httpapi.Param{Name: "actor", Doc: "Only sessions with this actor."},
 		httpapi.Param{Name: "forked_from", Doc: "Only forks of this session, which may be deleted."},
 		httpapi.Param{Name: "metadata[]", Doc: "Only sessions with all of these pairs, as metadata[key]=value."})
 	return []httpapi.Operation{
@@ -247,7 +248,7 @@ func (a *api) listSessions(c *httpapi.Call) (any, error) {
 	}
 	query := c.URL.Query()
 	q := store.SessionQuery{
-		Project: c.Project, AgentID: query.Get("agent_id"), ForkedFrom: query.Get("forked_from"), Metadata: metadataFilter(query),
+		Project: c.Project, AgentID: query.Get("agent_id"), ForkedFrom: query.Get("forked_from"), Actor: session.ActorKey(c.Project, query.Get("actor")), Metadata: metadataFilter(query),
 		After: p.After, Asc: p.Asc, Limit: p.Limit + 1,
 	}
 	rows, err := a.Store.Sessions(c.Context(), q)

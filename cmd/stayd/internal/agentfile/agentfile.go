@@ -27,6 +27,7 @@ type Agent struct {
 	Reasoning    *Reasoning        `yaml:"reasoning" json:"reasoning,omitempty"`
 	Compaction   *Compaction       `yaml:"compaction" json:"compaction,omitempty"`
 	Limits       *Limits           `yaml:"limits" json:"limits,omitempty"`
+	Memory       *map[string]any   `yaml:"memory" json:"memory,omitempty"` // as the API takes it
 	Metadata     map[string]string `yaml:"metadata" json:"metadata,omitempty"`
 	// Environment belongs to a session and is not part of a saved agent.
 	Environment Environment `yaml:"environment" json:"-"`

@@ -27,6 +27,7 @@ type Item struct {
 	Type        string          `json:"type"`
 	ID          string          `json:"id"`
 	Role        string          `json:"role"`
+	MemoryIDs   []string        `json:"memory_ids"`
 	Phase       string          `json:"phase"`
 	Status      string          `json:"status"`
 	Name        string          `json:"name"`

@@ -142,6 +142,9 @@ func (p *Printer) commandOutput(item, text string) {
 
 func (p *Printer) added(it *Item) {
 	p.started[it.ID] = p.now()
+	if n := len(it.MemoryIDs); n > 0 {
+		p.Line(Dim, "memories recalled: %d", n)
+	}
 	switch it.Type {
 	case event.ItemMCPCall, event.ItemFunctionCall:
 		p.Line(Call, "→ %s %s", callName(it), Shorten(string(it.Arguments), p.width))
@@ -256,6 +259,10 @@ func printable(s string) string {
 func (p *Printer) Item(it *Item) {
 	if it.Type == event.ItemMessage && it.Role == event.RoleUser {
 		p.Line(Bold, "> %s", joined(it.Content))
+		return
+	}
+	if n := len(it.MemoryIDs); n > 0 {
+		p.Line(Dim, "memories recalled: %d", n)
 		return
 	}
 	if it.Type == event.ItemFunctionCallOutput {
