@@ -21,8 +21,8 @@ const (
 	// each time, up to embedPauseMost.
 	embedPause     = 5 * time.Second
 	embedPauseMost = 5 * time.Minute
-	// spacesAtOnce is how many spaces are listed at once.
-	spacesAtOnce = 1000
+	// notedAtOnce is how many spaces are listed at once.
+	notedAtOnce = 1000
 )
 
 // unembedded notes that a space has new records whose vectors are to be made.
@@ -89,14 +89,14 @@ func (k *Keeper) noteAll(ctx context.Context) error {
 	}
 	for _, project := range projects {
 		for after := ""; ; {
-			spaces, err := k.Store.MemorySpaces(ctx, project, "/", after, spacesAtOnce)
+			spaces, err := k.Store.MemorySpaces(ctx, project, "/", after, notedAtOnce)
 			if err != nil {
 				return err
 			}
 			for i := range spaces {
 				k.note(spaceName{project, spaces[i].Name}, 0)
 			}
-			if len(spaces) < spacesAtOnce {
+			if len(spaces) < notedAtOnce {
 				break
 			}
 			after = spaces[len(spaces)-1].Name
