@@ -146,7 +146,7 @@ func (in *Input) Read(reply string) (drafts []memory.Record, dropped int, err er
 		}
 		if s == memory.Summary {
 			var text string
-			if json.Unmarshal(raw, &text) != nil || strings.TrimSpace(text) == "" {
+			if json.Unmarshal(raw, &text) != nil || clean(text) == "" {
 				dropped++
 				continue
 			}
@@ -185,7 +185,7 @@ func jsonObject(reply string) (map[string]json.RawMessage, error) {
 
 func (in *Input) draft(s memory.Strategy, raw json.RawMessage) (memory.Record, bool) {
 	var e entry
-	if json.Unmarshal(raw, &e) != nil || strings.TrimSpace(e.Text) == "" {
+	if json.Unmarshal(raw, &e) != nil || clean(e.Text) == "" {
 		return memory.Record{}, false
 	}
 	r := memory.Record{Strategy: s, Actor: in.Actor, Text: clean(e.Text), Confidence: min(max(e.Confidence, 0), 1)}
@@ -243,7 +243,7 @@ const maxText = 8 << 10
 
 // clean is the text as a record can have it.
 func clean(s string) string {
-	s = strings.ReplaceAll(strings.ToValidUTF8(strings.TrimSpace(s), "\uFFFD"), "\x00", "")
+	s = strings.TrimSpace(strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", ""))
 	return strings.ToValidUTF8(s[:min(len(s), maxText)], "")
 }
 
