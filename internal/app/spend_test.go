@@ -102,3 +102,26 @@ func (n *node) spent(id string, consumed, limit int64, outcomes ...string) {
 		n.t.Errorf("the turns ended so:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(outcomes, "\n"))
 	}
 }
+
+// TestSpendOnMemory has what a model draws from a conversation count towards the
+// session's limit: beyond it nothing is drawn, and nothing fails.
+func TestSpendOnMemory(t *testing.T) {
+	n, _ := priced(t)
+	var made struct{ ID string }
+	n.must(&made, "POST", sessions, `{"actor":"ana","environment":{"type":"none"},"agent":{"model":"script/priced","memory":{"strategies":["semantic"],"rest_seconds":0}},`+
+		`"input":"one","spend_control":{"limit":12}}`)
+	refused := func() bool {
+		failed := n.recordsOf(made.ID, "effect.failed")
+		return len(failed) == 1 && strings.Contains(string(failed[0]), "session_budget_exceeded") && strings.Contains(string(failed[0]), `"extract"`)
+	}
+	wait(t, "the extraction to be refused", refused)
+	n.spent(made.ID, 10, 12, "completed")
+	if drawn := n.recordsOf(made.ID, "memory.extracted"); len(drawn) != 0 {
+		t.Errorf("drawn beyond the limit: %s", drawn)
+	}
+	n.must(nil, "POST", sessions+"/"+made.ID, `{"spend_control":{"limit":100}}`)
+	n.must(nil, "POST", sessions+"/"+made.ID+"/events", message("two"))
+	wait(t, "the extraction", func() bool { return len(n.recordsOf(made.ID, "memory.extracted")) == 1 })
+	n.spent(made.ID, 30, 100, "completed", "completed")
+	n.verify(made.ID)
+}
