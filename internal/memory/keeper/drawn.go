@@ -10,8 +10,13 @@ import (
 	"github.com/stayd/stayd/internal/store"
 )
 
-// pageSize is how many records are listed at once.
-const pageSize = 500
+const (
+	// pageSize is how many records are listed at once: a store may have to sort all
+	// that are left for each page.
+	pageSize = 4000
+	// spacesAtOnce is how many spaces are listed at once.
+	spacesAtOnce = 1000
+)
 
 // listAttempts is how often a list is begun anew because the record that a page
 // ended with was forgotten.
@@ -64,6 +69,24 @@ func (k *Keeper) addVersions(ctx context.Context, project string, records doomed
 		}
 	}
 	return nil
+}
+
+// changes is how often something was written in the project, forgetting aside. It
+// only grows.
+func (k *Keeper) changes(ctx context.Context, project string) (n int64, err error) {
+	for after := ""; ; {
+		list, err := k.Store.MemorySpaces(ctx, project, "/", after, spacesAtOnce)
+		if err != nil {
+			return 0, fmt.Errorf("list spaces: %w", err)
+		}
+		for i := range list {
+			n += list[i].Change
+		}
+		if len(list) < spacesAtOnce {
+			return n, nil
+		}
+		after = list[len(list)-1].Name
+	}
 }
 
 // drawn is a record that rests on others.

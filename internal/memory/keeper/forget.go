@@ -49,7 +49,7 @@ func (k *Keeper) Forget(ctx context.Context, project string, sel Selection, reas
 	if err != nil {
 		return Receipt{}, err
 	}
-	doomed, err := k.meantBy(ctx, project, &sel)
+	doomed, changes, err := k.meantBy(ctx, project, &sel)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -68,33 +68,41 @@ func (k *Keeper) Forget(ctx context.Context, project string, sel Selection, reas
 			return receipt, err
 		}
 		// A session may have written until it was erased.
-		if doomed, err = k.meantBy(ctx, project, &sel); err != nil {
+		if doomed, changes, err = k.meantBy(ctx, project, &sel); err != nil {
 			return receipt, err
 		}
 	}
 	if err := k.erase(ctx, project, doomed, &receipt); err != nil {
 		return receipt, err
 	}
-	if err := k.eraseLate(ctx, project, doomed, rules, &receipt); err != nil {
+	if err := k.eraseLate(ctx, project, doomed, rules, changes, &receipt); err != nil {
 		return receipt, err
 	}
 	return receipt, k.sign(ctx, project, name, &receipt)
 }
 
-// meantBy is what is selected, and what was drawn from it.
-func (k *Keeper) meantBy(ctx context.Context, project string, sel *Selection) (doomed, error) {
-	records, err := k.selected(ctx, project, sel)
-	if err != nil {
-		return nil, err
+// meantBy is what is selected, and what was drawn from it, of a project that had
+// been written to so often.
+func (k *Keeper) meantBy(ctx context.Context, project string, sel *Selection) (records doomed, changes int64, err error) {
+	if changes, err = k.changes(ctx, project); err != nil {
+		return nil, 0, err
 	}
-	return records, k.addDrawn(ctx, project, records)
+	if records, err = k.selected(ctx, project, sel); err != nil {
+		return nil, 0, err
+	}
+	return records, changes, k.addDrawn(ctx, project, records)
 }
 
-// eraseLate erases what was drawn from the records while they were looked for.
-// Whoever writes something drawn from them now finds that they are not there.
-func (k *Keeper) eraseLate(ctx context.Context, project string, gone doomed, rules []Rule, receipt *Receipt) error {
+// eraseLate erases what was drawn from the records since the project had been
+// written to as often as changes says. Whoever writes something drawn from them now
+// finds that they are not there.
+func (k *Keeper) eraseLate(ctx context.Context, project string, gone doomed, rules []Rule, changes int64, receipt *Receipt) error {
 	for {
-		before := len(gone)
+		now, err := k.changes(ctx, project)
+		if err != nil || now == changes {
+			return err
+		}
+		changes = now
 		if err := k.addDrawn(ctx, project, gone); err != nil {
 			return err
 		}
@@ -104,11 +112,11 @@ func (k *Keeper) eraseLate(ctx context.Context, project string, gone doomed, rul
 				late[id] = d
 			}
 		}
+		if len(late) == 0 {
+			return nil
+		}
 		if err := k.erase(ctx, project, late, receipt); err != nil {
 			return err
-		}
-		if len(gone) == before {
-			return nil
 		}
 	}
 }

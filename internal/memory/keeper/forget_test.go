@@ -147,7 +147,7 @@ func TestDrawnWhileItsSourceIsForgotten(t *testing.T) {
 // TestListsBeginAnew forgets the record that a page of a list ended with.
 func TestListsBeginAnew(t *testing.T) {
 	h := newHome(t)
-	records := make([]memory.Record, 600)
+	records := make([]memory.Record, 4100)
 	for i := range records {
 		records[i] = memory.Record{Namespace: "/actors/ann/facts", Strategy: memory.Semantic, Actor: "ann", Text: "Ann counts.", RecordedAt: date("2026-01-01").AddDate(0, 0, i)}
 	}
@@ -160,12 +160,12 @@ func TestListsBeginAnew(t *testing.T) {
 		if lists++; lists != 2 {
 			return nil
 		}
-		_, err := h.store.ForgetMemories(t.Context(), "p", "/actors/ann", []int64{written[499].Num})
+		_, err := h.store.ForgetMemories(t.Context(), "p", "/actors/ann", []int64{written[3999].Num})
 		return err
 	}
 	receipt, err := h.Forget(t.Context(), "p", keeper.Selection{Actor: "ann"}, "")
-	if err != nil || receipt.Records[memory.Semantic] != 599 {
-		t.Errorf("receipt %+v, %v; want the 599 records that were there", receipt, err)
+	if err != nil || receipt.Records[memory.Semantic] != 4099 {
+		t.Errorf("receipt %+v, %v; want the 4099 records that were there", receipt, err)
 	}
 	if got := h.left(); len(got) != 0 {
 		t.Errorf("%d records are left", len(got))
