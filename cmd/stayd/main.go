@@ -13,22 +13,15 @@ import (
 
 	"github.com/stayd/stayd/internal/client"
 	"github.com/stayd/stayd/internal/cluster"
-	"github.com/stayd/stayd/internal/environment/bubblewrap"
 	"github.com/stayd/stayd/internal/environment/host"
+	"github.com/stayd/stayd/internal/environment/reexec"
 )
 
 // sandboxHelper is the argument with which this program is run again to make a
 // network namespace for a sandbox, or in one, to confine a program.
-const sandboxHelper = "sandbox-helper"
+const sandboxHelper = reexec.Argument
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == sandboxHelper {
-		if err := bubblewrap.Helper(os.Args[2:]); err != nil {
-			fmt.Fprintf(os.Stderr, "stayd: %v\n", err)
-			os.Exit(exitFailed)
-		}
-		return
-	}
 	if len(os.Args) > 2 && os.Args[1] == hostHelper {
 		code, err := host.Supervise(os.Args[2:])
 		if err != nil {

@@ -26,8 +26,8 @@ type Config struct {
 	// default 1 GiB.
 	FileSize int64
 	Code     *js.Engine // runs JavaScript
-	// Helper is the command line of a program, by its absolute path, that calls
-	// Helper before all else, with the arguments that follow. Without it there is no
+	// Helper is the command line of the helper (package reexec), the program by its
+	// absolute path. Without it there is no
 	// Landlock, each program has a network of its own, in which there is nothing, and
 	// no proxy can be reached.
 	Helper []string

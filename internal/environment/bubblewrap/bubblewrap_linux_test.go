@@ -19,6 +19,7 @@ import (
 	"github.com/stayd/stayd/internal/environment/bubblewrap"
 	"github.com/stayd/stayd/internal/environment/environmenttest"
 	"github.com/stayd/stayd/internal/environment/js"
+	"github.com/stayd/stayd/internal/environment/reexec"
 	"github.com/stayd/stayd/internal/environment/shell"
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/tool"
@@ -26,15 +27,8 @@ import (
 
 type args = environmenttest.Args
 
-// The test's own program is the helper, and a runtime that is killed.
+// The test's own program is a runtime that is killed.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "sandbox-helper" {
-		if err := bubblewrap.Helper(os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
 	if dir := os.Getenv("BUBBLEWRAP_TEST_RUNTIME"); dir != "" {
 		fmt.Println(beRuntime(dir))
 		os.Exit(1)
@@ -49,7 +43,7 @@ func helper(tb testing.TB) []string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return []string{self, "sandbox-helper"}
+	return []string{self, reexec.Argument}
 }
 
 // driver returns a driver that works, or skips the test where bwrap is missing.

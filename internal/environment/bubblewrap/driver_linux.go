@@ -6,6 +6,7 @@ import (
 	"runtime"
 
 	"github.com/stayd/stayd/internal/environment"
+	"github.com/stayd/stayd/internal/environment/reexec"
 	"github.com/stayd/stayd/internal/environment/sandbox"
 	"github.com/stayd/stayd/internal/environment/shell"
 	"github.com/stayd/stayd/internal/environment/view"
@@ -20,7 +21,7 @@ type Driver struct {
 // New returns a driver. Whether the machine has what it needs, Check says.
 func New(cfg Config) *Driver {
 	cfg = cfg.orDefaults()
-	d := &Driver{landlock: cfg.Helper != nil && landlockVersion() >= leastLandlock}
+	d := &Driver{landlock: cfg.Helper != nil && reexec.HasLandlock()}
 	helpers := make(chan struct{}, 2*runtime.NumCPU())
 	d.Driver = sandbox.New(sandbox.Kind{
 		Name: sandboxName, Limits: cfg.Limits, Code: cfg.Code, Helper: cfg.Helper,

@@ -2,17 +2,10 @@
 
 package bubblewrap
 
-import (
-	"errors"
-
-	"github.com/stayd/stayd/internal/environment/sandbox"
-)
+import "github.com/stayd/stayd/internal/environment/sandbox"
 
 // Driver is not available on this system.
 type Driver = sandbox.Driver
 
 // New returns a driver that says it is not available.
 func New(Config) *Driver { return sandbox.New(sandbox.Kind{Name: sandboxName}) }
-
-// Helper always fails.
-func Helper([]string) error { return errors.New("there are no sandboxes on this system") }

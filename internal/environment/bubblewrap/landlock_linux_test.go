@@ -38,7 +38,8 @@ func TestLandlockInEveryProgram(t *testing.T) {
 	// It writes to a file, since what it says may come in several pieces.
 	id := s.Start(t, args{"command": "read _; (" + probe + ") > said 2>&1"})
 	s.OK(t, "write_process", args{"process_id": id, "input": "go on\n"})
-	for !strings.Contains(s.OK(t, "read_process", args{"process_id": id, "wait_seconds": 60}), "has ended") {
+	for ended := false; !ended; {
+		ended = strings.Contains(s.OK(t, "read_process", args{"process_id": id, "wait_seconds": 60}), "has ended")
 	}
 	if got := s.OK(t, "run_command", args{"command": "cat said"}); !strings.HasPrefix(got, denied) || !strings.HasSuffix(got, "\n126\n") {
 		t.Errorf("a program in the background: %q", got)

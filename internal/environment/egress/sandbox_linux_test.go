@@ -1,7 +1,6 @@
 package egress_test
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -11,19 +10,9 @@ import (
 
 	"github.com/stayd/stayd/internal/environment/egress"
 	"github.com/stayd/stayd/internal/environment/netns"
+	"github.com/stayd/stayd/internal/environment/reexec"
 	"github.com/stayd/stayd/internal/outbound"
 )
-
-func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == "netns-helper" {
-		if err := netns.Prepare(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
 
 // A program in a sandbox reaches what the policy and the operator allow, and
 // nothing else.
@@ -35,7 +24,7 @@ func TestSandbox(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := netns.Open(t.Context(), netns.Config{Helper: []string{self, "netns-helper"}, Listen: true})
+	n, err := netns.Open(t.Context(), netns.Config{Helper: []string{self, reexec.Argument}, Listen: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/environment/cgroup"
-	"github.com/stayd/stayd/internal/environment/netns"
+	"github.com/stayd/stayd/internal/environment/reexec"
 	"github.com/stayd/stayd/internal/environment/sandbox"
 	"github.com/stayd/stayd/internal/environment/shell"
 )
@@ -26,13 +26,6 @@ import (
 const helperVariable = "STAYD_TEST_GVISOR_RUNTIME"
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == "netns-helper" {
-		if err := netns.Prepare(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
 	if dir := os.Getenv(helperVariable); dir != "" {
 		fmt.Println(runtimeToKill(dir))
 		os.Exit(1)
@@ -61,7 +54,7 @@ func helper(tb testing.TB) []string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return []string{self, "netns-helper"}
+	return []string{self, reexec.Argument}
 }
 
 // open returns the sandbox of an environment, and how it confines programs.
@@ -235,7 +228,7 @@ func runtimeToKill(dir string) error {
 	if err != nil {
 		return err
 	}
-	s, env, err := openIn(dir, path, Config{Helper: []string{self, "netns-helper"}})
+	s, env, err := openIn(dir, path, Config{Helper: []string{self, reexec.Argument}})
 	if err != nil {
 		return err
 	}

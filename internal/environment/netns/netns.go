@@ -4,19 +4,20 @@
 // the runtime's proxy; no device leads out. It owns how such a namespace is made
 // and joined, and knows nothing of what runs in it. It needs Linux.
 //
-// A namespace is made by a helper process: the runtime's own program, started in
-// the new namespace with a command that calls Prepare. The helper hands the
-// namespace over as open files and ends, so a namespace costs no process and no
+// A namespace is made by a helper process (package reexec): the runtime's own
+// program, started in the new namespace. The helper hands the namespace over as open files and ends, so a namespace costs no process and no
 // memory but the kernel's, and goes when the runtime goes, however that ends,
 // with the last program in it.
 package netns
 
+import "github.com/stayd/stayd/internal/environment/reexec"
+
 // Address is where the programs of a namespace reach the runtime.
-const Address = "127.0.0.1:3128"
+const Address = reexec.Address
 
 // Config says how a namespace is to be made.
 type Config struct {
-	// Helper is the command line of a program that calls Prepare before all else.
+	// Helper is the command line of the helper.
 	Helper []string
 	// Listen asks for a listener on Address in the namespace.
 	Listen bool

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stayd/stayd/internal/environment/reexec"
 )
 
 // Namespace is a network namespace. Its methods may be called at once.
@@ -176,7 +178,7 @@ func receive(conn *net.UnixConn) ([]int, error) {
 	if err != nil || n == 0 {
 		return nil, errNothing
 	}
-	if s := string(text[:n]); s != ready {
+	if s := string(text[:n]); s != reexec.Ready {
 		return nil, errors.New(s)
 	}
 	messages, err := unix.ParseSocketControlMessage(rights[:rn])

@@ -15,19 +15,8 @@ import (
 	"time"
 
 	"github.com/stayd/stayd/internal/environment/netns"
+	"github.com/stayd/stayd/internal/environment/reexec"
 )
-
-// The test's own program is the helper.
-func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == "netns-helper" {
-		if err := netns.Prepare(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
 
 func helper(tb testing.TB) []string {
 	tb.Helper()
@@ -35,7 +24,7 @@ func helper(tb testing.TB) []string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return []string{self, "netns-helper"}
+	return []string{self, reexec.Argument}
 }
 
 func open(tb testing.TB, listen bool) *netns.Namespace {

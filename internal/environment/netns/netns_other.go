@@ -24,6 +24,3 @@ func (*Namespace) Listener() net.Listener { return nil }
 
 // Close does nothing on this system.
 func (*Namespace) Close() error { return nil }
-
-// Prepare fails on this system.
-func Prepare() error { return errNotLinux }

@@ -16,6 +16,9 @@ import (
 const (
 	diskLook    = 50 * time.Millisecond
 	diskMeasure = 5 * time.Second
+	// diskDear is what a measure may take for it to be made after every call. The
+	// files are looked at then in any case, to be kept.
+	diskDear = 50 * time.Millisecond
 )
 
 // Disk watches how much of the disk the folders of one environment take. To
@@ -67,8 +70,9 @@ func (d *Disk) room(n int64) error {
 	return nil
 }
 
-// Over reports whether the folders take more than their limit, by a measure of
-// which it can be said that little has happened since.
+// Over reports whether the folders take more than their limit, after a program has
+// ended in them. The free space alone does not say so: others may have given back
+// what the program took.
 func (d *Disk) Over() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -76,7 +80,11 @@ func (d *Disk) Over() bool {
 		return false
 	}
 	free, _ := d.space()
-	d.refresh(free)
+	if d.took < diskDear {
+		d.measure(free)
+	} else {
+		d.refresh(free)
+	}
 	return d.used > d.limit
 }
 
@@ -156,7 +164,7 @@ func (d *Disk) Watch(done <-chan struct{}, stop func()) {
 	started, floor := d.space()
 	floor = min(floor, started-8*slack)
 	allowed := d.limit
-	if d.Over() {
+	if d.over(started, d.limit) {
 		d.mu.Lock()
 		allowed = d.used + slack
 		d.mu.Unlock()

@@ -1,6 +1,9 @@
 package workspace_test
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -36,5 +39,25 @@ func TestDisk(t *testing.T) {
 	}
 	if err := w.WriteFile("b", half); err != nil {
 		t.Errorf("after tidying up: %v", err)
+	}
+}
+
+// TestDiskBesideOthers has a program write while somebody else gives back more of
+// the same disk.
+func TestDiskBesideOthers(t *testing.T) {
+	dir, others := t.TempDir(), filepath.Join(t.TempDir(), "others")
+	if err := os.WriteFile(others, make([]byte, 16<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := workspace.NewDisk(1<<20, dir)
+	if d.Over() {
+		t.Error("an empty folder is over its limit")
+	}
+	err := os.WriteFile(filepath.Join(dir, "written"), make([]byte, 2<<20), 0o600)
+	if err := errors.Join(err, os.Remove(others)); err != nil {
+		t.Fatal(err)
+	}
+	if !d.Over() {
+		t.Error("2 MiB are within a limit of 1")
 	}
 }

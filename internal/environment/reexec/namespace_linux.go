@@ -1,4 +1,4 @@
-package netns
+package reexec
 
 import (
 	"fmt"
@@ -10,14 +10,11 @@ import (
 // socket is where the helper finds its end of the socket pair.
 const socket = 3
 
-// ready is the message with which the files come; any other is an error's text.
-const ready = "ready"
-
-// Prepare is the whole of the helper: it brings up the loopback device of the
-// namespace that it was started in, listens there, and hands the namespace and
-// the listener over to the runtime that started it. Then its process is to end.
-func Prepare() error {
-	files, err := prepare()
+// handOver brings up the loopback device of the namespace that the helper was
+// started in, listens there, and hands the namespace and the listener over to the
+// runtime that started it.
+func handOver() error {
+	files, err := namespace()
 	if err != nil {
 		// The one who waits is told; where nobody does, the caller is.
 		if unix.Sendmsg(socket, []byte(err.Error()), nil, nil, unix.MSG_NOSIGNAL) == nil {
@@ -25,15 +22,15 @@ func Prepare() error {
 		}
 		return err
 	}
-	if err := unix.Sendmsg(socket, []byte(ready), unix.UnixRights(files...), nil, unix.MSG_NOSIGNAL); err != nil {
+	if err := unix.Sendmsg(socket, []byte(Ready), unix.UnixRights(files...), nil, unix.MSG_NOSIGNAL); err != nil {
 		return fmt.Errorf("hand over the network namespace: %w", err)
 	}
 	return nil
 }
 
-// prepare returns the listener, the network namespace and the user namespace, in
+// namespace returns the listener, the network namespace and the user namespace, in
 // this order.
-func prepare() ([]int, error) {
+func namespace() ([]int, error) {
 	if t, err := unix.GetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil || t != unix.AF_UNIX {
 		return nil, fmt.Errorf("descriptor %d is not a socket of the runtime: this command is run by the runtime only", socket)
 	}
