@@ -42,6 +42,7 @@ var (
 		stringSetting("store", "postgres:// URL of the store; without it the store is a SQLite file in the data folder", func(c *app.Config) *string { return &c.Store }),
 		stringSetting("models", "YAML file of models, prices and fallbacks", func(c *app.Config) *string { return &c.Models }),
 		stringSetting("scripts", "folder of NAME.yaml for the models script/NAME", func(c *app.Config) *string { return &c.Scripts }),
+		listSetting("memory-embedder", "what makes vectors of memories: static, none or PROVIDER/MODEL[?dimension=N]; then models of before, whose vectors serve until theirs are made"),
 		stringSetting("blobs", "where files are kept: folder, or s3://bucket/prefix?region=R&endpoint=URL; without it in the store", func(c *app.Config) *string { return &c.Blobs }),
 		stringSetting("environment-network", "the most that environments may be given of the network: none, restricted (to the domains that they name) or enabled", func(c *app.Config) *string { return &c.Network }),
 		listSetting("dataset", "folders that all environments may read: NAME=FOLDER is /data/NAME"),
@@ -108,7 +109,7 @@ func assign(k *koanf.Koanf) (app.Config, error) {
 			*to = k.String(name)
 		}
 	}
-	for name, to := range map[string]*[]string{"allow-outbound": &c.AllowOutbound, "allow-stdio-mcp": &c.AllowStdioMCP, "dataset": &c.DataSets} {
+	for name, to := range map[string]*[]string{"allow-outbound": &c.AllowOutbound, "allow-stdio-mcp": &c.AllowStdioMCP, "dataset": &c.DataSets, "memory-embedder": &c.Embedders} {
 		if k.Exists(name) {
 			*to = list(k.Get(name))
 		}

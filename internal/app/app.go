@@ -92,7 +92,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	if err != nil {
 		return nil, errors.Join(err, st.Close(), tools.close())
 	}
-	if a.keeper, err = openKeeper(st, log); err != nil {
+	if a.keeper, err = openKeeper(&cfg, models, st, log); err != nil {
 		a.holder.Stop(ctx)
 		return nil, errors.Join(err, st.Close(), tools.close())
 	}

@@ -20,7 +20,13 @@ type Config struct {
 	Blobs   string // "folder", or s3://bucket/prefix ; empty is in the store
 	Models  string // YAML file of providers, prices and fallbacks
 	Scripts string // folder of NAME.yaml for script/NAME
-	MaxBody int64  // bytes of a request's body
+	// Embedders make vectors of long-term memory. The first one makes those of
+	// records: "static" (in the binary, and the default), "none" (it is searched by
+	// words alone), or PROVIDER/MODEL, with options as in
+	// openai/text-embedding-3-large?dimension=1024. Those after it are models of
+	// before, whose vectors are searched until the first one's are made.
+	Embedders []string
+	MaxBody   int64 // bytes of a request's body
 	// Keys has the project of each API key. It is required where Listen is not a
 	// loopback address.
 	Keys map[string]string
@@ -80,6 +86,9 @@ func (c *Config) Validate() error {
 		if _, err := bucket(c.Blobs); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	if _, err := parseEmbedders(c.Embedders); err != nil {
+		errs = append(errs, err)
 	}
 	if err := checkNetwork(c.Network); err != nil {
 		errs = append(errs, err)

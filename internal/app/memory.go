@@ -1,21 +1,26 @@
 package app
 
 import (
-	"fmt"
 	"log/slog"
 	"time"
 
-	"github.com/stayd/stayd/internal/memory/embed/static"
 	"github.com/stayd/stayd/internal/memory/keeper"
+	"github.com/stayd/stayd/internal/model/router"
 	"github.com/stayd/stayd/internal/store"
 )
 
-// openKeeper makes the keeper of long-term memory, with vectors that need no key
-// and no network.
-func openKeeper(st store.Store, log *slog.Logger) (*keeper.Keeper, error) {
-	words, err := static.New()
+// openKeeper makes the keeper of long-term memory.
+func openKeeper(cfg *Config, models *router.Router, st store.Store, log *slog.Logger) (*keeper.Keeper, error) {
+	embedders, err := openEmbedders(cfg, models)
 	if err != nil {
-		return nil, fmt.Errorf("open the embedded vectors: %w", err)
+		return nil, err
 	}
-	return keeper.New(keeper.Config{Store: st, Embedder: words, Local: true, Now: time.Now, Log: log}), nil
+	c := keeper.Config{Store: st, Now: time.Now, Log: log}
+	for i, e := range embedders {
+		if i == 0 {
+			c.Embedder, c.Local = e.records, e.local
+		}
+		c.Questions = append(c.Questions, e.questions)
+	}
+	return keeper.New(c), nil
 }

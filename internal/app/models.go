@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 
@@ -54,12 +55,7 @@ func newProvider(cfg *Config, p router.ProviderConfig) (model.Model, error) {
 	if p.Type == router.TypeScript {
 		return script.NewProvider(p.Dir), nil
 	}
-	// An endpoint that the operator named may be anywhere.
-	policy := outbound.Policy{Allow: cfg.AllowOutbound}
-	if u, err := url.Parse(p.BaseURL); err == nil && u.Host != "" {
-		policy.Allow = append(policy.Allow[:len(policy.Allow):len(policy.Allow)], u.Host)
-	}
-	client, err := outbound.New(policy)
+	client, err := providerClient(cfg, p)
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +74,16 @@ func newProvider(cfg *Config, p router.ProviderConfig) (model.Model, error) {
 		return bedrock.New(c)
 	}
 	return nil, fmt.Errorf("type %q is none that this build has", p.Type)
+}
+
+// providerClient performs requests to the provider. An endpoint that the operator
+// named may be anywhere.
+func providerClient(cfg *Config, p router.ProviderConfig) (*http.Client, error) {
+	policy := outbound.Policy{Allow: cfg.AllowOutbound}
+	if u, err := url.Parse(p.BaseURL); err == nil && u.Host != "" {
+		policy.Allow = append(policy.Allow[:len(policy.Allow):len(policy.Allow)], u.Host)
+	}
+	return outbound.New(policy)
 }
 
 // awsCredentials finds the credentials as AWS's own tools do, when they are first

@@ -19,8 +19,10 @@ type Request struct {
 
 // Server stands for an endpoint and keeps what it was asked.
 type Server struct {
-	// Client reaches the server whatever host is asked.
+	// Client reaches the server whatever host is asked. URL is its own, where it has
+	// one.
 	Client *http.Client
+	URL    string
 
 	mu       sync.Mutex
 	received []Request
@@ -32,6 +34,7 @@ func NewServer(t *testing.T, answer http.HandlerFunc) *Server {
 	s := &Server{}
 	h := httptest.NewServer(s.keeping(answer))
 	t.Cleanup(h.Close)
+	s.URL = h.URL
 	s.Client = &http.Client{Transport: redirect{h.Listener.Addr().String(), h.Client().Transport}}
 	return s
 }
