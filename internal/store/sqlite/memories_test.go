@@ -83,8 +83,8 @@ func plant(t *testing.T) *plants {
 			p.forget(space, slices.DeleteFunc(slices.Clone(some), func(int64) bool { return p.rng.IntN(3) == 0 })...)
 		}
 	}
-	if got := planted(t, p.dir); got != canaries {
-		t.Fatalf("%d of %d words can be found before they are forgotten: this test proves nothing", got, canaries)
+	if got, parts := planted(t, p.dir), fragments(t, p.dir); got != canaries || parts != canaries {
+		t.Fatalf("%d of %d words and parts of %d can be found before they are forgotten: this test proves nothing", got, canaries, parts)
 	}
 	return p
 }
@@ -164,6 +164,9 @@ func (p *plants) close() {
 	mustClose(p.t, p.s)
 	if left := planted(p.t, p.dir); left > 0 {
 		p.t.Errorf("%d words are still in the file of the closed store", left)
+	}
+	if left := fragments(p.t, p.dir); left > 0 {
+		p.t.Errorf("parts of %d words are still in the file of the closed store", left)
 	}
 	db, err := sql.Open("sqlite", p.path())
 	if err != nil {
@@ -251,18 +254,7 @@ func TestForgottenMemoriesAreGoneAfterADeath(t *testing.T) {
 // planted counts which of the words are in the files.
 func planted(t *testing.T, dir string) (found int) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "stayd.db*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []byte
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Fatal(err)
-		}
-		all = append(all, b...)
-	}
+	all := contents(t, dir)
 	const prefix = "canary-"
 	missing := make(map[string]bool, canaries)
 	for i := range canaries {
@@ -282,4 +274,52 @@ func planted(t *testing.T, dir string) (found int) {
 			found++
 		}
 	}
+}
+
+// contents is all that is in the files of a store: the database, the write-ahead
+// log and its index.
+func contents(t *testing.T, dir string) (all []byte) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "stayd.db*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		all = append(all, b...)
+	}
+	return all
+}
+
+// fragments counts the words of which eight digits in a row are in the files, as
+// where a text is cut by the end of a page.
+func fragments(t *testing.T, dir string) (found int) {
+	t.Helper()
+	const size = 8
+	word := make(map[string]int)
+	for i := range canaries {
+		digits := canary(i)[len(canary(i))-12:]
+		for at := range len(digits) - size + 1 {
+			word[digits[at:at+size]] = i
+		}
+	}
+	seen := make(map[int]bool)
+	run := 0
+	all := contents(t, dir)
+	for at, c := range all {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			run = 0
+			continue
+		}
+		if run++; run < size {
+			continue
+		}
+		if i, ok := word[string(all[at-size+1:at+1])]; ok {
+			seen[i] = true
+		}
+	}
+	return len(seen)
 }
