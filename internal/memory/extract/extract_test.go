@@ -86,7 +86,8 @@ func TestRead(t *testing.T) {
 			[]memory.Record{{
 				Strategy: memory.Semantic, Actor: "ana", Text: "Ana lives in Lyon.", Confidence: 0.9, Origin: memory.OriginUser, Source: one,
 				ValidFrom: time.Date(2026, 4, 28, 0, 0, 0, 0, time.UTC), Supersedes: "mem_old",
-			}}, 0,
+			}},
+			0,
 		},
 		{
 			"without a date it has that of its line, and without lines it rests on all, the worst among them",
@@ -95,14 +96,16 @@ func TestRead(t *testing.T) {
 				{Strategy: memory.Semantic, Actor: "ana", Text: "Lyon has two rivers.", Origin: memory.OriginTool, Source: source([]string{"i2"}, []string{"mem_2"}), ValidFrom: day(4)},
 				{Strategy: memory.Semantic, Actor: "ana", Text: "They talk of Lyon.", Origin: memory.OriginTool, Source: both, ValidFrom: day(4)},
 				{Strategy: memory.Semantic, Actor: "ana", Text: "So they do.", Origin: memory.OriginTool, Source: both, ValidFrom: day(4)},
-			}, 0,
+			},
+			0,
 		},
 		{
 			"a summary takes the place of the one so far",
 			`{"summary":"Ana moved to Lyon."}`,
 			[]memory.Record{{
 				Strategy: memory.Summary, Actor: "ana", Text: "Ana moved to Lyon.", Origin: memory.OriginTool, Source: both, ValidFrom: day(4), Supersedes: "mem_sum",
-			}}, 0,
+			}},
+			0,
 		},
 		{
 			"only the first replaces a memory, none one of another strategy, and nothing is said twice",
@@ -112,12 +115,14 @@ func TestRead(t *testing.T) {
 				{Strategy: memory.Semantic, Actor: "ana", Text: "B.", Origin: memory.OriginUser, Source: one, ValidFrom: day(3)},
 				{Strategy: memory.Semantic, Actor: "ana", Text: "C.", Origin: memory.OriginUser, Source: one, ValidFrom: day(3)},
 				{Strategy: memory.Semantic, Actor: "ana", Text: "D.", Origin: memory.OriginUser, Source: one, ValidFrom: day(3)},
-			}, 0,
+			},
+			0,
 		},
 		{
 			"what cannot be read is counted, and the rest is kept",
 			`{"facts":[{"text":""},"a text",{"text":"A.","lines":"1"},{"text":"B.","lines":[1],"confidence":7,"valid_from":"soon"}],"preferences":{"text":"C."},"summary":["D."],"more":1}`,
-			[]memory.Record{{Strategy: memory.Semantic, Actor: "ana", Text: "B.", Confidence: 1, Origin: memory.OriginUser, Source: one, ValidFrom: day(3)}}, 5,
+			[]memory.Record{{Strategy: memory.Semantic, Actor: "ana", Text: "B.", Confidence: 1, Origin: memory.OriginUser, Source: one, ValidFrom: day(3)}},
+			5,
 		},
 		{"nothing is worth keeping", `{"facts":[],"preferences":[]}`, nil, 0},
 	} {
