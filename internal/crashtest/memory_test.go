@@ -38,6 +38,8 @@ const (
 type memoryJob struct {
 	Store, Place string
 	Acknowledged [memoryWriters]int
+	// Forget has what is written forgotten at once: see TestMemoryForgets.
+	Forget bool `json:",omitempty"`
 }
 
 // memoryAck is what a process prints of a write that it has read back.
@@ -242,6 +244,9 @@ func writeMemories(job string, out io.Writer) error {
 	var j memoryJob
 	if err := json.Unmarshal([]byte(job), &j); err != nil {
 		return err
+	}
+	if j.Forget {
+		return forgetMemories(&j, out)
 	}
 	s, err := openMemories(context.Background(), j.Store, j.Place)
 	if err != nil {
