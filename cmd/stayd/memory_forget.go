@@ -254,7 +254,7 @@ const day = 24 * time.Hour
 func days(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if n, isDays := strings.CutSuffix(s, "d"); isDays {
-		const most = 100_000 // fit in a time.Duration
+		const most = 100_000 // as many as a time.Duration has
 		var count int64
 		count, err = strconv.ParseInt(n, 10, 32)
 		d = time.Duration(min(count, most)) * day

@@ -2,6 +2,7 @@ package memories
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"github.com/stayd/stayd/internal/httpapi"
@@ -90,6 +91,9 @@ type setMemoryRule struct {
 	Reason             string `json:"reason,omitzero" doc:"Why it is held."`
 }
 
+// maxExpiry is the longest that a rule keeps a memory, in seconds.
+const maxExpiry = 36_525 * 24 * 60 * 60
+
 type ruleObject struct {
 	Object string `json:"object" enum:"memory.rule"`
 	keeper.Rule
@@ -111,6 +115,9 @@ func (a *api) setRule(c *httpapi.Call) (any, error) {
 	var body setMemoryRule
 	if err := c.Decode(&body); err != nil {
 		return nil, err
+	}
+	if body.ExpireAfterSeconds > maxExpiry {
+		return nil, httpapi.Invalid("expire_after_seconds", fmt.Sprintf("Invalid 'expire_after_seconds': expected at most %d, which is a hundred years, but got %d.", maxExpiry, body.ExpireAfterSeconds))
 	}
 	r, err := a.Keeper.SetRule(c.Context(), c.Project, keeper.Rule(body))
 	if err != nil {

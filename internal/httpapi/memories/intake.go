@@ -20,7 +20,7 @@ const (
 	// maxImport is the largest file that is imported, in bytes.
 	maxImport = 1 << 30
 	// importBatch is how many memories are written at once.
-	importBatch = 200
+	importBatch = 1000
 	// maxExamples is how many places of one kind of loss are told.
 	maxExamples = 3
 )

@@ -77,6 +77,8 @@ func TestRefusals(t *testing.T) {
 		{"rule of no namespace", "POST " + rules, `{"namespace":""}`, "A namespace is a path such as /actors/alice/facts, and is not empty.", "namespace", invalid},
 		{"expiry before it is there", "POST " + rules, `{"namespace":"/a","expire_after_seconds":-1}`, "Invalid 'expire_after_seconds': expected a number of at least 0, but got -1.", "expire_after_seconds", invalid},
 
+		{"expiry in many years", "POST " + rules, `{"namespace":"/a","expire_after_seconds":9223372036854775807}`, "Invalid 'expire_after_seconds': expected at most 3155760000, which is a hundred years, but got 9223372036854775807.", "expire_after_seconds", invalid},
+
 		{"export or not", "GET " + path + "/export?vectors=1", "", "Invalid 'vectors': expected true or false, but got '1'.", "vectors", invalid},
 		{"import nothing", "POST " + imports, "", "The file cannot be imported: the file is empty: give what was exported.", "", invalid},
 		{"import another format", "POST " + imports + "?format=zep", "{}", "Invalid value: 'zep'. Supported values are: 'stayd', 'mem0', 'letta', 'langgraph', 'agentcore'.", "format", invalid},

@@ -223,14 +223,14 @@ func TestVersionsApart(t *testing.T) {
 	var file strings.Builder
 	file.WriteString(header)
 	file.WriteString(line(3, "Third.", `,"supersedes":"`+id(2)+`"`))
-	for n := range 450 {
-		file.WriteString(line(1000+n, fmt.Sprintf("Note %d.", n), ""))
+	for n := range 2450 {
+		file.WriteString(line(10_000+n, fmt.Sprintf("Note %d.", n), ""))
 	}
 	file.WriteString(line(2, "Second.", `,"supersedes":"`+id(1)+`"`))
 	file.WriteString(line(9, "Ninth.", `,"supersedes":"`+id(8)+`"`))
 	file.WriteString(line(1, "First.", ""))
 	got := w.importFile("", file.String())
-	if got.Written != 454 || len(got.NotKept) != 1 || got.NotKept[0].Kind != "older_version" || got.NotKept[0].Count != 1 {
+	if got.Written != 2454 || len(got.NotKept) != 1 || got.NotKept[0].Kind != "older_version" || got.NotKept[0].Count != 1 {
 		t.Fatalf("report: %+v", got)
 	}
 	found := w.search(`{"text":"Third","actor":"ann","limit":1}`)
@@ -266,16 +266,16 @@ func TestFaultInTheMiddle(t *testing.T) {
 	w := newWorld(t)
 	var file strings.Builder
 	file.WriteString(header)
-	for n := range 250 {
+	for n := range 1250 {
 		file.WriteString(line(n, fmt.Sprintf("Note %d.", n), ""))
 	}
 	good := file.String()
 	a := w.do("POST", path+"/import", good+"{}\n")
-	want := envelope(`The file cannot be imported: line 252: a namespace is a path such as /actors/alice/facts, and is not empty. 200 memories before that are there; when it is mended, the whole file can be imported again.`, "", "invalid_value")
+	want := envelope(`The file cannot be imported: line 1252: a namespace is a path such as /actors/alice/facts, and is not empty. 1000 memories before that are there; when it is mended, the whole file can be imported again.`, "", "invalid_value")
 	if a.status != http.StatusBadRequest || a.body != want {
 		t.Errorf("%s, want %s", a, want)
 	}
-	if got := w.importFile("", good); got.Written != 50 || got.Repeated != 200 {
+	if got := w.importFile("", good); got.Written != 250 || got.Repeated != 1000 {
 		t.Errorf("mended: %+v", got)
 	}
 }
