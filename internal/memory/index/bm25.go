@@ -1,7 +1,6 @@
 package index
 
 import (
-	"cmp"
 	"math"
 	"math/bits"
 	"slices"
@@ -9,89 +8,12 @@ import (
 
 // Scores of words are whole numbers, so that it does not matter in which order
 // they are added up: the same records give the same scores in whatever segments
-// they lie. A contribution is the term's inverse document frequency times what
-// its frequency in the document is worth, each with 16 bits behind the point.
-const (
-	fraction  = 16
-	maxTerms  = 64 // of a query; what is more, nobody has or is the least distinctive
-	maxWeight = 4
-)
-
-// queryTerm is a term of the query over all segments that are searched.
-type queryTerm struct {
-	text   []byte
-	hash   uint32
-	weight float64
-	named  bool   // it is of the words that the query is given in
-	df     int64  // documents that have it
-	idf    uint64 // times weight
-}
-
-// lexicon is the query's terms and what is known of them in all the spaces
-// searched.
-type lexicon struct {
-	terms  []queryTerm
-	places map[string]int // in terms
-	docs   int64
-	worth  [maxFreqMask + 1][256]uint32 // of a frequency in a document by its length
-}
-
-func newLexicon(plan *Plan, parts []*part, o Options) *lexicon {
-	x := &lexicon{places: map[string]int{}}
-	for _, t := range plan.Text.Terms {
-		x.add(t, 1, true)
-	}
-	for _, t := range plan.More {
-		x.add(t.Text, min(max(t.Weight, 0), maxWeight), false)
-	}
-	tokens := int64(0)
-	for _, p := range parts {
-		x.docs += p.statDocs
-		tokens += p.statTokens
-		for i := range x.terms {
-			if t := p.terms.find(x.terms[i].hash, x.terms[i].text); t >= 0 {
-				x.terms[i].df += int64(p.statDF.at(t))
-			}
-		}
-	}
-	for i := range x.terms {
-		t := &x.terms[i]
-		n := float64(t.df)
-		idf := math.Log(1 + max(float64(x.docs)-n+0.5, 0.5)/(n+0.5))
-		t.idf = uint64(math.Round(idf * t.weight * (1 << fraction)))
-	}
-	if len(x.terms) > maxTerms {
-		slices.SortStableFunc(x.terms, func(a, b queryTerm) int {
-			return cmp.Or(cmp.Compare(min(b.df, 1), min(a.df, 1)), cmp.Compare(b.idf, a.idf))
-		})
-		x.terms = x.terms[:maxTerms]
-	}
-	average := float64(tokens) / float64(max(x.docs, 1))
-	for code := range 256 {
-		length := float64(codeLength(uint8(code))) / max(average, 1)
-		for freq := 1; freq <= maxFreq; freq++ {
-			f := float64(freq)
-			x.worth[freq][code] = uint32(math.Round(f * (o.K1 + 1) / (f + o.K1*(1-o.B+o.B*length)) * (1 << fraction)))
-		}
-	}
-	return x
-}
-
-// add puts in a term, or, where it is there, raises its weight: a word that the
-// query has twice counts twice.
-func (x *lexicon) add(text string, weight float64, named bool) {
-	if i, ok := x.places[text]; ok {
-		t := &x.terms[i]
-		t.weight = min(t.weight+weight, maxWeight)
-		t.named = t.named || named
-		return
-	}
-	x.places[text] = len(x.terms)
-	x.terms = append(x.terms, queryTerm{text: []byte(text), hash: hashOf(text), weight: weight, named: named})
-}
+// they lie. A contribution is how rare the term is times what its frequency in
+// the document is worth, each with 16 bits behind the point.
+const fraction = 16
 
 func (x *lexicon) score(term int, freq, length uint8) uint32 {
-	return uint32(x.terms[term].idf * uint64(x.worth[freq][length]) >> fraction)
+	return uint32(x.terms[term].rarity * uint64(x.worth[freq][length]) >> fraction)
 }
 
 // most returns the highest score that the impact allows.
@@ -229,7 +151,7 @@ func (s *scorer) cursors(p *part) []*cursor {
 	var out []*cursor
 	for i := range s.terms {
 		t := p.terms.find(s.terms[i].hash, s.terms[i].text)
-		if t < 0 || s.terms[i].idf == 0 {
+		if t < 0 || s.terms[i].rarity == 0 {
 			continue
 		}
 		c := &cursor{list: p.list(t), term: i}
@@ -257,7 +179,7 @@ func (s *scorer) collect(c *cursor, lengths []byte, base uint32) {
 	if !c.reach(base) {
 		return
 	}
-	idf, once := s.terms[c.term].idf, &s.worth[1]
+	rarity, once := s.terms[c.term].rarity, &s.worth[1]
 	for doc := c.doc(); doc < base+window; doc = c.doc() {
 		if doc < base {
 			c.at++
@@ -274,7 +196,7 @@ func (s *scorer) collect(c *cursor, lengths []byte, base uint32) {
 			if f := c.freqs[at&(blockDocs-1)]; f > 1 {
 				worth = s.worth[f&maxFreqMask][lengths[d]]
 			}
-			s.scores[i] += uint32(idf * uint64(worth) >> fraction)
+			s.scores[i] += uint32(rarity * uint64(worth) >> fraction)
 			s.found[i>>6] |= 1 << (i & 63)
 		}
 		c.at = at

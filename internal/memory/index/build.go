@@ -102,10 +102,15 @@ func recordNames(r *memory.Record) [nameKinds]string {
 	}
 }
 
-// flagsOf returns the bits of a document's flags, in the order in which Features
-// has them.
+// Bits of a document's flags.
+const (
+	flagQuestion = 1 << iota
+	flagTime
+	flagFirstPerson
+)
+
 func flagsOf(a *language.Analysis) (flags uint8) {
-	for i, set := range [...]bool{a.Question, a.HasNumber, a.HasTime, a.FirstPerson} {
+	for i, set := range [...]bool{a.Question, a.HasTime, a.FirstPerson} {
 		if set {
 			flags |= 1 << i
 		}

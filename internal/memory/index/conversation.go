@@ -1,15 +1,26 @@
 package index
 
 import (
-	"github.com/stayd/stayd/internal/memory/language"
+	"cmp"
+	"slices"
 )
 
-// conversation is a session that candidates are of, in all parts of its space.
-type conversation struct {
-	hits   int
-	best   float64
-	pieces [2]int // in the ranker's pieces, from and to
+// reach is how many turns away a turn still matters to another.
+const reach = 12
+
+// slot is a document that is looked at: a candidate, or a turn near one.
+type slot struct {
+	part     int32
+	doc      uint32
+	num      int64
+	position uint64
+	// first and end bound the slots of its stretch, which is turns of one session in
+	// their order: all that are within reach of a candidate of it, and perhaps more.
+	first, end int32
 }
+
+// conversation is a session that candidates are of, in all parts of its space.
+type conversation struct{ pieces [2]int } // in the ranker's pieces, from and to
 
 // sessionPiece is where a part has the session's documents, in its order of
 // sessions and positions.
@@ -51,67 +62,118 @@ func (r *ranker) conversation(h hit) int {
 	return c
 }
 
-// turn returns the document at the position, that with the lowest number where
-// there are several, and false where there is none.
-func (r *ranker) turn(c *conversation, position uint64) (found docKey, ok bool) {
-	lowest := int64(0)
-	for _, piece := range r.pieces[c.pieces[0]:c.pieces[1]] {
-		p := r.parts[piece.part]
-		lo, hi := piece.begin, piece.end
-		for lo < hi {
-			if mid := (lo + hi) / 2; p.positions.at(int(p.sessions.at(mid))) < position {
-				lo = mid + 1
-			} else {
-				hi = mid
-			}
-		}
-		for ; lo < piece.end; lo++ {
-			doc := int(p.sessions.at(lo))
-			if p.positions.at(doc) != position {
-				break
-			}
-			if num := p.num(doc); !p.replaced.has(doc) && (!ok || num < lowest) {
-				found, ok, lowest = docKey{piece.part, uint32(doc)}, true, num
-			}
-		}
-	}
-	return found, ok
+// placed is a candidate by its place in a conversation.
+type placed struct {
+	conversation int
+	position     uint64
+	candidate    int
 }
 
-// around returns the better BM25 score of the two documents so far before and
-// behind in the conversation.
-func (r *ranker) around(h hit, c *conversation, distance uint64) float64 {
-	best := uint64(0)
-	position := r.parts[h.part].positions.at(int(h.doc))
-	if position == 0 {
-		return 0
+// lay makes slots of the candidates and of what is within reach of them, and
+// notes for each candidate which is its.
+func (r *ranker) lay(candidates []hit) {
+	r.place = make([]int32, len(candidates))
+	r.talk = make([]int, len(candidates))
+	var turns []placed
+	for i, h := range candidates {
+		p := r.parts[h.part]
+		position := p.positions.at(int(h.doc))
+		r.talk[i] = r.conversation(h)
+		if r.talk[i] >= 0 && position > 0 {
+			turns = append(turns, placed{r.talk[i], position, i})
+		} else {
+			r.place[i] = r.alone(h)
+		}
 	}
-	for _, other := range [2]uint64{position - distance, position + distance} {
-		if other == 0 || other > position+distance {
+	slices.SortFunc(turns, func(a, b placed) int {
+		return cmp.Or(cmp.Compare(a.conversation, b.conversation), cmp.Compare(a.position, b.position))
+	})
+	for len(turns) > 0 {
+		n := 1
+		for n < len(turns) && turns[n].conversation == turns[0].conversation && turns[n].position-turns[n-1].position <= 2*reach {
+			n++
+		}
+		r.stretch(candidates, turns[:n])
+		turns = turns[n:]
+	}
+}
+
+// stretch makes the slots of turns that are within reach of each other.
+func (r *ranker) stretch(candidates []hit, turns []placed) {
+	c := &r.conversations[turns[0].conversation]
+	from, to := turns[0].position-min(turns[0].position, reach), turns[len(turns)-1].position+reach
+	first := len(r.slots)
+	for _, piece := range r.pieces[c.pieces[0]:c.pieces[1]] {
+		r.collect(piece, max(from, 1), max(to, from))
+	}
+	added := r.slots[first:]
+	slices.SortFunc(added, func(a, b slot) int {
+		return cmp.Or(cmp.Compare(a.position, b.position), cmp.Compare(a.num, b.num))
+	})
+	for i := range added {
+		added[i].first, added[i].end = int32(first), int32(len(r.slots))
+	}
+	for _, t := range turns {
+		for len(added) > 0 && added[0].position < t.position {
+			added = added[1:]
+			first++
+		}
+		h := candidates[t.candidate]
+		at := slices.IndexFunc(added, func(s slot) bool {
+			return s.position != t.position || s.part == h.part && s.doc == h.doc
+		})
+		if at < 0 || added[at].position != t.position {
+			r.place[t.candidate] = r.alone(h) // an index that is corrupt says so of its sessions
 			continue
 		}
-		if key, ok := r.turn(c, other); ok {
-			score, _ := r.words(key.part, int(key.doc))
-			best = max(best, score)
-		}
+		r.place[t.candidate] = int32(first + at)
 	}
-	return float64(best) / (1 << fraction)
 }
 
-// speaks reports whether the query names the document's speaker.
-func (r *ranker) speaks(h hit) bool {
-	name := r.parts[h.part].name(nameSpeaker, int(h.doc))
-	if len(name) == 0 {
-		return false
+// alone makes a slot of a document that nothing stands beside.
+func (r *ranker) alone(h hit) int32 {
+	at := int32(len(r.slots))
+	r.slots = append(r.slots, slot{part: h.part, doc: h.doc, num: h.num, first: at, end: at + 1})
+	return at
+}
+
+// collect adds the slots of the piece at positions from one to another.
+func (r *ranker) collect(piece sessionPiece, from, to uint64) {
+	p := r.parts[piece.part]
+	gone := p.hidden
+	if r.plan.Superseded {
+		gone = p.replaced
 	}
-	named, known := r.speakers[string(name)]
-	if !known {
-		for _, term := range language.Analyse(string(name)).Terms {
-			for i := range r.lexicon.terms {
-				named = named || r.lexicon.terms[i].named && string(r.lexicon.terms[i].text) == term
-			}
+	lo, hi := piece.begin, piece.end
+	for lo < hi {
+		if mid := (lo + hi) / 2; p.positions.at(int(p.sessions.at(mid))) < from {
+			lo = mid + 1
+		} else {
+			hi = mid
 		}
-		r.speakers[string(name)] = named
 	}
-	return named
+	for ; lo < piece.end; lo++ {
+		doc := int(p.sessions.at(lo))
+		position := p.positions.at(doc)
+		if position > to {
+			return
+		}
+		if !gone.has(doc) {
+			r.slots = append(r.slots, slot{part: piece.part, doc: uint32(doc), num: p.num(doc), position: position})
+		}
+	}
+}
+
+// turn returns the slot of the turn so many before (less than 0) or behind the
+// slot's, and -1 where there is none.
+func (r *ranker) turn(at int32, distance int32) int32 {
+	s := &r.slots[at]
+	i := at + distance
+	if i < s.first || i >= s.end {
+		return -1
+	}
+	if p := r.slots[i].position; max(p, s.position)-min(p, s.position) > reach {
+		return -1
+	}
+	return i
 }

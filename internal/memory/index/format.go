@@ -4,13 +4,15 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+
+	"github.com/stayd/stayd/internal/memory/embed/static"
 )
 
 // A segment's bytes are a head, sections one after another, and a CRC-32C of all
 // before it. The head has the magic, the numbers of head, and where each section
 // ends. All numbers are little-endian.
 const (
-	magic    = "stix\x01\x00\x00\x00"
+	magic    = "stix\x02\x00\x00\x00"
 	headSize = len(magic) + 8*headFields + 8*sections
 	sumSize  = 4
 )
@@ -92,6 +94,7 @@ type segment struct {
 	forward    column
 
 	terms     table
+	words     []int32 // of the terms in the vocabulary, -1 for none
 	df        column
 	statDF    column
 	listStart column
@@ -102,6 +105,7 @@ type segment struct {
 	replaced  column
 	names     [nameKinds]column
 	nameTable [nameKinds]table
+	speakers  map[string][]uint32 // names in the table of speakers by their terms
 	groups    []vectorGroup
 }
 
@@ -183,7 +187,27 @@ func openSegment(b []byte) (*segment, error) {
 	if r.err != nil {
 		return nil, fmt.Errorf("open a segment of the index: %w", r.err)
 	}
+	s.speakers = speakersOf(&s.nameTable[nameSpeaker])
+	if s.words, err = wordsOf(&s.terms); err != nil {
+		return nil, fmt.Errorf("open a segment of the index: %w", err)
+	}
 	return s, nil
+}
+
+// wordsOf returns the words of the vocabulary that the terms stand for.
+func wordsOf(terms *table) ([]int32, error) {
+	v, err := static.Words()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]int32, terms.n)
+	for i := range out {
+		out[i] = -1
+		if word, ok := v.Stem(string(terms.string(i))); ok {
+			out[i] = int32(word)
+		}
+	}
+	return out, nil
 }
 
 // readHead checks the sum and returns the fields of the head and the sections,

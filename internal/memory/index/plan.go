@@ -10,9 +10,8 @@ import (
 // Plan is what a search asks of the index.
 type Plan struct {
 	Text language.Analysis
-	// More are terms beside those of Text, by what they count for: one of Text
-	// counts 1. They are at most 4.
-	More []Term
+	// Asked is what the text says of time.
+	Asked language.Asked
 	// Vector is that of the text, encoded as a record's, and VectorModel what made
 	// it. Without one the search is by words alone.
 	Vector      []byte
@@ -26,12 +25,6 @@ type Plan struct {
 	Superseded bool
 	// Now is when the question is asked: what is recent lies shortly before it.
 	Now time.Time
-}
-
-// Term is a term of a search.
-type Term struct {
-	Text   string
-	Weight float64
 }
 
 // barred returns the documents that a search must not find. Other searches may

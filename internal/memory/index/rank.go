@@ -2,217 +2,283 @@ package index
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"time"
+
+	"github.com/stayd/stayd/internal/memory"
 )
 
-// Features are what the second ranking knows of a candidate. All are 0 where
-// they do not apply.
-type Features struct {
-	BM25        float64 // the score of its words
-	Vector      float64 // product with the query's vector
-	WordRank    float64 // 1/(60+rank) by BM25, among those that words put forward
-	VectorRank  float64 // 1/(60+rank) by vector
-	Coverage    float64 // share of the query's terms that it has, by their rarity
-	Near        float64 // BM25 of the best neighbour one turn away
-	Far         float64 // BM25 of the best neighbour two turns away
-	Session     float64 // BM25 of the best candidate of its session
-	SessionHits float64 // candidates of its session, as a logarithm
-	Speaker     float64 // its speaker is named in the query
-	Question    float64 // it asks something
-	Number      float64 // it has a number
-	Time        float64 // it speaks of a time
-	FirstPerson float64
-	Length      float64 // logarithm of its terms
-	Recency     float64 // from 1 now to 0 long ago
-}
-
-// Weights say what a feature adds to the score.
-type Weights Features
-
-// DefaultWeights returns those that were found by measuring.
-func DefaultWeights() Weights {
-	return Weights{WordRank: 1, VectorRank: 1}
-}
-
-func (f *Features) score(w *Weights) float64 {
-	return f.BM25*w.BM25 + f.Vector*w.Vector + f.WordRank*w.WordRank + f.VectorRank*w.VectorRank +
-		f.Coverage*w.Coverage + f.Near*w.Near + f.Far*w.Far + f.Session*w.Session + f.SessionHits*w.SessionHits +
-		f.Speaker*w.Speaker + f.Question*w.Question + f.Number*w.Number + f.Time*w.Time +
-		f.FirstPerson*w.FirstPerson + f.Length*w.Length + f.Recency*w.Recency
-}
-
-// fusionRank is the constant of reciprocal rank fusion (Cormack et al., 2009).
-const fusionRank = 60
-
-// halfLife is the age in which recency halves.
-const halfLife = 30 * 24 * time.Hour
-
-// fused is a document that words or vectors put forward.
-type fused struct {
-	hit
-	wordRank, vectorRank float64
-}
-
-// fuse puts both lists together by reciprocal ranks and keeps the best of them.
-func fuse(words, vectors []hit, keep int) []fused {
-	all := make([]fused, 0, len(words)+len(vectors))
-	places := make(map[docKey]int, len(words))
-	for i, h := range words {
-		places[docKey{h.part, h.doc}] = i
-		all = append(all, fused{hit: h, wordRank: 1 / float64(fusionRank+i+1)})
-	}
-	for i, h := range vectors {
-		place, ok := places[docKey{h.part, h.doc}]
-		if !ok {
-			place = len(all)
-			all = append(all, fused{hit: h})
-		}
-		all[place].vectorRank = 1 / float64(fusionRank+i+1)
-	}
-	slices.SortFunc(all, func(a, b fused) int {
-		return cmp.Or(cmp.Compare(b.wordRank+b.vectorRank, a.wordRank+a.vectorRank),
-			cmp.Compare(a.num, b.num), cmp.Compare(a.space, b.space))
-	})
-	return all[:min(keep, len(all))]
-}
-
-// rank orders documents by their features.
-func (s *search) rank(all []fused) []Candidate {
-	r := &ranker{
-		search: s, readers: make([]*reader, len(s.parts)),
-		sessions: make(map[sessionKey]int, len(all)), speakers: map[string]bool{},
-	}
-	talks := make([]int, len(all)) // the documents' conversations
-	out := make([]Candidate, len(all))
-	for i, h := range all {
-		f := &out[i].Features
-		f.WordRank, f.VectorRank = h.wordRank, h.vectorRank
-		r.document(h.hit, f)
-		if talks[i] = r.conversation(h.hit); talks[i] >= 0 {
-			c := &r.conversations[talks[i]]
-			c.hits++
-			c.best = max(c.best, f.BM25)
-		}
-	}
-	for i, h := range all {
-		f := &out[i].Features
-		if talks[i] >= 0 {
-			c := &r.conversations[talks[i]]
-			f.Session, f.SessionHits = c.best, math.Log1p(float64(c.hits))
-			f.Near = r.around(h.hit, c, 1)
-			f.Far = r.around(h.hit, c, 2)
-		}
-		out[i].Space, out[i].Num, out[i].Score = int(h.space), h.num, f.score(&s.options.Weights)
-	}
-	slices.SortFunc(out, func(a, b Candidate) int {
-		return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Num, b.Num), cmp.Compare(a.Space, b.Space))
-	})
-	return out
-}
-
-type docKey struct {
-	part int32
-	doc  uint32
-}
-
-// ranker computes features. It remembers what candidates share.
+// ranker computes the features of candidates, and what they share.
 type ranker struct {
 	*search
-	readers       []*reader          // by part
 	sessions      map[sessionKey]int // place in conversations, -1 for none
 	conversations []conversation
 	pieces        []sessionPiece
-	speakers      map[string]bool // named in the query
+
+	slots []slot
+	place []int32 // of candidates in slots
+	talk  []int   // the candidates' conversations
+
+	match       match
+	comparisons []comparison
+	likeness    []float32 // of words of documents with the query's terms
+	near        *nearness // nil where the query has no vector
+	around      float64   // mean length of what is around a candidate
 }
 
-// reader reads the documents of a part as the query sees them.
-type reader struct {
-	*part
-	terms []int  // of the query by place, in the part's dictionary; -1 is none
-	some  uint64 // has the bit of each of terms, by their last six bits
-}
-
-func (r *ranker) reader(part int32) *reader {
-	if r.readers[part] == nil {
-		p := r.parts[part]
-		own := &reader{part: p, terms: make([]int, len(r.lexicon.terms))}
-		for i, t := range r.lexicon.terms {
-			own.terms[i] = p.terms.find(t.hash, t.text)
-			if own.terms[i] >= 0 {
-				own.some |= 1 << (own.terms[i] & 63)
-			}
-		}
-		r.readers[part] = own
-	}
-	return r.readers[part]
-}
-
-// words returns the document's BM25 score, and the rarity of the query's terms
-// that it has.
-func (r *ranker) words(part int32, doc int) (score, had uint64) {
-	p := r.reader(part)
-	var freqs [maxTerms]uint8
-	begin, end := p.bounds(doc)
-	for i := begin; i < end; i++ {
-		term := int(p.forward.at(i))
-		if p.some>>(term&63)&1 == 0 {
+// rank orders documents by their features. What has no word that is like one of
+// the query's, nor has one near it, nor a vector, is left out.
+func (s *search) rank(all []hit) []Candidate {
+	r := &ranker{search: s, sessions: make(map[sessionKey]int, len(all)), near: s.nearness()}
+	r.lay(all)
+	r.compare()
+	r.read()
+	surroundings := r.surroundings()
+	found := make([]ranked, 0, len(all))
+	for i, h := range all {
+		c := ranked{Candidate: Candidate{Space: int(h.space), Num: h.num}, session: r.talk[i]}
+		f := &c.Features
+		r.words(r.place[i], f)
+		var compared bool
+		f.Vector, f.VectorNear, compared = r.cosines(r.place[i])
+		if f.WordsNear == 0 && f.MeaningNear == 0 && !compared {
 			continue
 		}
-		for q, t := range p.terms {
-			if t == term {
-				freqs[q] = min(freqs[q]+1, maxFreq)
+		f.Session = r.sessionWords(&surroundings[i])
+		r.document(h, r.place[i], f)
+		r.times(h, f)
+		c.Score = f.score(&s.options.Weights)
+		found = append(found, c)
+	}
+	slices.SortFunc(found, func(a, b ranked) int {
+		return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Num, b.Num), cmp.Compare(a.Space, b.Space))
+	})
+	return spread(found)
+}
+
+// ranked is a candidate and its place in conversations.
+type ranked struct {
+	Candidate
+	session int
+}
+
+// How candidates are spread over sessions: the first are the best, whatever their
+// sessions; of those up to spreadTo one is worth less for each that was chosen
+// of its session.
+const (
+	spreadFrom = 10
+	spreadTo   = 60
+	spreadCost = 0.1
+)
+
+// spread puts the candidates, which come best first, into the order in which
+// they are returned.
+func spread(found []ranked) []Candidate {
+	out := make([]Candidate, 0, len(found))
+	chosen := map[int]int{}
+	for _, c := range found[:min(spreadFrom, len(found))] {
+		out = append(out, c.Candidate)
+		chosen[c.session]++
+	}
+	rest := slices.Clone(found[len(out):max(min(spreadTo, len(found)), len(out))])
+	for len(rest) > 0 {
+		best, most := 0, 0.0
+		for i, c := range rest {
+			worth := c.Score
+			if c.session >= 0 {
+				worth -= spreadCost * float64(chosen[c.session])
+			}
+			if i == 0 || worth > most {
+				best, most = i, worth
 			}
 		}
+		out = append(out, rest[best].Candidate)
+		chosen[rest[best].session]++
+		rest = slices.Delete(rest, best, best+1)
 	}
-	for q := range p.terms {
-		if freqs[q] > 0 {
-			score += uint64(r.lexicon.score(q, freqs[q], p.lengths[doc]))
-			had += r.lexicon.terms[q].idf
+	for _, c := range found[len(out):] {
+		out = append(out, c.Candidate)
+	}
+	return out
+}
+
+// words fills in what the words of the slot and of those around it say.
+func (r *ranker) words(at int32, f *Features) {
+	m := &r.match
+	hard, soft := m.at(at)
+	var hards, softs [2*farthest + 1][]float32 // by distance
+	for d := int32(-farthest); d <= farthest; d++ {
+		if i := r.turn(at, d); i >= 0 {
+			hards[d+farthest], softs[d+farthest] = m.at(i)
 		}
 	}
-	return score, had
+	i := r.turn(at, -1)
+	asked := i >= 0 && r.flag(i, flagQuestion)
+	for q := range r.lexicon.terms {
+		share := r.lexicon.terms[q].share
+		if hard[q] > 0 {
+			f.Matched += 1 / float64(m.terms)
+		}
+		var near, far, alike float32
+		near, alike = hard[q], soft[q]
+		for i := range hards {
+			if hards[i] == nil {
+				continue
+			}
+			distance := max(i-farthest, farthest-i)
+			far = max(far, hards[i][q])
+			switch distance {
+			case 1:
+				near = max(near, 0.8*hards[i][q])
+			case 2:
+				near = max(near, 0.6*hards[i][q])
+			}
+			if distance <= alikeWithin {
+				alike = max(alike, softs[i][q])
+			}
+		}
+		f.Words += share * float64(near)
+		f.WordsNear += share * float64(far)
+		f.MeaningNear += share * float64(alike)
+		before := valueOf(softs[farthest-1], q)
+		f.Meaning += share * float64(max(soft[q], 0.7*before))
+		f.BeforeThat += share * float64(valueOf(softs[farthest-2], q))
+		if asked {
+			f.Answer += share * float64(before)
+		}
+	}
+	f.Rare = float64(m.rarest[at])
+}
+
+// How many turns away words count, and what is like them.
+const (
+	farthest    = 5
+	alikeWithin = 3
+)
+
+func valueOf(values []float32, q int) float32 {
+	if values == nil {
+		return 0
+	}
+	return values[q]
+}
+
+func (r *ranker) flag(at int32, flag uint64) bool {
+	s := &r.slots[at]
+	return r.parts[s.part].flags.at(int(s.doc))&flag != 0
+}
+
+// surrounding is how often the terms are there in the turns around a candidate,
+// and how long these are together.
+type surrounding struct {
+	counts []int32
+	length int
+}
+
+func (r *ranker) surroundings() []surrounding {
+	out := make([]surrounding, len(r.place))
+	m := &r.match
+	counts, together := make([]int32, m.terms*len(out)), 0
+	for i, at := range r.place {
+		out[i].counts = counts[i*m.terms : (i+1)*m.terms]
+		for d := int32(-reach); d <= reach; d++ {
+			j := r.turn(at, d)
+			if j < 0 {
+				continue
+			}
+			out[i].length += int(m.lengths[j])
+			for q, n := range m.counts[int(j)*m.terms:][:m.terms] {
+				out[i].counts[q] += int32(n)
+			}
+		}
+		together += out[i].length
+	}
+	r.around = float64(together) / float64(max(len(out), 1))
+	return out
+}
+
+// sessionWords is BM25 of the turns around a candidate as if they were one
+// document among those around all candidates.
+func (r *ranker) sessionWords(s *surrounding) float64 {
+	const k1, b = 1.2, 0.5
+	k := k1 * (1 - b + b*float64(s.length)/max(r.around, 1))
+	sum := 0.0
+	for q, n := range s.counts {
+		if n > 0 {
+			sum += r.lexicon.terms[q].share * float64(n) * (k1 + 1) / (float64(n) + k)
+		}
+	}
+	return sum
 }
 
 // document fills in what the document says of itself.
-func (r *ranker) document(h hit, f *Features) {
+func (r *ranker) document(h hit, at int32, f *Features) {
 	p, doc := r.parts[h.part], int(h.doc)
-	score, had := r.words(h.part, doc)
-	f.BM25 = float64(score) / (1 << fraction)
-	total := uint64(0)
-	for i := range r.lexicon.terms {
-		total += r.lexicon.terms[i].idf
-	}
-	if total > 0 {
-		f.Coverage = float64(had) / float64(total)
-	}
-	f.Vector = r.vector(p, doc)
 	flags := p.flags.at(doc)
-	for i, value := range [...]*float64{&f.Question, &f.Number, &f.Time, &f.FirstPerson} {
-		*value = float64(flags >> i & 1)
+	if flags&flagTime != 0 {
+		f.Time = 1
+		if r.plan.Asked.When {
+			f.WhenTime = 1
+		}
 	}
-	if r.speaks(h) {
-		f.Speaker = 1
+	if flags&flagFirstPerson != 0 {
+		f.FirstPerson = 1
 	}
-	begin, end := p.bounds(doc)
-	f.Length = math.Log1p(float64(end - begin))
-	if t, ok := p.time(doc); ok && !r.plan.Now.IsZero() {
-		age := max(float64(r.plan.Now.UnixMicro()-t), 0)
-		f.Recency = math.Exp2(-age / float64(halfLife.Microseconds()))
+	if p.positions.at(doc) == 1 {
+		f.Opening = 1
+	}
+	if said := r.people.speaks(h.part, p, doc, r.match.about[at]); r.people.several() {
+		f.FirstSpeaker = said
+	} else {
+		f.Speaker = said
+	}
+	if memory.Origin(p.name(nameOrigin, doc)).Foreign() {
+		f.Foreign = 1
 	}
 }
 
-func (r *ranker) vector(p *part, doc int) float64 {
-	if r.probe == nil {
-		return 0
+// times fills in how the document's time is to now and to the times that the
+// question names.
+func (r *ranker) times(h hit, f *Features) {
+	micros, ok := r.parts[h.part].time(int(h.doc))
+	if !ok {
+		return
 	}
-	for g := range p.groups {
-		if group := &p.groups[g]; r.probe.fits(group) {
-			if ordinal := group.ordinal(doc); ordinal >= 0 {
-				return r.probe.dot(group, ordinal)
-			}
+	if !r.plan.Now.IsZero() {
+		f.Recency = recency(float64(r.plan.Now.UnixMicro() - micros))
+	}
+	at := time.UnixMicro(micros)
+	for _, m := range r.plan.Asked.Times {
+		day, month := timely(at, m.From, m.To)
+		f.Day, f.Month = max(f.Day, day), max(f.Month, month)
+	}
+}
+
+// timely says how well a record of the time at fits a time that the question
+// names: what is told of a day is mostly told on it or soon after it.
+func timely(at, from, to time.Time) (day, month float64) {
+	const aDay = 24 * time.Hour
+	length := to.Sub(from)
+	switch {
+	case length > 150*aDay:
+		if !at.Before(from) && at.Before(to) {
+			month = 0.5
 		}
+		return 0, month
+	case length > 12*aDay:
+	default:
+		if !at.Before(from) && at.Before(to.Add(aDay)) {
+			day = 1
+		} else if !at.Before(from.Add(-aDay)) && at.Before(to.Add(10*aDay)) {
+			day = 0.4
+		}
+		from = time.Date(from.Year(), from.Month(), 1, 0, 0, 0, 0, from.Location())
+		to = from.AddDate(0, 1, 0)
 	}
-	return 0
+	if !at.Before(from) && at.Before(to) {
+		month = 1
+	} else if !at.Before(to) && at.Before(to.Add(31*aDay)) {
+		month = 0.3
+	}
+	return day, month
 }

@@ -4,29 +4,32 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/stayd/stayd/internal/memory/embed/static"
 )
 
 // Options are the parameters of a search.
 type Options struct {
 	K1, B float64 // of BM25
-	// Pool is how many documents the words, and how many the vectors, put forward,
-	// and how many of all these the second ranking looks at; it is at least the
-	// limit of the search.
-	Pool int
+	// Whole is up to how many records all are candidates. Of more, words and vectors
+	// put forward up to Pool records each, and of these as many are candidates, with
+	// what stands beside the best; it is at least the limit of the search.
+	Whole, Pool int
 	// Exact is up to how many records all vectors are compared in full. Beyond it
 	// Sifted of them are, or, where the limit is higher, so many.
 	Exact, Sifted int
-	// Weights of the second ranking.
+	// Weights of the features.
 	Weights Weights
 }
 
 // Defaults returns the options that searches are measured with.
 func Defaults() Options {
-	return Options{K1: 1.2, B: 0.75, Pool: 300, Exact: 100_000, Sifted: 1 << 13, Weights: DefaultWeights()}
+	return Options{K1: 1.2, B: 0.75, Whole: 2000, Pool: 300, Exact: 100_000, Sifted: 1 << 13, Weights: DefaultWeights()}
 }
 
-// Candidate is a record that was found. Records that are equal in Score are in
-// the order of their numbers.
+// Candidate is a record that was found. Candidates are in the order of their
+// scores, but that some of one session make place for others, and in the order of
+// their numbers where they are equal.
 type Candidate struct {
 	Space    int // its place in the spaces that were searched
 	Num      int64
@@ -42,6 +45,10 @@ type Candidate struct {
 func Search(ctx context.Context, spaces []*Space, plan *Plan, limit int, o Options) ([]Candidate, error) {
 	if limit <= 0 {
 		return nil, nil
+	}
+	words, err := static.Words()
+	if err != nil {
+		return nil, fmt.Errorf("search the index: %w", err)
 	}
 	s := &search{plan: plan, options: o}
 	if len(plan.Vector) > 0 {
@@ -59,13 +66,13 @@ func Search(ctx context.Context, spaces []*Space, plan *Plan, limit int, o Optio
 			s.spaceOf = append(s.spaceOf, int32(i))
 		}
 	}
-	s.lexicon = newLexicon(plan, s.parts, o)
-	pool := max(limit, o.Pool)
-	words, vectors, err := s.retrieve(ctx, pool)
+	s.people = newPeople(plan, s.parts)
+	s.lexicon = newLexicon(plan, s.parts, s.people, words, o)
+	candidates, err := s.candidates(ctx, max(limit, o.Pool))
 	if err != nil {
 		return nil, err
 	}
-	out := s.rank(fuse(words, vectors, pool))
+	out := s.rank(candidates)
 	return slices.Clip(out[:min(limit, len(out))]), nil
 }
 
@@ -73,49 +80,16 @@ func Search(ctx context.Context, spaces []*Space, plan *Plan, limit int, o Optio
 type search struct {
 	plan    *Plan
 	options Options
+	people  *people
 	lexicon *lexicon
 	probe   *probe // nil where the query has no vector
 	parts   []*part
+	barred  []bitmap    // by part: what must not be found
 	spaceOf []int32     // by part
 	spaces  []partRange // by space
 }
 
 type partRange struct{ first, end int }
-
-// retrieve returns the documents with the best words and with the nearest
-// vectors.
-func (s *search) retrieve(ctx context.Context, pool int) (words, vectors []hit, err error) {
-	scorer := &scorer{lexicon: s.lexicon, top: newTop(pool)}
-	near := newTop(pool)
-	var sieve *sieve
-	if s.probe != nil && s.records() > s.options.Exact {
-		sieve = newSieve(len(s.probe.numbers), max(s.options.Sifted, pool))
-	}
-	for i, p := range s.parts {
-		if err := ctx.Err(); err != nil {
-			return nil, nil, fmt.Errorf("search the index: %w", err)
-		}
-		hidden := p.barred(s.plan)
-		scorer.top.space, near.space = s.spaceOf[i], s.spaceOf[i]
-		scorer.part(p, int32(i), hidden)
-		if s.probe == nil {
-			continue
-		}
-		for g := range p.groups {
-			switch group := &p.groups[g]; {
-			case !s.probe.fits(group):
-			case sieve != nil:
-				s.probe.sift(group, int32(i), int32(g), hidden, sieve)
-			default:
-				s.probe.scan(group, int32(i), p.segment, hidden, near)
-			}
-		}
-	}
-	if sieve != nil {
-		s.compare(sieve, near)
-	}
-	return scorer.top.sorted(), near.sorted(), nil
-}
 
 // records is how many there are, whatever the plan asks for.
 func (s *search) records() int {
@@ -124,20 +98,6 @@ func (s *search) records() int {
 		n += p.docs - p.lost
 	}
 	return n
-}
-
-// compare offers what the sieve kept by its exact product.
-func (s *search) compare(sieve *sieve, near *top) {
-	sieve.trim()
-	for _, v := range sieve.kept {
-		p := s.parts[v.part]
-		group := &p.groups[v.group]
-		near.space = s.spaceOf[v.part]
-		if score := s.probe.dot(group, int(v.ordinal)); score >= near.floor {
-			doc := group.doc(int(v.ordinal))
-			near.offer(hit{score: score, part: v.part, doc: uint32(doc), num: p.num(doc)})
-		}
-	}
 }
 
 // fits reports whether the group's vectors can be compared with the query's.

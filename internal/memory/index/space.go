@@ -35,9 +35,10 @@ type view struct {
 // part is a segment in a view, and does not change once the view is seen.
 type part struct {
 	*segment
-	replaced bitmap // documents that a later part has
-	hidden   bitmap // those, and those that are superseded
-	lost     int    // how many are in replaced
+	replaced bitmap      // documents that a later part has
+	hidden   bitmap      // those, and those that are superseded
+	sums     []vectorSum // of the vectors that no later part has, by group
+	lost     int         // how many are in replaced
 	stored   bool
 	held     bool // whoever holds merging is at work on it
 }
@@ -201,12 +202,26 @@ func newPart(seg *segment, replaced bitmap, stored bool) *part {
 			}
 		}
 	}
+	for i := range seg.groups {
+		p.sums = append(p.sums, vectorSum{slices.Clone(seg.groups[i].sum), seg.groups[i].n})
+	}
 	for doc := range seg.docs {
 		if replaced.has(doc) {
-			p.lost++
+			p.lose(doc)
 		}
 	}
 	return p
+}
+
+// lose counts a document as one that a later part has.
+func (p *part) lose(doc int) {
+	p.lost++
+	for i := range p.groups {
+		if ordinal := p.groups[i].ordinal(doc); ordinal >= 0 {
+			p.groups[i].vector(ordinal).add(p.sums[i].numbers, -1)
+			p.sums[i].count--
+		}
+	}
 }
 
 // find returns the part that has the record as it is now, and nil where none
@@ -230,7 +245,7 @@ func (v *view) replace(num int64) bool {
 	p = v.owned(p)
 	p.replaced.set(doc)
 	p.hidden.set(doc)
-	p.lost++
+	p.lose(doc)
 	return true
 }
 
@@ -241,6 +256,10 @@ func (v *view) owned(p *part) *part {
 	}
 	own := *p
 	own.replaced, own.hidden = p.replaced.with(p.docs), p.hidden.with(p.docs)
+	own.sums = slices.Clone(p.sums)
+	for i := range own.sums {
+		own.sums[i].numbers = slices.Clone(p.sums[i].numbers)
+	}
 	v.parts[slices.Index(v.parts, p)] = &own
 	v.own[&own] = true
 	return &own

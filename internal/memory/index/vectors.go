@@ -14,8 +14,8 @@ import (
 const lanes = 8
 
 // vectorHead is what a group has in front: the length of the model's name, the
-// dimension, how many vectors there are, the longest norm, and the sizes of the
-// two lists behind.
+// dimension, how many vectors there are, the longest norm, and the size of the
+// list behind.
 const vectorHead = 4 + 4 + 8 + 8 + 8
 
 // vector is one as it is encoded: numbers from -127 to 127 and what to multiply
@@ -58,6 +58,7 @@ type vectorGroup struct {
 	all     bool
 	scales  []byte    // float32
 	unscale []float32 // by block: one divided by its largest scale, rounded down
+	sum     []int64   // of all vectors
 	signs   []byte    // sketches by ordinal
 	blocks  []byte
 }
@@ -79,6 +80,13 @@ func appendVectors(dst []byte, model string, dims int, docs []uint64, vectors []
 	dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(norm))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(len(packed)))
 	dst = append(append(dst, model...), packed...)
+	sum := make([]int64, dims)
+	for _, v := range vectors {
+		v.add(sum, 1)
+	}
+	for _, x := range sum {
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(x))
+	}
 	for _, v := range vectors {
 		dst = binary.LittleEndian.AppendUint32(dst, math.Float32bits(v.scale))
 	}
@@ -131,7 +139,7 @@ func (g *vectorGroup) read(b []byte, docs int) (rest []byte, ok bool) {
 	}
 	blocks := (n + lanes - 1) / lanes * lanes * dims
 	signs := 8 * uint64(sketchWords(int(dims))) * n
-	if uint64(len(b)) < name+packed+4*n+signs+blocks {
+	if uint64(len(b)) < name+packed+8*dims+4*n+signs+blocks {
 		return nil, false
 	}
 	g.dims, g.n = int(dims), int(n)
@@ -150,6 +158,11 @@ func (g *vectorGroup) read(b []byte, docs int) (rest []byte, ok bool) {
 		return nil, false
 	}
 	b = b[packed:]
+	g.sum = make([]int64, dims)
+	for d := range g.sum {
+		g.sum[d] = int64(binary.LittleEndian.Uint64(b[8*d:]))
+	}
+	b = b[8*dims:]
 	g.scales, b = b[:4*n], b[4*n:]
 	g.unscale = make([]float32, (g.n+lanes-1)/lanes)
 	for i := range g.unscale {

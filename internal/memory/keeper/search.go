@@ -89,9 +89,10 @@ func (k *Keeper) searched(ctx context.Context, q *memory.Query) ([]string, error
 }
 
 func (k *Keeper) plan(q *memory.Query) *index.Plan {
+	now := k.Now()
 	plan := &index.Plan{
 		Text: language.Analyse(q.Text), Namespaces: q.Namespaces, Filter: q.Filter,
-		Superseded: q.Superseded || !q.KnownAt.IsZero(), Now: k.Now(),
+		Superseded: q.Superseded || !q.KnownAt.IsZero(), Now: now, Asked: language.Ask(q.Text, now),
 	}
 	return plan
 }

@@ -14,6 +14,7 @@ import (
 	"context"
 	_ "embed" // words.bin
 	"fmt"
+	"sync"
 
 	"github.com/stayd/stayd/internal/memory/embed"
 	"github.com/stayd/stayd/internal/memory/embed/static/vocabulary"
@@ -37,12 +38,24 @@ type Embedder struct {
 
 var _ embed.Embedder = (*Embedder)(nil)
 
-// New opens the vectors in the binary. It takes well under a millisecond and
-// little memory, as the words are read where they lie.
-func New() (*Embedder, error) {
+// opened are the words in the binary, which never change.
+var opened = sync.OnceValues(func() (*vocabulary.Vocabulary, error) {
 	v, err := vocabulary.Open(words)
 	if err != nil {
 		return nil, fmt.Errorf("static vectors in the binary: %w", err)
+	}
+	return v, nil
+})
+
+// Words returns the words in the binary and their vectors.
+func Words() (*vocabulary.Vocabulary, error) { return opened() }
+
+// New opens the vectors in the binary. It takes well under a millisecond and
+// little memory, as the words are read where they lie.
+func New() (*Embedder, error) {
+	v, err := Words()
+	if err != nil {
+		return nil, err
 	}
 	return &Embedder{words: v, model: fmt.Sprintf("static/%d@%d", version, v.Dimension())}, nil
 }

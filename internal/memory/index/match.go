@@ -1,0 +1,157 @@
+package index
+
+import "github.com/stayd/stayd/internal/memory/embed/static/vocabulary"
+
+// What of a soft match counts: words that are less alike are as good as unlike.
+const leastAlike = 0.3
+
+// The frequency of a term saturates as in BM25, and one that is there once in a
+// document of average length is a full match, or nearly.
+const (
+	hardK    = 0.8
+	hardB    = 0.4
+	fullHard = 1.3
+)
+
+// match is what the terms of the query are worth in the slots, slot by slot.
+type match struct {
+	terms   int
+	hard    []float32 // of the word itself, from 0 to 1
+	soft    []float32 // of words that are like it, from 0 to 1
+	counts  []uint8   // of the word itself
+	lengths []int32   // by slot, of the document in terms
+	rarest  []float32 // by slot, of its terms
+	about   []bool    // by slot: it has the name of the first person named in the query
+}
+
+func (m *match) at(slot int32) (hard, soft []float32) {
+	i := int(slot) * m.terms
+	return m.hard[i : i+m.terms], m.soft[i : i+m.terms]
+}
+
+// meaning is what a term of a document is to the query.
+type meaning struct {
+	same   int32 // the term of the query that it is, -1 for none
+	soft   int32 // where its likenesses begin in the dictionary's, -1 where all are 0
+	rarity float32
+	named  bool // it is the name of the first person named in the query
+}
+
+// dictionary knows what the terms of a part are to the query.
+type dictionary struct {
+	*part
+	known map[uint32]meaning
+}
+
+// read fills in the match of all slots.
+func (r *ranker) read() {
+	n := len(r.lexicon.terms)
+	m := &r.match
+	m.terms = n
+	m.hard, m.soft = make([]float32, n*len(r.slots)), make([]float32, n*len(r.slots))
+	m.counts = make([]uint8, n*len(r.slots))
+	m.about = make([]bool, len(r.slots))
+	m.lengths, m.rarest = make([]int32, len(r.slots)), make([]float32, len(r.slots))
+	dictionaries := make([]*dictionary, len(r.parts))
+	for i := range r.slots {
+		s := &r.slots[i]
+		d := dictionaries[s.part]
+		if d == nil {
+			d = &dictionary{part: r.parts[s.part], known: map[uint32]meaning{}}
+			dictionaries[s.part] = d
+		}
+		r.readSlot(d, int32(i), int(s.doc))
+	}
+}
+
+func (r *ranker) readSlot(d *dictionary, at int32, doc int) {
+	m := &r.match
+	hard, soft := m.at(at)
+	counts := m.counts[int(at)*m.terms:][:m.terms]
+	begin, end := d.bounds(doc)
+	for i := begin; i < end; i++ {
+		term := uint32(d.forward.at(i))
+		k, ok := d.known[term]
+		if !ok {
+			k = r.meaning(d, int(term))
+			d.known[term] = k
+		}
+		m.about[at] = m.about[at] || k.named
+		m.rarest[at] = max(m.rarest[at], k.rarity)
+		if k.same >= 0 {
+			counts[k.same] = min(counts[k.same]+1, maxFreq)
+		}
+		if k.soft >= 0 {
+			for q, x := range r.likeness[k.soft:][:m.terms] {
+				soft[q] = max(soft[q], x)
+			}
+		}
+	}
+	m.lengths[at] = int32(end - begin)
+	k := hardK * (1 - hardB + hardB*float64(end-begin)/r.lexicon.average)
+	for q, n := range counts {
+		if n > 0 {
+			f := float64(n)
+			hard[q] = float32(min((1+hardK)*f/(f+k), fullHard) / fullHard)
+			soft[q] = 1
+		}
+	}
+}
+
+// meaning works out what a term of the part is to the query.
+func (r *ranker) meaning(d *dictionary, term int) meaning {
+	word := int(d.words[term])
+	k := meaning{same: -1, soft: -1, rarity: float32(rarityOf(r.lexicon.vocabulary, word))}
+	text := d.terms.string(term)
+	k.named = len(r.people.terms) > 0 && r.people.terms[0] == string(text)
+	for q := range r.lexicon.terms {
+		if string(r.lexicon.terms[q].text) == string(text) {
+			k.same = int32(q)
+			return k
+		}
+	}
+	if word < 0 {
+		return k
+	}
+	begin := len(r.likeness)
+	for _, c := range r.comparisons {
+		for i, cosine := range c.With(word) {
+			if i >= len(c.terms) || cosine <= leastAlike {
+				continue
+			}
+			if k.soft < 0 {
+				k.soft = int32(begin)
+				r.likeness = append(r.likeness, make([]float32, len(r.lexicon.terms))...)
+			}
+			r.likeness[begin+c.terms[i]] = min((cosine-leastAlike)/(1-leastAlike), 1)
+		}
+	}
+	return k
+}
+
+// compare makes the query's words ready for being compared with others.
+func (r *ranker) compare() {
+	var words, terms []int
+	flush := func() {
+		if len(words) > 0 {
+			r.comparisons = append(r.comparisons, comparison{r.lexicon.vocabulary.Compare(words), terms})
+			words, terms = nil, nil
+		}
+	}
+	for q, t := range r.lexicon.terms {
+		if t.word < 0 || t.name {
+			continue
+		}
+		words, terms = append(words, t.word), append(terms, q)
+		if len(words) == vocabulary.Compared {
+			flush()
+		}
+	}
+	flush()
+}
+
+// comparison compares words with some of the query's terms.
+type comparison struct {
+	*vocabulary.Comparison
+	terms []int // of the query
+}
