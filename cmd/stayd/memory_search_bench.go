@@ -2,13 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,13 +15,11 @@ import (
 
 // memorySearchFlags are the flags of memory bench search.
 type memorySearchFlags struct {
-	store    string
-	dir      string
-	duration time.Duration
-	records  []int
-	spaces   []int
-	clients  []int
-	json     bool
+	measurement
+	store   string
+	records []int
+	spaces  []int
+	clients []int
 }
 
 func memorySearchBenchCommand() *cobra.Command {
@@ -45,16 +39,14 @@ store should be made for the bench: what the bench writes stays in it.`,
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&f.store, "store", "", "postgres:// URL of the store to measure; without it a SQLite file")
-	fs.StringVar(&f.dir, "dir", "", "folder on the disk to measure; a temporary one without it")
-	fs.DurationVar(&f.duration, "duration", 5*time.Second, "for how long is searched, by each number of clients")
+	f.addFlags(fs, "for how long is searched, by each number of clients")
 	fs.IntSliceVar(&f.records, "records", []int{10_000, 100_000, 1_000_000}, "how many records there are")
 	fs.IntSliceVar(&f.spaces, "spaces", []int{1, 1000}, "in how many spaces they are")
 	fs.IntSliceVar(&f.clients, "clients", []int{1, 16}, "how many search at once")
-	fs.BoolVar(&f.json, "json", false, "print one JSON object")
 	return cmd
 }
 
-func (f *memorySearchFlags) run(ctx context.Context, out io.Writer) (err error) {
+func (f *memorySearchFlags) run(ctx context.Context, out io.Writer) error {
 	for name, list := range map[string][]int{"records": f.records, "spaces": f.spaces, "clients": f.clients} {
 		for _, n := range list {
 			if n < 1 {
@@ -62,48 +54,24 @@ func (f *memorySearchFlags) run(ctx context.Context, out io.Writer) (err error) 
 			}
 		}
 	}
-	dir, err := os.MkdirTemp(f.dir, "stayd-bench-*")
-	if err != nil {
-		return fmt.Errorf("make the folder of the bench: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	shown := newProgress(os.Stderr)
-	done := func() {}
-	result, err := bench.Search(ctx, bench.SearchOptions{
-		Run:      "bench_" + strconv.FormatInt(time.Now().UnixMilli(), 36),
-		Open:     func(ctx context.Context, name string) (store.Store, error) { return openBench(ctx, f.store, dir, name) },
-		Duration: f.duration, Records: f.records, Spaces: f.spaces, Clients: f.clients,
-		Progress: func(what string) {
-			done()
-			done = shown.during(what)
-		},
-	})
-	done()
-	if err != nil {
-		return err
-	}
-	if f.json {
-		return json.NewEncoder(out).Encode(result)
-	}
-	return printMemorySearch(out, result)
+	return measure(&f.measurement, out, func(dir string, progress func(string)) (*bench.SearchResult, error) {
+		return bench.Search(ctx, bench.SearchOptions{
+			Run:      "bench_" + strconv.FormatInt(time.Now().UnixMilli(), 36),
+			Open:     func(ctx context.Context, name string) (store.Store, error) { return openBench(ctx, f.store, dir, name) },
+			Duration: f.duration, Records: f.records, Spaces: f.spaces, Clients: f.clients, Progress: progress,
+		})
+	}, printMemorySearch)
 }
 
-func printMemorySearch(out io.Writer, r *bench.SearchResult) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	var errs []error
-	row := func(format string, args ...any) {
-		_, err := fmt.Fprintf(w, format+"\n", args...)
-		errs = append(errs, err)
-	}
-	row("records\tspaces\twrites\tstored\tin memory\tfound\tfirst\tat once\tp50\tp99\tsearches")
+func printMemorySearch(t *figures, r *bench.SearchResult) {
+	t.row("records\tspaces\twrites\tstored\tin memory\tfound\tfirst\tat once\tp50\tp99\tsearches")
 	for i := range r.Memories {
 		m := &r.Memories[i]
 		front := fmt.Sprintf("%d\t%d\t%.0f/s\t%.0f B each\t%.0f B each\t%.0f%%\t%.1f ms", m.Records, m.Spaces, m.WritesPerS, m.StoredBytes, m.MemoryBytes, 100*m.Found, m.FirstMS)
 		for j := range m.Searches {
 			s := &m.Searches[j]
-			row("%s\t%d\t%.2f ms\t%.2f ms\t%.0f/s", front, s.Clients, s.P50MS, s.P99MS, s.PerS)
+			t.row("%s\t%d\t%.2f ms\t%.2f ms\t%.0f/s", front, s.Clients, s.P50MS, s.P99MS, s.PerS)
 			front = "\t\t\t\t\t\t"
 		}
 	}
-	return errors.Join(errors.Join(errs...), w.Flush())
 }

@@ -118,10 +118,9 @@ func (m *searched) run(ctx context.Context) (*SearchedMemory, error) {
 	if err := m.within(ctx, func(ctx context.Context) error { return m.fill(ctx, r) }); err != nil {
 		return nil, err
 	}
-	before := heap()
 	err := m.within(ctx, func(ctx context.Context) error {
 		m.Progress(what + ": searched first")
-		if err := m.first(ctx, r, before); err != nil {
+		if err := m.first(ctx, r); err != nil {
 			return err
 		}
 		for _, clients := range m.Clients {
@@ -217,7 +216,8 @@ func (m *searched) query(number int) memory.Query {
 
 // first searches each space once, and then sees what is found and what it takes
 // in memory.
-func (m *searched) first(ctx context.Context, r *SearchedMemory, before uint64) error {
+func (m *searched) first(ctx context.Context, r *SearchedMemory) error {
+	before := heap()
 	u, err := m.store.Usage(ctx)
 	if err != nil {
 		return err
