@@ -3,6 +3,7 @@ package memories_test
 import (
 	"encoding/json"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -89,5 +90,34 @@ func TestDocument(t *testing.T) {
 			t.Errorf("%s %s is not documented", op.method, op.template)
 		}
 		doc.fits(t, op.method+" "+op.template, s, v)
+	}
+}
+
+// TestTableOfRequests has all operations in docs/memory.md, and no other.
+func TestTableOfRequests(t *testing.T) {
+	w := newWorld(t)
+	doc := must[document](w, "GET", "/openapi.json", "")
+	var operations []string
+	for path, methods := range doc.Paths {
+		for method := range methods {
+			if strings.HasPrefix(path, "/v1/memories") {
+				operations = append(operations, strings.ToUpper(method)+" "+path)
+			}
+		}
+	}
+	text, err := os.ReadFile("../../../docs/memory.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented []string
+	for line := range strings.Lines(string(text)) {
+		if name, _, ok := strings.Cut(strings.TrimPrefix(line, "| `"), "` | "); ok && strings.Contains(name, " /v1/") {
+			documented = append(documented, name)
+		}
+	}
+	slices.Sort(operations)
+	slices.Sort(documented)
+	if !slices.Equal(documented, operations) {
+		t.Errorf("documented are %q, there are %q", documented, operations)
 	}
 }
