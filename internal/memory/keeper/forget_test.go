@@ -237,6 +237,32 @@ func TestWrittenAgainAfterItsSourceExpired(t *testing.T) {
 	}
 }
 
+// TestWrittenAgainAfterAConflict has a write refused, and its source forgotten
+// before it is written again.
+func TestWrittenAgainAfterAConflict(t *testing.T) {
+	h := newHome(t)
+	source := h.fact("Ann has bees.")
+	drafts := []memory.Record{{
+		Namespace: "/late/1", Strategy: memory.Semantic, Text: "Ann has honey.", Source: memory.Source{RecordIDs: []string{source.ID}},
+	}}
+	hooks := h.hook()
+	hooks.write = func() error { return store.ErrConflict }
+	if _, _, err := h.Write(t.Context(), "p", drafts); !errors.Is(err, store.ErrConflict) {
+		t.Fatalf("write: %v, want ErrConflict", err)
+	}
+	hooks.write = nil
+	if _, err := h.Forget(t.Context(), "p", keeper.Selection{ID: source.ID}, ""); err != nil {
+		t.Fatal(err)
+	}
+	var bad *keeper.BadRecordError
+	if _, _, err := h.Write(t.Context(), "p", drafts); !errors.As(err, &bad) {
+		t.Errorf("written again, without its source: %v", err)
+	}
+	if got := h.left(); len(got) != 0 {
+		t.Errorf("left is %q", got)
+	}
+}
+
 func (h *home) memory(id string) memory.Record {
 	h.Helper()
 	r, err := h.Get(h.Context(), "p", id)

@@ -36,6 +36,7 @@ func (e *BadRecordError) Error() string { return e.Message }
 // A record is drawn from records that are there. One that does not say when it
 // became true says it in its text, see Became.
 func (k *Keeper) Write(ctx context.Context, project string, records []memory.Record) ([]memory.Record, []bool, error) {
+	records = slices.Clone(records) // who writes again writes the same
 	sources, err := k.sources(ctx, project, records)
 	if err != nil {
 		return nil, nil, err
