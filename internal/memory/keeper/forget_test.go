@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/stayd/stayd/internal/memory"
+	"github.com/stayd/stayd/internal/memory/embed"
 	"github.com/stayd/stayd/internal/memory/keeper"
 	"github.com/stayd/stayd/internal/store"
 )
@@ -260,6 +261,45 @@ func TestWrittenAgainAfterAConflict(t *testing.T) {
 	}
 	if got := h.left(); len(got) != 0 {
 		t.Errorf("left is %q", got)
+	}
+}
+
+// watched is an embedder that does something else before it makes vectors.
+type watched struct {
+	embed.Embedder
+	before func(texts []string) error
+}
+
+func (w *watched) Model() string { return "watched/1@100" }
+
+func (w *watched) Embed(ctx context.Context, texts []string) ([][]float32, error) {
+	if err := w.before(texts); err != nil {
+		return nil, err
+	}
+	return w.Embedder.Embed(ctx, texts)
+}
+
+// TestForgottenWhileItsVectorIsMade forgets a record whose text is on its way to
+// an embedder.
+func TestForgottenWhileItsVectorIsMade(t *testing.T) {
+	h := newHome(t)
+	secret := h.fact("Ann has secret bees.")
+	h.fact("Ann plays chess.")
+	e := &watched{Embedder: h.Embedder, before: func(texts []string) error {
+		if !slices.Contains(texts, secret.Text) {
+			return nil
+		}
+		_, err := h.Forget(t.Context(), "p", keeper.Selection{ID: secret.ID}, "")
+		return err
+	}}
+	other, stop := h.with(keeper.Config{Embedder: e})
+	h.until(map[string]int{e.Model(): 1})
+	if got := other.ask(memory.Query{Text: "secret bees", Superseded: true}); !slices.Equal(got, []string{"Ann plays chess."}) {
+		t.Errorf("found %q", got)
+	}
+	stop()
+	if _, err := h.Get(t.Context(), "p", secret.ID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("get: %v, want ErrNotFound", err)
 	}
 }
 
