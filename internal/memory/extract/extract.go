@@ -133,7 +133,9 @@ const maxEntries = 50
 
 // Read returns the memories that a reply has, and how many of its entries could
 // not be read and were left out. What rests on lines of a tool or of somebody else
-// bears their origin, and what does not say its lines rests on all of them.
+// bears their origin, and what does not say its lines rests on all of them. What
+// does not say since when it is true has no such time: it follows from its text and
+// from when its lines were said.
 func (in *Input) Read(reply string) (drafts []memory.Record, dropped int, err error) {
 	object, err := jsonObject(reply)
 	if err != nil {
@@ -222,9 +224,6 @@ func (in *Input) rest(r *memory.Record, lines []int) {
 			r.Origin = l.Origin
 		}
 		r.Origin = memory.Worse(r.Origin, l.Origin)
-		if r.ValidFrom.IsZero() || l.At.After(r.ValidFrom) {
-			r.ValidFrom = l.At
-		}
 	}
 }
 
