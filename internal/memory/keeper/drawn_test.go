@@ -230,7 +230,7 @@ func TestPiecesOfIndexesAreForgotten(t *testing.T) {
 	onBoth(t, func(h *home) {
 		const space, word = "/actors/ann", "zanzibar"
 		var secret memory.Record
-		for i := range 11 {
+		for i := range 9 {
 			records := make([]memory.Record, 500)
 			for j := range records {
 				records[j] = memory.Record{Namespace: space + "/facts", Strategy: memory.Semantic, Text: fmt.Sprintf("Box %d stands in hall %d.", i*500+j, i)}

@@ -125,7 +125,7 @@ func sameQuery(rng *rand.Rand, now time.Time) memory.Query {
 // pieces.
 func TestSameOnBothStores(t *testing.T) {
 	lite, server := newHome(t), newHomeOn(t, openPostgres(t, pgtest.Start(t)))
-	fill(lite, 1)
+	fill(lite, 5)
 	fill(server, 13)
 	if !lite.now.Equal(server.now) {
 		t.Fatalf("the stores were filled until %s and %s: this test compares nothing", lite.now, server.now)
