@@ -190,6 +190,10 @@ const (
 	KindFile        = "file"
 	KindMemoryRule  = "memory_rule" // expiry of, or a hold on, what lies below a namespace
 	KindReceipt     = "receipt"     // of what was forgotten
+	KindVault       = "vault"
+	KindCredential  = "credential" // of a vault: the kind is KindCredential + "/" + the vault's id
+	KindVaultKey    = "vault_key"  // the wrapped key of a vault: of no project, so that all are found
+	KindKey         = "api_key"
 )
 
 // Objects keeps what projects have beside their sessions. An id is unique among
