@@ -70,8 +70,8 @@ func (d *Disk) room(n int64) error {
 	return nil
 }
 
-// Over reports whether the folders take more than their limit, after a program has
-// ended in them. The free space alone does not say so: others may have given back
+// Over reports whether the folders take more than their limit, before or after a program
+// runs in them. The free space alone does not say so: others may have given back
 // what the program took.
 func (d *Disk) Over() bool {
 	d.mu.Lock()
@@ -164,7 +164,7 @@ func (d *Disk) Watch(done <-chan struct{}, stop func()) {
 	started, floor := d.space()
 	floor = min(floor, started-8*slack)
 	allowed := d.limit
-	if d.over(started, d.limit) {
+	if d.Over() {
 		d.mu.Lock()
 		allowed = d.used + slack
 		d.mu.Unlock()
