@@ -2,10 +2,10 @@ package outbound
 
 import "net/netip"
 
-// special are the ranges that are not reached without the operator's leave, and
-// that the methods of netip.Addr do not name. The source is the IANA registry of
+// ranges are those that are not reached without the operator's leave, and that
+// the methods of netip.Addr do not name. The source is the IANA registry of
 // special-purpose addresses; the metadata services are those of the clouds.
-var special = []struct {
+var ranges = []struct {
 	prefix netip.Prefix
 	reason string
 }{
@@ -19,6 +19,7 @@ var special = []struct {
 	{netip.MustParsePrefix("198.51.100.0/24"), "for documentation"},
 	{netip.MustParsePrefix("203.0.113.0/24"), "for documentation"},
 	{netip.MustParsePrefix("240.0.0.0/4"), "reserved"},
+	{netip.MustParsePrefix("2001:2::/48"), "for benchmarks"},
 	{netip.MustParsePrefix("2001::/23"), "reserved (Teredo, ORCHID)"},
 	{netip.MustParsePrefix("2001:db8::/32"), "for documentation"},
 	{netip.MustParsePrefix("2002::/16"), "a 6to4 tunnel"},
@@ -30,9 +31,9 @@ var (
 	nat64    = netip.MustParsePrefix("64:ff9b::/96")
 )
 
-// refused says why an address is not public; it is empty for one that is. The
-// address is in its plain form.
-func refused(a netip.Addr) string {
+// special says what an address is that is not public; it is empty for one that
+// is. The address is in its plain form.
+func special(a netip.Addr) string {
 	switch {
 	case !a.IsValid() || a.IsUnspecified():
 		return "unspecified"
@@ -45,7 +46,7 @@ func refused(a netip.Addr) string {
 	case a.IsMulticast():
 		return "multicast"
 	}
-	for _, s := range special {
+	for _, s := range ranges {
 		if s.prefix.Contains(a) {
 			return s.reason
 		}
@@ -56,7 +57,10 @@ func refused(a netip.Addr) string {
 	// A translator reaches the IPv4 address in the last four bytes.
 	if nat64.Contains(a) {
 		b := a.As16()
-		return refused(netip.AddrFrom4([4]byte(b[12:])))
+		if reason := special(netip.AddrFrom4([4]byte(b[12:]))); reason != "" {
+			return reason + ", behind a translator (NAT64)"
+		}
+		return ""
 	}
 	if !globalV6.Contains(a) {
 		return "not a public unicast address"

@@ -5,152 +5,134 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strconv"
 	"strings"
 )
 
-// rules are the operator's exceptions.
+// rules are the operator's exceptions. A port of 0 is all ports.
 type rules struct {
 	prefixes []netip.Prefix
-	addrs    map[netip.AddrPort]bool // port 0 is all ports
-	hosts    map[string]bool         // "name" or "name:port", in lower case
+	addrs    map[netip.AddrPort]bool
+	names    map[namePort]bool
+}
+
+type namePort struct {
+	name string
+	port uint16
 }
 
 func parseRules(allow []string) (*rules, error) {
-	r := &rules{addrs: map[netip.AddrPort]bool{}, hosts: map[string]bool{}}
+	r := &rules{addrs: map[netip.AddrPort]bool{}, names: map[namePort]bool{}}
 	for _, s := range allow {
 		if err := r.add(s); err != nil {
-			return nil, fmt.Errorf("allowed address %q: %w", s, err)
+			return nil, fmt.Errorf("allowed address %.100q: %w", s, err)
 		}
 	}
 	return r, nil
 }
 
 func (r *rules) add(s string) error {
-	if p, err := netip.ParsePrefix(s); err == nil {
-		if p.Addr().Is4In6() {
-			return errors.New("write the prefix in its IPv4 form")
-		}
-		r.prefixes = append(r.prefixes, p.Masked())
-		return nil
-	}
 	if strings.Contains(s, "/") {
-		return errors.New("it is neither a prefix nor a host; leave out the scheme and the path")
+		return r.addPrefix(s)
 	}
-	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-		r.addrs[netip.AddrPortFrom(plain(a), 0)] = true
+	host, port, err := splitAllowed(s)
+	if err != nil {
+		return err
+	}
+	if strings.Contains(host, "*") {
+		return errors.New("there are no patterns of names; write each name, or a prefix of addresses")
+	}
+	t, reason := parseHost(host)
+	switch {
+	case reason != "":
+		return fmt.Errorf("it is %s", reason)
+	case !t.addr.IsValid():
+		r.names[namePort{t.name, port}] = true
 		return nil
+	case t.addr.Zone() != "":
+		return errors.New("an address is allowed on all links; leave out the zone")
 	}
-	host, port, ok := s, "", false
-	if h, p, err := net.SplitHostPort(s); err == nil {
-		host, port, ok = h, p, true
-		if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
-			return fmt.Errorf("the port %q is not a number from 1 to 65535", p)
+	// An operator who writes an address in an odd form may mean another one.
+	if _, err := netip.ParseAddr(host); err != nil {
+		return fmt.Errorf("it is an old spelling; write %s, if that is meant", t.addr)
+	}
+	r.addrs[netip.AddrPortFrom(t.addr, port)] = true
+	return nil
+}
+
+func (r *rules) addPrefix(s string) error {
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil:
+		return errors.New("it is neither a prefix nor a host; leave out the scheme and the path")
+	case p.Addr().Is4In6():
+		return errors.New("write the prefix in its IPv4 form")
+	case p != p.Masked():
+		return fmt.Errorf("it is an address within a prefix; write %s, if all of that is meant", p.Masked())
+	}
+	r.prefixes = append(r.prefixes, p)
+	return nil
+}
+
+// splitAllowed returns the host, without brackets, and the port, which is 0 where
+// there is none.
+func splitAllowed(s string) (host string, port uint16, err error) {
+	if _, err := netip.ParseAddr(s); err == nil || !strings.Contains(s, ":") {
+		return s, 0, nil
+	}
+	if inner, ok := strings.CutPrefix(s, "["); ok {
+		if inner, ok := strings.CutSuffix(inner, "]"); ok {
+			return inner, 0, nil
 		}
 	}
-	if a, err := netip.ParseAddr(host); err == nil {
-		n, _ := strconv.ParseUint(port, 10, 16)
-		r.addrs[netip.AddrPortFrom(plain(a), uint16(n))] = true
+	host, text, err := net.SplitHostPort(s)
+	if err != nil {
+		return "", 0, errors.New("it is not a host, an address or a prefix")
+	}
+	port, reason := parsePort(text)
+	if reason != "" {
+		return "", 0, fmt.Errorf("the port %.20q is not a number from 1 to 65535", text)
+	}
+	return host, port, nil
+}
+
+// allowsName reports whether the operator named the host of the target.
+func (r *rules) allowsName(t target) bool {
+	return !t.addr.IsValid() && (r.names[namePort{t.name, 0}] || r.names[namePort{t.name, t.port}])
+}
+
+// check returns a *RefusedError where an address may not be reached. asked is
+// what the address was found for.
+func (r *rules) check(asked string, a netip.AddrPort) error {
+	// A zone tells links apart, and is no part of what is allowed.
+	plain := netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+	reason := special(plain.Addr())
+	if reason == "" || r.allowsAddr(plain) {
 		return nil
 	}
-	host = hostName(host)
-	if host == "" || strings.ContainsAny(host, " :@*") {
-		return errors.New("it is not a host, an address or a prefix")
-	}
-	if ok {
-		host += ":" + port
-	}
-	r.hosts[host] = true
-	return nil
+	return &RefusedError{Host: asked, Addr: plain, Reason: reason}
 }
 
-// hostName is the form in which names are compared.
-func hostName(h string) string { return strings.TrimSuffix(strings.ToLower(h), ".") }
-
-// plain is the address without what makes two spellings of it differ.
-func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
-
-// allowsHost reports whether the operator named the host of addr, host:port.
-func (r *rules) allowsHost(addr string) bool {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false
+// checkSpelled refuses an address that is spelled out, and the names that stand
+// for this machine wherever they are resolved (RFC 6761, 6.3). Other names pass.
+func (r *rules) checkSpelled(asked string, t target) error {
+	a := t.addr
+	if !a.IsValid() {
+		if r.allowsName(t) || t.name != "localhost" && !strings.HasSuffix(t.name, ".localhost") {
+			return nil
+		}
+		a = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
-	host = hostName(host)
-	return r.hosts[host] || r.hosts[host+":"+port]
+	return r.check(asked, netip.AddrPortFrom(a, t.port))
 }
 
-// check says whether a connection to the resolved address may be made. It is
-// asked for every address that is tried.
-func (r *rules) check(host, network, resolved string) error {
-	ap, err := netip.ParseAddrPort(resolved)
-	if err != nil || !strings.HasPrefix(network, "tcp") {
-		return &RefusedError{Host: host, Addr: resolved, Reason: "not an address of the internet"}
-	}
-	a := plain(ap.Addr())
-	reason := refused(a)
-	if reason == "" || r.allowsAddr(a, ap.Port()) {
-		return nil
-	}
-	return &RefusedError{Host: host, Addr: resolved, Reason: reason}
-}
-
-// checkLiteral refuses an address that the URL spells out, in the spellings that
-// resolvers understand: dotted, and the old forms with fewer parts, in octal or
-// hexadecimal. A name passes.
-func (r *rules) checkLiteral(addr string) error {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return &RefusedError{Host: addr, Addr: addr, Reason: "not an address of the internet"}
-	}
-	if a, err := netip.ParseAddr(host); err == nil {
-		return r.check(addr, "tcp", net.JoinHostPort(a.String(), port))
-	}
-	if a, ok := oldSpelling(host); ok {
-		return r.check(addr, "tcp", net.JoinHostPort(a.String(), port))
-	}
-	if h := hostName(host); h == "localhost" || strings.HasSuffix(h, ".localhost") {
-		return &RefusedError{Host: addr, Addr: addr, Reason: "loopback"}
-	}
-	return nil
-}
-
-func (r *rules) allowsAddr(a netip.Addr, port uint16) bool {
-	if r.addrs[netip.AddrPortFrom(a, 0)] || r.addrs[netip.AddrPortFrom(a, port)] {
+func (r *rules) allowsAddr(a netip.AddrPort) bool {
+	if r.addrs[netip.AddrPortFrom(a.Addr(), 0)] || r.addrs[a] {
 		return true
 	}
 	for _, p := range r.prefixes {
-		if p.Contains(a) {
+		if p.Contains(a.Addr()) {
 			return true
 		}
 	}
 	return false
-}
-
-// oldSpelling reads the IPv4 forms of inet_aton: one to four numbers, decimal,
-// octal (0...) or hexadecimal (0x...), the last of which fills what is left.
-func oldSpelling(host string) (netip.Addr, bool) {
-	parts := strings.Split(strings.TrimSuffix(host, "."), ".")
-	if len(parts) > 4 {
-		return netip.Addr{}, false
-	}
-	var v uint64
-	for i, p := range parts {
-		n, err := strconv.ParseUint(p, 0, 32)
-		if err != nil || strings.Contains(p, "_") {
-			return netip.Addr{}, false
-		}
-		if last := i == len(parts)-1; last {
-			bits := 8 * (5 - len(parts))
-			if n >= 1<<bits {
-				return netip.Addr{}, false
-			}
-			v = v<<bits | n
-		} else if n > 255 {
-			return netip.Addr{}, false
-		} else {
-			v = v<<8 | n
-		}
-	}
-	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}), true
 }

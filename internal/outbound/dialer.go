@@ -1,0 +1,68 @@
+package outbound
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// NewDialer returns a function that connects as the policy allows, for what is
+// not a request of this process. A name is resolved once, and the address that
+// was checked is the one that is connected to. Its errors wrap a *RefusedError
+// where the policy refused. It fails on an entry of Allow that cannot be
+// understood, and with a Proxy, which it could not use.
+func NewDialer(p Policy) (func(ctx context.Context, network, addr string) (net.Conn, error), error) {
+	if p.Proxy != nil {
+		return nil, errors.New("a dialer does not go through a proxy")
+	}
+	rules, err := parseRules(p.Allow)
+	if err != nil {
+		return nil, err
+	}
+	return newDialer(&p, rules).dial, nil
+}
+
+// dialer connects to what the rules allow.
+type dialer struct {
+	rules      *rules
+	timeout    time.Duration
+	resolver   *net.Resolver
+	connecting func(addr string) error // see Policy
+}
+
+func newDialer(p *Policy, r *rules) *dialer {
+	return &dialer{rules: r, timeout: p.dialTimeout(), resolver: p.Resolver, connecting: p.connecting}
+}
+
+// dial is the last to look at an address: it does so after names were resolved,
+// at each address that is tried.
+func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if network != "tcp" && network != "tcp4" && network != "tcp6" {
+		return nil, &RefusedError{Host: addr, Reason: "not of the internet, but of the network " + network}
+	}
+	t, err := parseTarget(addr)
+	if err != nil {
+		return nil, err
+	}
+	anywhere := d.rules.allowsName(t)
+	n := net.Dialer{Timeout: d.timeout, KeepAlive: 30 * time.Second, Resolver: d.resolver}
+	n.ControlContext = func(_ context.Context, _, resolved string, _ syscall.RawConn) error {
+		if !anywhere {
+			a, err := netip.ParseAddrPort(resolved)
+			if err != nil {
+				return &RefusedError{Host: addr, Reason: "not an address of the internet"}
+			}
+			if err := d.rules.check(addr, a); err != nil {
+				return err
+			}
+		}
+		if d.connecting != nil {
+			return d.connecting(resolved)
+		}
+		return nil
+	}
+	return n.DialContext(ctx, network, t.String())
+}
