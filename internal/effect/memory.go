@@ -24,7 +24,8 @@ type Recollection struct {
 	Agent    string // its name, or "assistant"
 	// KnownAt is when a fork was made; zero is none.
 	KnownAt time.Time
-	Foreign bool // words of tools or of other people stand in the conversation
+	Foreign bool      // words of tools or of other people stand in the conversation
+	At      time.Time // of a call: when its turn was asked for
 
 	Query   string          // of a recall: what the turn was asked
 	Seen    map[string]bool // of a recall: memories that the conversation has
@@ -64,6 +65,7 @@ func recollect(s *session.State, what event.EffectKind) *Recollection {
 	case event.EffectExtract:
 		r.listen(s, s.Memory.Extracted, s.Unextracted(), maxSaid)
 	default: // a call of memory's tools
+		r.At = s.Current().CreatedAt
 	}
 	return r
 }

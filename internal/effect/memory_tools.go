@@ -129,6 +129,9 @@ func (c *memoryCall) write(ctx context.Context) (tool.Result, error) {
 	if r.ValidTo, err = when("valid_to", args.ValidTo); err != nil {
 		return tool.Result{}, err
 	}
+	if r.ValidFrom.IsZero() && r.ValidTo.IsZero() && r.Strategy != memory.Core {
+		r.ValidFrom, r.ValidTo = keeper.Became(r.Text, c.job.Memory.At)
+	}
 	switch r.Strategy {
 	case "":
 		r.Strategy = memory.Semantic

@@ -31,6 +31,7 @@ func connect(ctx context.Context, path string) (*conn, error) {
 		"synchronous(FULL)",
 		"wal_autocheckpoint(0)",
 		"secure_delete(ON)",
+		"temp_store(MEMORY)", // what is sorted does not go through a file of its own
 		fmt.Sprintf("cache_size(-%d)", writerCache)), all...)
 }
 
