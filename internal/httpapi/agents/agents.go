@@ -25,7 +25,7 @@ type Config struct {
 	Journal *journal.Journal
 	Store   store.Store
 	Feed    *feed.Feed
-	Blobs   blob.Store // of the contents of files
+	Blobs   blob.Store     // of the contents of files
 	Keeper  *keeper.Keeper // of what agents remember
 	Now     func() time.Time
 
