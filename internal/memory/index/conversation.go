@@ -6,7 +6,7 @@ import (
 )
 
 // reach is how many turns away a turn still matters to another.
-const reach = 12
+const reach = 8
 
 // slot is a document that is looked at: a candidate, or a turn near one.
 type slot struct {

@@ -94,7 +94,8 @@ type segment struct {
 	forward    column
 
 	terms     table
-	words     []int32 // of the terms in the vocabulary, -1 for none
+	words     []int32   // of the terms in the vocabulary, -1 for none
+	rarities  []float32 // of the terms in English
 	df        column
 	statDF    column
 	listStart column
@@ -188,26 +189,27 @@ func openSegment(b []byte) (*segment, error) {
 		return nil, fmt.Errorf("open a segment of the index: %w", r.err)
 	}
 	s.speakers = speakersOf(&s.nameTable[nameSpeaker])
-	if s.words, err = wordsOf(&s.terms); err != nil {
+	if err := s.lookUp(); err != nil {
 		return nil, fmt.Errorf("open a segment of the index: %w", err)
 	}
 	return s, nil
 }
 
-// wordsOf returns the words of the vocabulary that the terms stand for.
-func wordsOf(terms *table) ([]int32, error) {
+// lookUp finds the words of the vocabulary that the terms stand for.
+func (s *segment) lookUp() error {
 	v, err := static.Words()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	out := make([]int32, terms.n)
-	for i := range out {
-		out[i] = -1
-		if word, ok := v.Stem(string(terms.string(i))); ok {
-			out[i] = int32(word)
+	s.words, s.rarities = make([]int32, s.terms.n), make([]float32, s.terms.n)
+	unknown := float32(rarityOf(v, -1))
+	for i := range s.words {
+		s.words[i], s.rarities[i] = -1, unknown
+		if word, ok := v.Stem(string(s.terms.string(i))); ok {
+			s.words[i], s.rarities[i] = int32(word), float32(rarityOf(v, word))
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // readHead checks the sum and returns the fields of the head and the sections,

@@ -1,6 +1,10 @@
 package index
 
-import "github.com/stayd/stayd/internal/memory/embed/static/vocabulary"
+import (
+	"slices"
+
+	"github.com/stayd/stayd/internal/memory/embed/static/vocabulary"
+)
 
 // What of a soft match counts: words that are less alike are as good as unlike.
 const leastAlike = 0.3
@@ -40,7 +44,23 @@ type meaning struct {
 // dictionary knows what the terms of a part are to the query.
 type dictionary struct {
 	*part
-	known map[uint32]meaning
+	known  map[uint32]meaning
+	terms  []int // of the query, in the part's dictionary, -1 where it has not
+	person int   // the name of the first person named in the query, likewise
+}
+
+func (r *ranker) dictionary(p *part) *dictionary {
+	const expected = 1 << 11
+	d := &dictionary{part: p, known: make(map[uint32]meaning, min(p.terms.n, expected)), person: -1}
+	for i := range r.lexicon.terms {
+		t := &r.lexicon.terms[i]
+		d.terms = append(d.terms, p.terms.find(t.hash, t.text))
+	}
+	if len(r.people.terms) > 0 {
+		name := []byte(r.people.terms[0])
+		d.person = p.terms.find(hashOf(name), name)
+	}
+	return d
 }
 
 // read fills in the match of all slots.
@@ -57,7 +77,7 @@ func (r *ranker) read() {
 		s := &r.slots[i]
 		d := dictionaries[s.part]
 		if d == nil {
-			d = &dictionary{part: r.parts[s.part], known: map[uint32]meaning{}}
+			d = r.dictionary(r.parts[s.part])
 			dictionaries[s.part] = d
 		}
 		r.readSlot(d, int32(i), int(s.doc))
@@ -101,16 +121,8 @@ func (r *ranker) readSlot(d *dictionary, at int32, doc int) {
 // meaning works out what a term of the part is to the query.
 func (r *ranker) meaning(d *dictionary, term int) meaning {
 	word := int(d.words[term])
-	k := meaning{same: -1, soft: -1, rarity: float32(rarityOf(r.lexicon.vocabulary, word))}
-	text := d.terms.string(term)
-	k.named = len(r.people.terms) > 0 && r.people.terms[0] == string(text)
-	for q := range r.lexicon.terms {
-		if string(r.lexicon.terms[q].text) == string(text) {
-			k.same = int32(q)
-			return k
-		}
-	}
-	if word < 0 {
+	k := meaning{same: int32(slices.Index(d.terms, term)), soft: -1, rarity: d.rarities[term], named: term == d.person}
+	if k.same >= 0 || word < 0 {
 		return k
 	}
 	begin := len(r.likeness)
