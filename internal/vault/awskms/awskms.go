@@ -1,0 +1,118 @@
+// Package awskms has the master key of vaults in AWS's Key Management Service,
+// which it never leaves. What is wrapped is bound to its encryption context.
+package awskms
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/stayd/stayd/internal/store"
+	"github.com/stayd/stayd/internal/vault"
+)
+
+// Config says which key.
+type Config struct {
+	Key      string // ARN, id or alias/NAME of a symmetric key
+	Region   string // empty: what the environment says
+	Endpoint string // of another service than AWS; empty is AWS
+	// HTTPClient is nil for the default.
+	HTTPClient *http.Client
+}
+
+// Keys are the keys of a service. They are a vault.Master.
+type Keys struct {
+	client *kms.Client
+	key    string
+}
+
+// New has the key of the configuration. Credentials are those of the
+// environment, as the AWS SDK finds them; they need the rights kms:DescribeKey,
+// kms:Encrypt and kms:Decrypt. Nothing is asked of the service yet.
+func New(ctx context.Context, c Config) (*Keys, error) {
+	if c.Key == "" {
+		return nil, errors.New("the master key in AWS KMS has no name")
+	}
+	var options []func(*config.LoadOptions) error
+	if c.Region != "" {
+		options = append(options, config.WithRegion(c.Region))
+	}
+	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, fmt.Errorf("set up AWS KMS: %w", err)
+	}
+	client := kms.NewFromConfig(loaded, func(o *kms.Options) {
+		if c.HTTPClient != nil {
+			o.HTTPClient = c.HTTPClient
+		}
+		if c.Endpoint != "" {
+			o.BaseEndpoint = aws.String(c.Endpoint)
+		}
+	})
+	return &Keys{client: client, key: c.Key}, nil
+}
+
+// bound is the encryption context. It is in AWS's trail in the clear: ids of a
+// project and a vault.
+func bound(associated []byte) map[string]string {
+	return map[string]string{"stayd": base64.StdEncoding.EncodeToString(associated)}
+}
+
+// Current is the ARN of the key.
+func (k *Keys) Current(ctx context.Context) (string, error) {
+	out, err := k.client.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &k.key})
+	if err != nil {
+		return "", failed(err, k.key)
+	}
+	if out.KeyMetadata == nil || out.KeyMetadata.Arn == nil {
+		return "", fmt.Errorf("AWS KMS does not say what the ARN of %s is", k.key)
+	}
+	return *out.KeyMetadata.Arn, nil
+}
+
+// Wrap has the service encrypt.
+func (k *Keys) Wrap(ctx context.Context, dataKey, associated []byte) (string, []byte, error) {
+	out, err := k.client.Encrypt(ctx, &kms.EncryptInput{KeyId: &k.key, Plaintext: dataKey, EncryptionContext: bound(associated)})
+	if err != nil {
+		return "", nil, failed(err, k.key)
+	}
+	return aws.ToString(out.KeyId), out.CiphertextBlob, nil
+}
+
+// Unwrap has the service decrypt.
+func (k *Keys) Unwrap(ctx context.Context, id string, wrapped, associated []byte) ([]byte, error) {
+	out, err := k.client.Decrypt(ctx, &kms.DecryptInput{KeyId: &id, CiphertextBlob: wrapped, EncryptionContext: bound(associated)})
+	if err != nil {
+		return nil, failed(err, id)
+	}
+	return out.Plaintext, nil
+}
+
+// failed says what an error of the service means.
+func failed(err error, id string) error {
+	var (
+		ciphertext *types.InvalidCiphertextException
+		other      *types.IncorrectKeyException
+		unknown    *types.NotFoundException
+		disabled   *types.DisabledException
+		state      *types.KMSInvalidStateException
+		api        smithy.APIError
+	)
+	switch {
+	case errors.As(err, &ciphertext), errors.As(err, &other):
+		return fmt.Errorf("it was not encrypted for this vault under the master key %s: %w", id, store.ErrCorrupt)
+	case errors.As(err, &unknown), errors.As(err, &disabled), errors.As(err, &state):
+		return &vault.NoKeyError{ID: id, Where: "AWS KMS, or cannot be used there"}
+	case errors.As(err, &api):
+		return fmt.Errorf("AWS KMS refuses the master key %s: %w", id, err)
+	}
+	return fmt.Errorf("ask AWS KMS for the master key %s: %w: %w", id, err, store.ErrUnavailable)
+}

@@ -1,0 +1,126 @@
+package vault
+
+import (
+	"encoding/json"
+	"log/slog"
+	"time"
+)
+
+// Secret is a text that is shown nowhere: printed, logged or encoded it is a
+// placeholder.
+type Secret struct{ text string }
+
+// NewSecret hides a text.
+func NewSecret(text string) Secret { return Secret{text} }
+
+// Reveal returns the text, to be handed to whom it is meant for.
+func (s Secret) Reveal() string { return s.text }
+
+// hidden is what is seen of a secret.
+const hidden = "[secret]"
+
+func (Secret) String() string { return hidden }
+
+// GoString is as String.
+func (Secret) GoString() string { return hidden }
+
+// LogValue is as String.
+func (Secret) LogValue() slog.Value { return slog.StringValue(hidden) }
+
+// MarshalJSON is as String.
+func (Secret) MarshalJSON() ([]byte, error) { return json.Marshal(hidden) }
+
+// The types of credentials.
+const (
+	TypeBearer      = "static_bearer"
+	TypeOAuth       = "mcp_oauth"
+	TypeEnvironment = "environment_variable"
+)
+
+// The ways in which an OAuth client shows a token endpoint who it is.
+const (
+	ClientNone  = "none"
+	ClientBasic = "client_secret_basic"
+	ClientPost  = "client_secret_post"
+)
+
+// Auth is how a credential is used, without its secrets.
+type Auth struct {
+	Type string `json:"type"`
+	// ServerURL is the MCP server that a bearer or OAuth token is for.
+	ServerURL string `json:"mcp_server_url,omitempty"`
+	// ExpiresAt is when an OAuth access token ends, in RFC 3339 as it was given; nil
+	// is not known.
+	ExpiresAt *string  `json:"expires_at,omitempty"`
+	Refresh   *Refresh `json:"refresh,omitempty"`
+	// SecretName is the variable that has the placeholder of an environment's secret.
+	SecretName string `json:"secret_name,omitempty"`
+	// AllowedHosts are where the secret may be sent; none are all that the environment
+	// may reach by name.
+	AllowedHosts []string `json:"allowed_hosts,omitempty"`
+}
+
+// Refresh is how an OAuth access token is renewed, without the secrets for it.
+type Refresh struct {
+	ClientID          string  `json:"client_id"`
+	TokenEndpoint     string  `json:"token_endpoint"`
+	TokenEndpointAuth string  `json:"token_endpoint_auth"` // ClientNone, ClientBasic or ClientPost
+	Resource          *string `json:"resource,omitempty"`
+	Scope             *string `json:"scope,omitempty"`
+}
+
+// Secrets are what of a credential is sealed. Token is the bearer token, the
+// access token or the environment's secret; the others are for refreshing.
+type Secrets struct {
+	Token        Secret
+	RefreshToken Secret
+	ClientSecret Secret
+}
+
+// Credential is what can be shown of one.
+type Credential struct {
+	ID        string
+	VaultID   string
+	Name      string
+	Metadata  map[string]string
+	Auth      Auth
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// NewCredential is a credential that is to be made.
+type NewCredential struct {
+	Name     string
+	Metadata map[string]string
+	Auth     Auth
+	Secrets  Secrets
+}
+
+// Rotation is what a credential gets instead of what it has. What is nil stays.
+type Rotation struct {
+	SetMetadata bool
+	Metadata    map[string]string
+	Auth        *AuthRotation
+}
+
+// AuthRotation replaces secrets. Where the credential is for, and how a client
+// shows who it is, cannot be changed.
+type AuthRotation struct {
+	Type  string // of the credential
+	Token *Secret
+	// ExpiresAt is the end of an OAuth access token. Where it is not set, a new token
+	// has none.
+	SetExpiresAt bool
+	ExpiresAt    *string
+	Refresh      *RefreshRotation
+}
+
+// RefreshRotation replaces what an OAuth access token is renewed with.
+type RefreshRotation struct {
+	RefreshToken *Secret
+	SetScope     bool
+	Scope        *string
+	// TokenEndpointAuth is empty where nothing about it is said.
+	TokenEndpointAuth string
+	ClientSecret      *Secret
+}
