@@ -47,6 +47,11 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	if err != nil {
 		return nil, err
 	}
+	if t.addr.IsValid() {
+		if err := d.rules.checkSpelled(addr, t); err != nil {
+			return nil, err
+		}
+	}
 	anywhere := d.rules.allowsName(t)
 	n := net.Dialer{Timeout: d.timeout, KeepAlive: 30 * time.Second, Resolver: d.resolver}
 	n.ControlContext = func(_ context.Context, _, resolved string, _ syscall.RawConn) error {
