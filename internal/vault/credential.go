@@ -2,6 +2,8 @@ package vault
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"log/slog"
 	"time"
 )
@@ -21,8 +23,8 @@ const hidden = "[secret]"
 
 func (Secret) String() string { return hidden }
 
-// GoString is as String.
-func (Secret) GoString() string { return hidden }
+// Format is as String, for every verb.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
 
 // LogValue is as String.
 func (Secret) LogValue() slog.Value { return slog.StringValue(hidden) }

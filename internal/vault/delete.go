@@ -30,10 +30,10 @@ func (v *Vaults) Delete(ctx context.Context, project, id string) error {
 	return v.clear(ctx, project, id)
 }
 
-// clear removes what a deleted vault has: its key first, without which the rest
-// cannot be read, and its own row last, so that what is left is found again.
+// clear removes what a deleted vault has. Its key is emptied first, without which
+// the rest cannot be read; its row goes last, by which Finish finds what is left.
 func (v *Vaults) clear(ctx context.Context, project, id string) error {
-	if err := gone(v.store.DeleteObject(ctx, keysProject, store.KindVaultKey, keyID(project, id))); err != nil {
+	if err := v.emptyKey(ctx, project, id); err != nil {
 		return fmt.Errorf("delete the data key of vault %s: %w", id, err)
 	}
 	for {
@@ -53,7 +53,25 @@ func (v *Vaults) clear(ctx context.Context, project, id string) error {
 	if err := gone(v.store.DeleteObject(ctx, project, store.KindVault, id)); err != nil {
 		return fmt.Errorf("delete vault %s: %w", id, err)
 	}
+	if err := gone(v.store.DeleteObject(ctx, keysProject, store.KindVaultKey, keyID(project, id))); err != nil {
+		return fmt.Errorf("delete the data key of vault %s: %w", id, err)
+	}
 	return nil
+}
+
+// emptyKey overwrites the data key of a vault.
+func (v *Vaults) emptyKey(ctx context.Context, project, id string) error {
+	return gone(again(func() error {
+		row, err := v.store.Object(ctx, keysProject, store.KindVaultKey, keyID(project, id))
+		if err != nil {
+			return err
+		}
+		saved, err := decode[savedKey](&row)
+		if err != nil || saved.Deleted {
+			return err
+		}
+		return v.replace(ctx, &row, &savedKey{Deleted: true})
+	}))
 }
 
 // gone takes what is not there for deleted.

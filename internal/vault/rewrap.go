@@ -53,6 +53,9 @@ func (v *Vaults) rewrap(ctx context.Context, project, vault string, done *Rewrap
 		if err != nil || saved.Master == done.Master {
 			return err
 		}
+		if saved.Deleted {
+			return store.ErrNotFound
+		}
 		plain, err := v.master.Unwrap(ctx, saved.Master, saved.Wrapped, keyBinding(project, vault))
 		var without *NoKeyError
 		if errors.As(err, &without) {

@@ -21,6 +21,8 @@ import (
 type savedKey struct {
 	Master  string `json:"master"`  // id of the master key
 	Wrapped []byte `json:"wrapped"` // a Tink keyset, encrypted under it
+	// Deleted is set when the vault was deleted and the key with it.
+	Deleted bool `json:"deleted,omitempty"`
 }
 
 // keysProject is the project of data keys. No client has it.
@@ -117,6 +119,9 @@ func (v *Vaults) unwrap(ctx context.Context, project, vault string, row *store.O
 	saved, err := decode[savedKey](row)
 	if err != nil {
 		return nil, err
+	}
+	if saved.Deleted {
+		return nil, &NotFoundError{What: "vault", ID: vault}
 	}
 	plain, err := v.master.Unwrap(ctx, saved.Master, saved.Wrapped, keyBinding(project, vault))
 	if err != nil {
