@@ -41,6 +41,9 @@ func (s *search) all() []hit {
 	return out
 }
 
+// siftedShare is one in how many vectors is compared in full at least.
+const siftedShare = 128
+
 // retrieve returns the documents with the best words and with the nearest
 // vectors.
 func (s *search) retrieve(ctx context.Context, pool int) (words, vectors []hit, err error) {
@@ -48,7 +51,7 @@ func (s *search) retrieve(ctx context.Context, pool int) (words, vectors []hit, 
 	near := newTop(pool)
 	var sieve *sieve
 	if s.probe != nil && s.records() > s.options.Exact {
-		sieve = newSieve(len(s.probe.numbers), max(s.options.Sifted, pool))
+		sieve = newSieve(len(s.probe.numbers), max(s.options.Sifted, s.records()/siftedShare, pool))
 	}
 	for i, p := range s.parts {
 		if err := ctx.Err(); err != nil {

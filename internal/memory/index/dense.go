@@ -30,6 +30,7 @@ type nearness struct {
 	mean    []float64
 	query   []float64 // less the mean, of length 1
 	vectors map[int32][]float64
+	sum     []float64 // for adding up
 }
 
 // nearness makes the query ready, where it has a vector.
@@ -49,7 +50,7 @@ func (s *search) nearness() *nearness {
 			}
 		}
 	}
-	n := &nearness{mean: make([]float64, dims), query: make([]float64, dims), vectors: map[int32][]float64{}}
+	n := &nearness{mean: make([]float64, dims), query: make([]float64, dims), sum: make([]float64, dims), vectors: map[int32][]float64{}}
 	for d := range n.mean {
 		n.mean[d] = float64(sum[d]) / ((1 << meanBits) * 128) / float64(count+fewVectors)
 		n.query[d] = float64(s.probe.numbers[d])*s.probe.scale - n.mean[d]
@@ -85,10 +86,10 @@ func (r *ranker) vector(at int32) []float64 {
 			continue
 		}
 		if ordinal := group.ordinal(doc); ordinal >= 0 {
-			v := group.vector(ordinal)
 			out = make([]float64, group.dims)
-			for d, x := range v.data {
-				out[d] = float64(int8(x))*float64(v.scale) - r.near.mean[d]
+			scale, block := float64(group.scale(ordinal)), group.block(ordinal)
+			for d := range out {
+				out[d] = float64(int8(block[d*lanes]^0x80))*scale - r.near.mean[d]
 			}
 		}
 	}
@@ -107,7 +108,7 @@ func (r *ranker) cosines(at int32) (alone, beside float64, ok bool) {
 		return 0, 0, false
 	}
 	const ownWeight = 1.5
-	sum := make([]float64, len(own))
+	sum := r.near.sum
 	for d, x := range own {
 		sum[d] = ownWeight * x
 	}

@@ -33,25 +33,16 @@ func (m *match) at(slot int32) (hard, soft []float32) {
 	return m.hard[i : i+m.terms], m.soft[i : i+m.terms]
 }
 
-// meaning is what a term of a document is to the query.
-type meaning struct {
-	same   int32 // the term of the query that it is, -1 for none
-	soft   int32 // where its likenesses begin in the dictionary's, -1 where all are 0
-	rarity float32
-	named  bool // it is the name of the first person named in the query
-}
-
 // dictionary knows what the terms of a part are to the query.
 type dictionary struct {
 	*part
-	known  map[uint32]meaning
+	known  meanings
 	terms  []int // of the query, in the part's dictionary, -1 where it has not
 	person int   // the name of the first person named in the query, likewise
 }
 
 func (r *ranker) dictionary(p *part) *dictionary {
-	const expected = 1 << 11
-	d := &dictionary{part: p, known: make(map[uint32]meaning, min(p.terms.n, expected)), person: -1}
+	d := &dictionary{part: p, person: -1}
 	for i := range r.lexicon.terms {
 		t := &r.lexicon.terms[i]
 		d.terms = append(d.terms, p.terms.find(t.hash, t.text))
@@ -91,10 +82,10 @@ func (r *ranker) readSlot(d *dictionary, at int32, doc int) {
 	begin, end := d.bounds(doc)
 	for i := begin; i < end; i++ {
 		term := uint32(d.forward.at(i))
-		k, ok := d.known[term]
-		if !ok {
-			k = r.meaning(d, int(term))
-			d.known[term] = k
+		k := d.known.find(term)
+		if !k.known {
+			*k = r.meaning(d, int(term))
+			d.known.used++
 		}
 		m.about[at] = m.about[at] || k.named
 		m.rarest[at] = max(m.rarest[at], k.rarity)
@@ -121,7 +112,10 @@ func (r *ranker) readSlot(d *dictionary, at int32, doc int) {
 // meaning works out what a term of the part is to the query.
 func (r *ranker) meaning(d *dictionary, term int) meaning {
 	word := int(d.words[term])
-	k := meaning{same: int32(slices.Index(d.terms, term)), soft: -1, rarity: d.rarities[term], named: term == d.person}
+	k := meaning{
+		term: uint32(term), same: int32(slices.Index(d.terms, term)), soft: -1,
+		rarity: d.rarities[term], named: term == d.person, known: true,
+	}
 	if k.same >= 0 || word < 0 {
 		return k
 	}

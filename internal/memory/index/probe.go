@@ -106,7 +106,7 @@ func (p *probe) products(block []byte) (sums04, sums26, sums15, sums37 uint64) {
 // dot returns the product of the query and one vector. It is exact, so it does
 // not depend on where the vector lies.
 func (p *probe) dot(g *vectorGroup, ordinal int) float64 {
-	block := g.blocks[ordinal/lanes*lanes*g.dims+ordinal%lanes:]
+	block := g.block(ordinal)
 	sum, at := int32(0), 0
 	for _, n := range p.numbers {
 		sum += n * int32(block[at])

@@ -16,7 +16,7 @@ type Options struct {
 	// what stands beside the best; it is at least the limit of the search.
 	Whole, Pool int
 	// Exact is up to how many records all vectors are compared in full. Beyond it
-	// Sifted of them are, or, where the limit is higher, so many.
+	// Sifted of them are or one in 128, whichever is more, and at least the limit.
 	Exact, Sifted int
 	// Weights of the features.
 	Weights Weights
@@ -24,7 +24,7 @@ type Options struct {
 
 // Defaults returns the options that searches are measured with.
 func Defaults() Options {
-	return Options{K1: 1.2, B: 0.75, Whole: 2000, Pool: 200, Exact: 20_000, Sifted: 1 << 12, Weights: DefaultWeights()}
+	return Options{K1: 1.2, B: 0.75, Whole: 2000, Pool: 150, Exact: 20_000, Sifted: 1 << 11, Weights: DefaultWeights()}
 }
 
 // Candidate is a record that was found. Candidates are in the order of their

@@ -212,10 +212,16 @@ func (g *vectorGroup) scale(ordinal int) float32 {
 	return math.Float32frombits(binary.LittleEndian.Uint32(g.scales[4*ordinal:]))
 }
 
+// block is where the vector lies: every eighth byte from the first on is one of
+// its numbers.
+func (g *vectorGroup) block(ordinal int) []byte {
+	return g.blocks[ordinal/lanes*lanes*g.dims+ordinal%lanes:]
+}
+
 // vector copies one out of its block.
 func (g *vectorGroup) vector(ordinal int) vector {
 	v := vector{scale: g.scale(ordinal), data: make([]byte, g.dims)}
-	block := g.blocks[ordinal/lanes*lanes*g.dims+ordinal%lanes:]
+	block := g.block(ordinal)
 	for d := range v.data {
 		v.data[d] = block[d*lanes] ^ 0x80
 	}
