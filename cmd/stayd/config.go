@@ -55,6 +55,9 @@ var (
 	serverSettings = []setting{
 		stringSetting("listen", "address to listen on, host:port", func(c *app.Config) *string { return &c.Listen }),
 		stringSetting("keys", "file of API keys, a project and a key on each line", func(*app.Config) *string { return new(string) }),
+		{"require-key", "have every caller show an API key, on loopback too", func(fs *pflag.FlagSet, name, usage string, c *app.Config) {
+			fs.Bool(name, c.RequireKey, usage)
+		}},
 		{"max-body", "largest request body in bytes", func(fs *pflag.FlagSet, name, usage string, c *app.Config) {
 			fs.Int64(name, c.MaxBody, usage)
 		}},
@@ -114,6 +117,7 @@ func assign(k *koanf.Koanf) (app.Config, error) {
 			*to = list(k.Get(name))
 		}
 	}
+	c.RequireKey = k.Bool("require-key")
 	if k.Exists("max-body") {
 		n := k.Int64("max-body")
 		if n == 0 {

@@ -27,7 +27,10 @@ second signal stops at once, which loses nothing either.
 
 A flag goes before its STAYD_ variable (--lease-ttl before STAYD_LEASE_TTL), that
 before the key of the same name in the file that --config or STAYD_CONFIG names.
-An address that other machines reach needs --keys.`,
+Where other machines reach the address, every caller has to show an API key: one
+of --keys, or one that was made with stayd keys. The first one is told when the
+server first starts. On loopback nobody has to, unless --require-key or --keys is
+given.`,
 		Example: `  stayd serve
   stayd serve --listen 127.0.0.1:9090 --data /var/lib/stayd --models models.yaml`,
 		Args: args(cobra.NoArgs),
@@ -56,6 +59,9 @@ func serve(ctx context.Context, cfg app.Config) error {
 		err = fmt.Errorf("listen on %s: %w; choose another address with --listen", cfg.Listen, err)
 		return errors.Join(err, a.Close(ctx))
 	}
+	if err := showFirstKey(ctx, a); err != nil {
+		return errors.Join(err, l.Close(), a.Close(ctx))
+	}
 	url := "http://" + l.Addr().String()
 	name := filepath.Join(cfg.Data, urlFile)
 	if err := os.WriteFile(name, []byte(url+"\n"), 0o600); err != nil {
@@ -67,6 +73,16 @@ func serve(ctx context.Context, cfg app.Config) error {
 		err = errors.Join(err, removed)
 	}
 	return err
+}
+
+// showFirstKey makes the first API key, where one is needed, and tells it.
+func showFirstKey(ctx context.Context, a *app.App) error {
+	text, err := a.FirstKey(ctx)
+	if err != nil || text == "" {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "the first API key, which is not told again:\n\n  %s\n\nmake others with it: STAYD_API_KEY=... stayd keys create NAME\n\n", text)
+	return nil
 }
 
 // stopOnSignal returns a context that ends with the first SIGTERM or SIGINT. The

@@ -23,7 +23,9 @@ import (
 	"github.com/stayd/stayd/internal/feed"
 	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/httpapi/agents"
+	"github.com/stayd/stayd/internal/httpapi/keys"
 	"github.com/stayd/stayd/internal/httpapi/memories"
+	"github.com/stayd/stayd/internal/identity"
 	"github.com/stayd/stayd/internal/journal"
 	"github.com/stayd/stayd/internal/memory/keeper"
 	"github.com/stayd/stayd/internal/model/router"
@@ -48,6 +50,7 @@ type App struct {
 
 	environments *effect.Environments
 	keeper       *keeper.Keeper
+	keys         *identity.Keys
 	hub          *remote.Hub
 	handler      http.Handler
 
@@ -96,6 +99,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 		a.holder.Stop(ctx)
 		return nil, errors.Join(err, st.Close(), tools.close())
 	}
+	a.keys = &identity.Keys{Store: st, Now: time.Now}
 	a.wire()
 	a.deleted <- struct{}{}
 	ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -141,12 +145,13 @@ func (a *App) wire() {
 		Journal: j, Feed: f, Due: a.store, Shards: a.holder, Now: time.Now, Log: a.log,
 		Performer: &effect.Performer{Catalog: a.models, Servers: a.tools, Environments: a.environments, Keeper: a.keeper, Feed: f, Now: time.Now},
 	}
-	keys := make(map[[32]byte]string, len(a.cfg.Keys))
+	configured := make(map[[32]byte]string, len(a.cfg.Keys))
 	for key, project := range a.cfg.Keys {
-		keys[sha256.Sum256([]byte(key))] = project
+		configured[sha256.Sum256([]byte(key))] = project
 	}
 	a.server = httpapi.New(httpapi.Config{
-		Log: a.log, Version: version.String(), MaxBody: a.cfg.MaxBody, Keys: keys, Ready: a.ready, Stopping: a.stopping,
+		Log: a.log, Version: version.String(), MaxBody: a.cfg.MaxBody, Keys: configured, Ready: a.ready, Stopping: a.stopping,
+		RequireKey: a.cfg.requiresKey(), Callers: a.keys.Check,
 	})
 	registerMetrics(a.server.Metrics(), a)
 	sessions := agents.Config{
@@ -162,6 +167,7 @@ func (a *App) wire() {
 		CompactionThreshold: a.compactionThreshold,
 	}
 	agents.Mount(a.server, sessions)
+	keys.Mount(a.server, keys.Config{Keys: a.keys})
 	memories.Mount(a.server, memories.Config{Keeper: a.keeper, Erase: agents.Eraser(sessions)})
 	a.openHub(j)
 }

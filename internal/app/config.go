@@ -27,9 +27,11 @@ type Config struct {
 	// before, whose vectors are searched until the first one's are made.
 	Embedders []string
 	MaxBody   int64 // bytes of a request's body
-	// Keys has the project of each API key. It is required where Listen is not a
-	// loopback address.
-	Keys map[string]string
+	// Keys has the project of each API key that the operator sets. RequireKey has
+	// every caller show a key, one of these or one that was made; other machines always
+	// have to.
+	Keys       map[string]string
+	RequireKey bool
 	// AllowOutbound has the addresses (CIDR, or host:port) that may be reached
 	// although they are not public.
 	AllowOutbound []string
@@ -69,12 +71,8 @@ func Default() Config {
 func (c *Config) Validate() error {
 	var errs []error
 	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	host, _, err := net.SplitHostPort(c.Listen)
-	switch {
-	case err != nil:
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		add("listen %q is not host:port: %w", c.Listen, err)
-	case !isLoopback(host) && len(c.Keys) == 0:
-		add("listen %q is reachable from other machines and no API keys are set: set keys, or listen on 127.0.0.1", c.Listen)
 	}
 	if c.Data == "" {
 		add("data is empty: name the folder where Stayd keeps its files")

@@ -14,7 +14,7 @@ type ids map[string]string
 var nowhere = ids{
 	"call_id": "call_nowhere", "item_id": "item_nowhere", "agent_id": "agent_nowhere", "session_id": "sess_nowhere", "turn_id": "turn_nowhere", "effect_id": "eff_nowhere",
 	"environment_id": "env_nowhere", "environment_template_id": "envtmpl_nowhere", "artifact_id": "artifact_nowhere", "file_id": "file_nowhere",
-	"memory_id": "mem_" + strings.Repeat("0", 32),
+	"memory_id": "mem_" + strings.Repeat("0", 32), "key_id": "key_nowhere",
 }
 
 // in is the path with the ids put into it.
@@ -47,6 +47,7 @@ var bodies = map[string]string{
 	"createEnvironmentFile":     `{"type":"inline","path":"/workspace/x","data":"c3RvbGVu"}`,
 	"putEnvironmentFileContent": `stolen`,
 	"updateMemory":              `{"text":"stolen"}`,
+	"rotateKey":                 `{}`,
 }
 
 // queries of the operations that cannot do without.
@@ -59,8 +60,8 @@ var queries = map[string]string{
 
 // without are the operations whose paths name no resource.
 var without = []string{
-	"createAgent", "createEnvironment", "createEnvironmentTemplate", "createMemory", "createSession", "exportMemories", "forgetMemories", "health",
-	"importMemories", "listAgents", "listEnvironmentTemplates", "listEnvironments", "listFiles", "listMemories", "listMemoryReceipts",
+	"createAgent", "createEnvironment", "createEnvironmentTemplate", "createKey", "createMemory", "createSession", "exportMemories", "forgetMemories", "health",
+	"importMemories", "listAgents", "listEnvironmentTemplates", "listEnvironments", "listFiles", "listKeys", "listMemories", "listMemoryReceipts",
 	"listMemoryRules", "listSessions", "ready", "searchMemories", "setMemoryRule", "uploadFile",
 }
 
@@ -130,6 +131,7 @@ func TestProjects(t *testing.T) {
 	}
 	b.alike("GET", "/v1/files?after={file_id}", "", theirs, nowhere)
 	b.alike("GET", "/v1/memories?after={memory_id}", "", theirs, nowhere)
+	b.alike("GET", "/v1/keys?after={key_id}", "", theirs, nowhere)
 	b.alike("POST", "/v1/memories/forget", `{"memory_id":"{memory_id}"}`, theirs, nowhere)
 	for _, search := range []string{`{"text":"mother's cake","actor":"alice"}`, `{"text":"mother's cake","namespaces":["/"]}`} {
 		got := b.do("POST", "/v1/memories/search", search)
@@ -203,8 +205,10 @@ func (n *node) resources() ids {
 	}
 	var known struct{ ID string }
 	n.must(&known, "POST", "/v1/memories", `{"text":"My mother's cake has walnuts.","actor":"alice"}`)
+	var key struct{ ID string }
+	n.must(&key, "POST", "/v1/keys", `{"name":"robot"}`)
 	return ids{
-		"memory_id":      known.ID,
+		"memory_id": known.ID, "key_id": key.ID,
 		"environment_id": place.Environment.ID, "environment_template_id": template.ID, "file_id": file.ID, "artifact_id": artifacts[0].ID,
 		"agent_id": agent.ID, "session_id": made.ID, "turn_id": action.TurnID, "call_id": action.CallID,
 		"effect_id": effects[0].ID, "item_id": items[0].ID,

@@ -3,10 +3,13 @@ package httpapi
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"github.com/stayd/stayd/internal/identity"
 )
 
 // DefaultProject is the project of a request that names none.
@@ -17,16 +20,65 @@ var open = map[string]bool{"GET /healthz": true, "GET /readyz": true, "GET /open
 
 // admit decides whether the request is served, and for which project.
 func (s *Server) admit(c *Call, pattern string) error {
-	if len(s.cfg.Keys) == 0 {
-		if err := s.local(c.Request); err != nil {
+	shown, given := bearer(c.Request)
+	required := s.cfg.RequireKey || len(s.cfg.Keys) > 0
+	switch {
+	case required && open[pattern]:
+		c.Principal.Scope = identity.Read
+		return nil
+	case given && s.cfg.Callers != nil && strings.HasPrefix(shown, identity.Prefix):
+		who, err := s.cfg.Callers(c.Context(), shown)
+		if errors.Is(err, identity.ErrRefused) {
+			return incorrectKey()
+		}
+		if err != nil {
 			return err
 		}
-		return c.chooseProject()
+		return c.act(who)
+	case required && !given:
+		return &Error{
+			Status:  http.StatusUnauthorized,
+			Message: "You didn't provide an API key. Provide it in an Authorization header using Bearer auth (Authorization: Bearer YOUR_KEY).",
+		}
+	case required:
+		return s.configured(c, shown)
 	}
-	if open[pattern] {
+	if err := s.local(c.Request); err != nil {
+		return err
+	}
+	c.Principal.Scope = identity.Owner
+	return c.chooseProject()
+}
+
+// bearer is what the request shows as its API key.
+func bearer(r *http.Request) (shown string, given bool) {
+	scheme, shown, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	shown = strings.TrimSpace(shown)
+	return shown, strings.EqualFold(scheme, "Bearer") && shown != ""
+}
+
+func incorrectKey() error {
+	return &Error{Status: http.StatusUnauthorized, Code: "invalid_api_key", Message: "Incorrect API key provided."}
+}
+
+// act has the request served as the principal's.
+func (c *Call) act(who identity.Principal) error {
+	c.Principal, c.Project = who, who.Project
+	if p := c.Header.Get("OpenAI-Project"); p != "" && p != who.Project {
+		return &Error{Status: http.StatusUnauthorized, Code: "mismatched_project", Message: "The OpenAI-Project header should match the project of the API key."}
+	}
+	return nil
+}
+
+// allow refuses an operation that the caller's key is not for.
+func (c *Call) allow(scope identity.Scope) error {
+	if c.Principal.Scope.Includes(scope) {
 		return nil
 	}
-	return s.authenticate(c)
+	return &Error{
+		Status: http.StatusForbidden, Code: "insufficient_scope",
+		Message: "This needs an API key with the scope '" + string(scope) + "', and the one provided has '" + string(c.Principal.Scope) + "'.",
+	}
 }
 
 // local keeps pages that a browser on this machine has open from speaking to a
@@ -77,28 +129,18 @@ func ValidName(s string) bool {
 	return true
 }
 
-func (s *Server) authenticate(c *Call) error {
-	scheme, key, _ := strings.Cut(c.Header.Get("Authorization"), " ")
-	key = strings.TrimSpace(key)
-	if !strings.EqualFold(scheme, "Bearer") || key == "" {
-		return &Error{
-			Status:  http.StatusUnauthorized,
-			Message: "You didn't provide an API key. Provide it in an Authorization header using Bearer auth (Authorization: Bearer YOUR_KEY).",
-		}
-	}
-	sum := sha256.Sum256([]byte(key))
-	found := false
+// configured takes a key that the operator set. It may manage its project.
+func (s *Server) configured(c *Call, shown string) error {
+	sum := sha256.Sum256([]byte(shown))
+	who := identity.Principal{Scope: identity.Admin}
 	// All keys are compared, so that the time taken tells nothing.
 	for have, project := range s.cfg.Keys {
 		if subtle.ConstantTimeCompare(sum[:], have[:]) == 1 {
-			c.Project, found = project, true
+			who.Project = project
 		}
 	}
-	if !found {
-		return &Error{Status: http.StatusUnauthorized, Code: "invalid_api_key", Message: "Incorrect API key provided."}
+	if who.Project == "" {
+		return incorrectKey()
 	}
-	if p := c.Header.Get("OpenAI-Project"); p != "" && p != c.Project {
-		return &Error{Status: http.StatusUnauthorized, Code: "mismatched_project", Message: "The OpenAI-Project header should match the project of the API key."}
-	}
-	return nil
+	return c.act(who)
 }

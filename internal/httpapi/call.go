@@ -15,12 +15,15 @@ import (
 	"strings"
 
 	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/identity"
 )
 
 // Call is one request on its way through the server.
 type Call struct {
 	*http.Request
 	Project string // whose resources the request is about
+
+	Principal identity.Principal // who calls
 
 	server *Server
 	w      *response

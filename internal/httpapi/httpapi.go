@@ -19,6 +19,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/stayd/stayd/internal/identity"
 )
 
 // Config is what the frame needs to know.
@@ -27,10 +29,14 @@ type Config struct {
 	Version string // of the server, for the OpenAPI document
 	// MaxBody bounds a request's body in bytes; 0 is DefaultMaxBody.
 	MaxBody int64
-	// Keys maps the SHA-256 of each API key to the project that it opens. With
-	// none, every request is taken whose Host is a loopback address: the caller
-	// must not bind such a server to any other.
-	Keys map[[32]byte]string
+	// Keys maps the SHA-256 of each API key that the operator set to the project
+	// that it opens. With none, and without RequireKey, every request is taken whose
+	// Host is a loopback address: the caller must not bind such a server to any other.
+	Keys       map[[32]byte]string
+	RequireKey bool
+	// Callers says who holds a key that was made here. identity.ErrRefused: nobody
+	// does. nil takes none.
+	Callers func(ctx context.Context, shown string) (identity.Principal, error)
 	// Ready reports whether requests can be served. Its error's text is shown.
 	Ready func(ctx context.Context) error
 	// Stopping is closed when the server stops, so that streams end.

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/stayd/stayd/internal/identity"
 )
 
 // Operation is a method on a path.
@@ -22,6 +24,9 @@ type Operation struct {
 	Body   any // zero value of the body's type; nil where there is none
 	Result any // zero value of the result's type; nil where the body is empty
 	Status int // of success; 0 is 200
+	// Scope is what the caller's key has to be for. Empty is read for GET, and else
+	// write.
+	Scope identity.Scope
 	// Stream is set where the answer is, or may be, a stream of events.
 	Stream bool
 	// Upload is the media type of a body that is read piece by piece. Body then
@@ -58,6 +63,12 @@ func (s *Server) Register(op Operation) {
 	if op.Status == 0 {
 		op.Status = http.StatusOK
 	}
+	if op.Scope == "" {
+		op.Scope = identity.Write
+		if op.Method == http.MethodGet {
+			op.Scope = identity.Read
+		}
+	}
 	if op.Body != nil {
 		t := reflect.TypeOf(op.Body)
 		s.bodies[t] = s.registry.Schema(t, true, op.ID+"Body")
@@ -68,6 +79,10 @@ func (s *Server) Register(op Operation) {
 		mux = s.before
 	}
 	handle(mux, op.Method+" "+op.Path, func(c *Call) {
+		if err := c.allow(op.Scope); err != nil {
+			c.Fail(err)
+			return
+		}
 		if err := c.checkQuery(op.Query); err != nil {
 			c.Fail(err)
 			return

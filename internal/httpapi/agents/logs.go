@@ -12,6 +12,7 @@ import (
 
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/httpapi"
+	"github.com/stayd/stayd/internal/identity"
 	"github.com/stayd/stayd/internal/session"
 	"github.com/stayd/stayd/internal/store"
 )
@@ -23,7 +24,7 @@ func (a *api) logOperations() []httpapi.Operation {
 	}
 	return []httpapi.Operation{
 		{Method: http.MethodGet, Path: sessionPath + "/log", ID: "readLog", Summary: "Read a session's log", Query: query, Result: logPage{}, Do: a.readLog},
-		{Method: http.MethodPost, Path: sessionPath + "/verify", ID: "verifyLog", Summary: "Verify a session's log", Body: struct{}{}, Result: verification{}, Do: a.verifyLog},
+		{Method: http.MethodPost, Path: sessionPath + "/verify", ID: "verifyLog", Summary: "Verify a session's log", Body: struct{}{}, Result: verification{}, Scope: identity.Read, Do: a.verifyLog},
 	}
 }
 

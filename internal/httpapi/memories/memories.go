@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/stayd/stayd/internal/httpapi"
+	"github.com/stayd/stayd/internal/identity"
 	"github.com/stayd/stayd/internal/memory"
 	"github.com/stayd/stayd/internal/memory/keeper"
 	"github.com/stayd/stayd/internal/store"
@@ -58,7 +59,7 @@ func (a *api) recordOperations() []httpapi.Operation {
 	return []httpapi.Operation{
 		{Method: http.MethodPost, Path: basePath, ID: "createMemory", Summary: "Write a memory", Body: createMemory{}, Result: MemoryObject{}, Do: a.create},
 		{Method: http.MethodGet, Path: basePath, ID: "listMemories", Summary: "List memories", Query: filters, Result: httpapi.List[MemoryObject]{}, Do: a.list},
-		{Method: http.MethodPost, Path: basePath + "/search", ID: "searchMemories", Summary: "Find what is relevant to a question", Body: searchMemories{}, Result: searchObject{}, Do: a.search},
+		{Method: http.MethodPost, Path: basePath + "/search", ID: "searchMemories", Summary: "Find what is relevant to a question", Scope: identity.Read, Body: searchMemories{}, Result: searchObject{}, Do: a.search},
 		{Method: http.MethodGet, Path: onePath, ID: "getMemory", Summary: "Get a memory", Result: MemoryObject{}, Do: a.get},
 		{Method: http.MethodPost, Path: onePath, ID: "updateMemory", Summary: "Supersede a memory by a newer version of it", Body: updateMemory{}, Result: MemoryObject{}, Do: a.update},
 		{Method: http.MethodDelete, Path: onePath, ID: "deleteMemory", Summary: "Forget a memory, all its versions and what was drawn from it", Result: receiptObject{}, Do: a.remove},
