@@ -101,3 +101,32 @@ func TestRedirectLimit(t *testing.T) {
 		t.Errorf("with no redirects: %v, %v", resp, err)
 	}
 }
+
+func TestRedirectFromHTTPS(t *testing.T) {
+	c := client(t, outbound.Policy{})
+	for _, tt := range []struct {
+		urls string // from the first to the one that is redirected to
+		says string
+	}{
+		{"https://a.test/ http://a.test/", "the redirect from https to http is refused"},
+		{"https://a.test/ http://b.test/", "the redirect from https to http is refused"},
+		{"https://a.test/ https://b.test/ http://b.test/", "the redirect from https to http is refused"},
+		{"https://a.test/ https://a.test/x", ""},
+		{"https://a.test/ https://b.test/", ""},
+		{"http://a.test/ https://a.test/", ""},
+		{"https://a.test/ gopher://a.test/", `the redirect to the scheme "gopher" is refused`},
+	} {
+		var list []*http.Request
+		for _, u := range strings.Fields(tt.urls) {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, u, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, req)
+		}
+		err := c.CheckRedirect(list[len(list)-1], list[:len(list)-1])
+		if err == nil && tt.says != "" || err != nil && err.Error() != tt.says {
+			t.Errorf("%s: got %v, want %q", tt.urls, err, tt.says)
+		}
+	}
+}

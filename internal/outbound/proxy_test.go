@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stayd/stayd/internal/outbound"
@@ -176,5 +177,18 @@ func TestEnvironmentProxyIsIgnored(t *testing.T) {
 	for u, addr := range map[string]string{"http://8.8.8.8/": "8.8.8.8:80", "https://8.8.8.8/": "8.8.8.8:443"} {
 		_, err := get(t, watched(t, outbound.Policy{}), u) //nolint:bodyclose // get closes it
 		wantReached(t, err, u, addr)
+	}
+}
+
+// Of a text that is far too long for a name, what it comes to is not computed.
+func TestLongHostBehindProxy(t *testing.T) {
+	proxy, asked := proxyServer(t)
+	_, err := get(t, client(t, outbound.Policy{Proxy: proxy}), "http://"+strings.Repeat("\u00ad", 600)+"8.8.8.8/") //nolint:bodyclose // get closes it
+	var refused *outbound.RefusedError
+	if !errors.As(err, &refused) || refused.Reason != "longer than a name may be" {
+		t.Errorf("got %v, want a refusal", err)
+	}
+	if got := asked(); len(got) != 0 {
+		t.Errorf("the proxy was asked for %q", got)
 	}
 }
