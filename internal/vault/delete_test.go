@@ -3,6 +3,7 @@ package vault_test
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/stayd/stayd/internal/store"
@@ -21,7 +22,7 @@ func TestDelete(t *testing.T) {
 				id, other := w.vault("a"), w.vault("a")
 				w.credential("a", other, bearer(server, "other"))
 				for i := range 3 {
-					w.credential("a", id, bearer(server+fmt.Sprint(i), "token"))
+					w.credential("a", id, bearer(server+strconv.Itoa(i), "token"))
 				}
 				err := w.over(&failing{w.store, n}).Delete(t.Context(), "a", id)
 				if n < writes && !errors.Is(err, store.ErrUnavailable) {
@@ -35,7 +36,7 @@ func TestDelete(t *testing.T) {
 				if want := map[bool]int{true: 1, false: 2}[n > 0]; err != nil || len(listed) != want {
 					t.Errorf("after %d writes %d vaults are listed: %v, want %d", n, len(listed), err, want)
 				}
-				if _, err := w.token(w.Vaults, "a", id, server+"0"); n > 0 && !errors.As(err, &gone) {
+				if _, err := w.token(w.Vaults, id, server+"0"); n > 0 && !errors.As(err, &gone) {
 					t.Errorf("after %d writes a secret is opened: %v", n, err)
 				}
 				if n > 1 && n < writes {
@@ -56,7 +57,7 @@ func TestDelete(t *testing.T) {
 					t.Fatalf("%s: %v", finish, err)
 				}
 				w.nothing("a", id)
-				if got, err := w.token(w.Vaults, "a", other, server); err != nil || got != "other" {
+				if got, err := w.token(w.Vaults, other, server); err != nil || got != "other" {
 					t.Errorf("the other vault has %q: %v", got, err)
 				}
 			})

@@ -42,7 +42,7 @@ func TestOpenServer(t *testing.T) {
 		"https://mcp.example.com/mcp?team=red":  "",
 		"://":                                   "",
 	} {
-		if got, err := w.token(w.Vaults, "a", id, server); err != nil || got != want {
+		if got, err := w.token(w.Vaults, id, server); err != nil || got != want {
 			t.Errorf("%s has the token %q: %v, want %q", server, got, err, want)
 		}
 	}

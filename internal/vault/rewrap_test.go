@@ -45,7 +45,7 @@ func TestRewrap(t *testing.T) {
 			all := func(when string) {
 				t.Helper()
 				for i, id := range ids {
-					if got, err := w.token(w.Vaults, "a", id, server); err != nil || got != fmt.Sprint("token ", i) {
+					if got, err := w.token(w.Vaults, id, server); err != nil || got != fmt.Sprint("token ", i) {
 						t.Errorf("%s the token %d is %q: %v", when, i, got, err)
 					}
 				}
@@ -106,7 +106,7 @@ func TestRotateWhileServing(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if got, err := w.token(w.Vaults, "a", v.ID, server); err != nil || got != token {
+				if got, err := w.token(w.Vaults, v.ID, server); err != nil || got != token {
 					t.Errorf("the token is %q: %v, want %q", got, err, token)
 				}
 				ids[i] = append(ids[i], v.ID)
@@ -132,7 +132,7 @@ func TestRotateWhileServing(t *testing.T) {
 			t.Errorf("writer %d made %d vaults, want %d", i, len(ids[i]), each)
 		}
 		for n, id := range ids[i] {
-			if got, err := w.token(w.Vaults, "a", id, server); err != nil || got != fmt.Sprint(i, n) {
+			if got, err := w.token(w.Vaults, id, server); err != nil || got != fmt.Sprint(i, n) {
 				t.Errorf("after %d rotations the token is %q: %v, want %q", rotations, got, err, fmt.Sprint(i, n))
 			}
 		}

@@ -73,11 +73,11 @@ func TestSwapped(t *testing.T) {
 				from = place{c.project, w.vault(c.project), ""}
 			}
 			from.credential = w.credential(from.project, from.vault, bearer("https://other.example.com", "theirs"))
-			if got, err := w.token(w.Vaults, "a", to.vault, server); err != nil || got != "own" {
+			if got, err := w.token(w.Vaults, to.vault, server); err != nil || got != "own" {
 				t.Fatalf("before, the token is %q: %v", got, err)
 			}
 			c.forge(w, to, from)
-			if got, err := w.token(w.Vaults, "a", to.vault, server); !errors.Is(err, store.ErrCorrupt) {
+			if got, err := w.token(w.Vaults, to.vault, server); !errors.Is(err, store.ErrCorrupt) {
 				t.Errorf("the token is %q: %v, want ErrCorrupt", got, err)
 			}
 		})
@@ -93,7 +93,7 @@ func TestRedirected(t *testing.T) {
 	o, fields := w.row("a", credentials(id), credential)
 	fields["auth"].(map[string]any)["mcp_server_url"] = "https://evil.example.com/mcp"
 	w.forge(o, fields)
-	if got, err := w.token(w.Vaults, "a", id, "https://evil.example.com/mcp"); !errors.Is(err, store.ErrCorrupt) {
+	if got, err := w.token(w.Vaults, id, "https://evil.example.com/mcp"); !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("the token is %q: %v, want ErrCorrupt", got, err)
 	}
 }
@@ -108,7 +108,7 @@ func TestWrongMaster(t *testing.T) {
 	right := w.keys
 	w.keys = filepath.Join(t.TempDir(), "other.keys")
 	wrong := w.over(w.store)
-	_, err := w.token(wrong, "a", id, server)
+	_, err := w.token(wrong, id, server)
 	var missing *vault.NoKeyError
 	if !errors.As(err, &missing) || missing.ID != fields["master"] || !strings.Contains(err.Error(), w.keys) {
 		t.Errorf("with other keys: %v, want an error that names the key %v and the file %s", err, fields["master"], w.keys)
@@ -121,7 +121,7 @@ func TestWrongMaster(t *testing.T) {
 		t.Errorf("rewrapped %+v: %v, want one left under %s", done, err, missing.ID)
 	}
 	w.keys = right
-	if got, err := w.token(w.over(w.store), "a", id, server); err != nil || got != "own" {
+	if got, err := w.token(w.over(w.store), id, server); err != nil || got != "own" {
 		t.Errorf("with the right keys again the token is %q: %v", got, err)
 	}
 }

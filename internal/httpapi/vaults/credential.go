@@ -1,0 +1,162 @@
+package vaults
+
+import (
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/stayd/stayd/internal/httpapi"
+	"github.com/stayd/stayd/internal/vault"
+)
+
+type credentialObject struct {
+	ID        string            `json:"id"`
+	Object    string            `json:"object" enum:"vault.credential"`
+	VaultID   string            `json:"vault_id"`
+	Name      string            `json:"name"`
+	Auth      authObject        `json:"auth"`
+	Metadata  map[string]string `json:"metadata"`
+	CreatedAt int64             `json:"created_at" doc:"Unix time in seconds."`
+	UpdatedAt int64             `json:"updated_at" doc:"Unix time in seconds."`
+}
+
+// authObject is one of bearerObject, oauthObject and variableObject.
+type authObject struct{ of any }
+
+// MarshalJSON encodes what it is.
+func (o authObject) MarshalJSON() ([]byte, error) { return httpapi.Marshal(o.of) }
+
+// Schema tells the types apart.
+func (authObject) Schema(r huma.Registry) *huma.Schema {
+	return byType(map[string]*huma.Schema{
+		vault.TypeBearer: httpapi.SchemaOf[bearerObject](r), vault.TypeOAuth: httpapi.SchemaOf[oauthObject](r), vault.TypeEnvironment: httpapi.SchemaOf[variableObject](r),
+	})
+}
+
+type bearerObject struct {
+	Type      string `json:"type" enum:"static_bearer"`
+	ServerURL string `json:"mcp_server_url"`
+}
+
+type oauthObject struct {
+	Type      string         `json:"type" enum:"mcp_oauth"`
+	ServerURL string         `json:"mcp_server_url"`
+	ExpiresAt *string        `json:"expires_at"`
+	Refresh   *refreshObject `json:"refresh"`
+}
+
+type refreshObject struct {
+	ClientID      string       `json:"client_id"`
+	TokenEndpoint string       `json:"token_endpoint"`
+	Client        clientObject `json:"token_endpoint_auth"`
+	Resource      *string      `json:"resource"`
+	Scope         *string      `json:"scope"`
+}
+
+type clientObject struct {
+	Type string `json:"type" enum:"none,client_secret_basic,client_secret_post"`
+}
+
+type variableObject struct {
+	Type       string           `json:"type" enum:"environment_variable"`
+	SecretName string           `json:"secret_name"`
+	Networking networkingObject `json:"networking"`
+}
+
+type networkingObject struct {
+	Type         string   `json:"type" enum:"unrestricted,limited"`
+	AllowedHosts []string `json:"allowed_hosts,omitempty"`
+}
+
+func renderCredential(c *vault.Credential) credentialObject {
+	o := credentialObject{
+		ID: c.ID, Object: "vault.credential", VaultID: c.VaultID, Name: c.Name, Metadata: orEmpty(c.Metadata),
+		CreatedAt: c.CreatedAt.Unix(), UpdatedAt: c.UpdatedAt.Unix(),
+	}
+	a := &c.Auth
+	switch a.Type {
+	case vault.TypeBearer:
+		o.Auth.of = bearerObject{Type: a.Type, ServerURL: a.ServerURL}
+	case vault.TypeEnvironment:
+		v := variableObject{Type: a.Type, SecretName: a.SecretName, Networking: networkingObject{Type: networkUnrestricted}}
+		if a.AllowedHosts != nil {
+			v.Networking = networkingObject{Type: networkLimited, AllowedHosts: a.AllowedHosts}
+		}
+		o.Auth.of = v
+	default:
+		v := oauthObject{Type: a.Type, ServerURL: a.ServerURL, ExpiresAt: a.ExpiresAt}
+		if r := a.Refresh; r != nil {
+			v.Refresh = &refreshObject{ClientID: r.ClientID, TokenEndpoint: r.TokenEndpoint, Client: clientObject{Type: r.TokenEndpointAuth}, Resource: r.Resource, Scope: r.Scope}
+		}
+		o.Auth.of = v
+	}
+	return o
+}
+
+func (a *api) createCredential(c *httpapi.Call) (any, error) {
+	var body credentialBody
+	if err := c.Decode(&body); err != nil {
+		return nil, err
+	}
+	in, err := c.Input()
+	if err != nil {
+		return nil, err
+	}
+	made, err := a.Vaults.CreateCredential(c.Context(), c.Project, c.Path("vault_id"), body.credential(), in)
+	if err != nil {
+		return nil, answer(err)
+	}
+	return renderCredential(&made), nil
+}
+
+func (a *api) getCredential(c *httpapi.Call) (any, error) {
+	found, err := a.Vaults.GetCredential(c.Context(), c.Project, c.Path("vault_id"), c.Path("credential_id"))
+	if err != nil {
+		return nil, answer(err)
+	}
+	return renderCredential(&found), nil
+}
+
+func (a *api) updateCredential(c *httpapi.Call) (any, error) {
+	var body rotationBody
+	if err := c.Decode(&body); err != nil {
+		return nil, err
+	}
+	in, err := c.Input()
+	if err != nil {
+		return nil, err
+	}
+	changed, err := a.Vaults.RotateCredential(c.Context(), c.Project, c.Path("vault_id"), c.Path("credential_id"), body.rotation(), in)
+	if err != nil {
+		return nil, answer(err)
+	}
+	return renderCredential(&changed), nil
+}
+
+func (a *api) deleteCredential(c *httpapi.Call) (any, error) {
+	id := c.Path("credential_id")
+	if err := a.Vaults.DeleteCredential(c.Context(), c.Project, c.Path("vault_id"), id); err != nil {
+		return nil, answer(err)
+	}
+	return deletedObject{ID: id, Object: "vault.credential.deleted", Deleted: true}, nil
+}
+
+func (a *api) listCredentials(c *httpapi.Call) (any, error) {
+	p, nothing, err := page(c)
+	if err != nil {
+		return nil, err
+	}
+	var found []credentialObject
+	if nothing {
+		if _, err := a.Vaults.Get(c.Context(), c.Project, c.Path("vault_id")); err != nil {
+			return nil, answer(err)
+		}
+	} else {
+		list, err := a.Vaults.ListCredentials(c.Context(), c.Project, c.Path("vault_id"), p)
+		if err != nil {
+			return nil, answer(err)
+		}
+		for i := range list {
+			found = append(found, renderCredential(&list[i]))
+		}
+	}
+	return httpapi.PageOf(found, p.Limit, func(o *credentialObject) string { return o.ID }), nil
+}
