@@ -237,7 +237,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// TestRewrap rotates the master key over HTTP.
+// TestRewrap rotates the master key over HTTP, which is the operator's alone.
 func TestRewrap(t *testing.T) {
 	w := newWorld(t)
 	var made struct{ ID string }
@@ -246,6 +246,11 @@ func TestRewrap(t *testing.T) {
 	rot, err := keyfile.Rotate(w.keys)
 	if err != nil {
 		t.Fatal(err)
+	}
+	project := *w
+	project.key = admin
+	if a := project.do("POST", path+"/rewrap", `{}`); a.status != 403 {
+		t.Errorf("a key of a project: %d %s, want 403", a.status, a.body)
 	}
 	for _, moved := range []string{"1", "0"} {
 		want := `{"object":"vault.rewrap","master_key":"` + rot.Current + `","keys":1,"moved":` + moved + `,"left":{}}`

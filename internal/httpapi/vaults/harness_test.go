@@ -2,7 +2,7 @@ package vaults_test
 
 import (
 	"bytes"
-	"crypto/sha256"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -19,6 +19,7 @@ import (
 
 	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/httpapi/vaults"
+	"github.com/stayd/stayd/internal/identity"
 	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/store/sqlite"
 	"github.com/stayd/stayd/internal/vault"
@@ -26,6 +27,16 @@ import (
 )
 
 const path = "/v1/vaults"
+
+const (
+	keyA  = identity.Prefix + "a"
+	keyB  = identity.Prefix + "b"
+	admin = identity.Prefix + "admin"
+)
+
+var callers = map[string]identity.Principal{
+	keyA: {Project: "a", Scope: identity.Owner}, keyB: {Project: "b", Scope: identity.Owner}, admin: {Project: "a", Scope: identity.Admin},
+}
 
 // world is a server of vaults over a data folder of its own.
 type world struct {
@@ -54,7 +65,7 @@ func (s *seen) Write(p []byte) (int, error) {
 // newWorld speaks for the project a, and another() for the project b.
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
-	w := &world{t: tb, key: "key-a", data: tb.TempDir(), seen: &seen{}}
+	w := &world{t: tb, key: keyA, data: tb.TempDir(), seen: &seen{}}
 	w.keys = filepath.Join(w.data, "vault.keys")
 	keys, err := keyfile.Open(w.keys, true)
 	if err != nil {
@@ -72,8 +83,16 @@ func (w *world) serve(master vault.Master) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	projects := map[[32]byte]string{sha256.Sum256([]byte("key-a")): "a", sha256.Sum256([]byte("key-b")): "b"}
-	server := httpapi.New(httpapi.Config{Log: log, Version: "test", Stopping: make(chan struct{}), Keys: projects})
+	server := httpapi.New(httpapi.Config{
+		Log: log, Version: "test", Stopping: make(chan struct{}), RequireKey: true,
+		Callers: func(_ context.Context, key string) (identity.Principal, error) {
+			who, ok := callers[key]
+			if !ok {
+				return who, identity.ErrRefused
+			}
+			return who, nil
+		},
+	})
 	w.vaults = vault.New(w.store, master, time.Now)
 	vaults.Mount(server, vaults.Config{Vaults: w.vaults})
 	hs := httptest.NewServer(server)
@@ -88,7 +107,7 @@ func (w *world) serve(master vault.Master) {
 
 func (w *world) another() *world {
 	other := *w
-	other.key = "key-b"
+	other.key = keyB
 	return &other
 }
 

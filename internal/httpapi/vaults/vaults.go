@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/stayd/stayd/internal/httpapi"
+	"github.com/stayd/stayd/internal/identity"
 	"github.com/stayd/stayd/internal/vault"
 )
 
@@ -55,7 +56,7 @@ func (a *api) operations() []httpapi.Operation {
 		{Method: http.MethodPost, Path: credentialPath, ID: "updateVaultCredential", Summary: "Replace secrets or metadata of a credential", Body: rotationBody{}, Result: credentialObject{}, Do: a.updateCredential},
 		{Method: http.MethodDelete, Path: credentialPath, ID: "deleteVaultCredential", Summary: "Delete a credential", Result: deletedObject{}, Do: a.deleteCredential},
 		{
-			Method: http.MethodPost, Path: basePath + "/rewrap", ID: "rewrapVaultKeys", Body: struct{}{}, Result: rewrapObject{}, Do: a.rewrap,
+			Method: http.MethodPost, Path: basePath + "/rewrap", ID: "rewrapVaultKeys", Body: struct{}{}, Result: rewrapObject{}, Scope: identity.Owner, Do: a.rewrap,
 			Summary: "Encrypt the keys of all vaults under the current master key. An addition of Stayd's",
 		},
 	}
