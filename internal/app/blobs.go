@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/stayd/stayd/internal/blob/cached"
 	"github.com/stayd/stayd/internal/blob/folder"
 	"github.com/stayd/stayd/internal/blob/s3"
+	"github.com/stayd/stayd/internal/outbound"
 	"github.com/stayd/stayd/internal/snapshot"
 	"github.com/stayd/stayd/internal/store"
 )
@@ -38,6 +40,9 @@ func openBlobs(ctx context.Context, cfg *Config, st store.Store) (blob.Store, er
 	switch {
 	case cfg.Blobs != "":
 		c, err := bucket(cfg.Blobs)
+		if err == nil {
+			c.HTTPClient, err = bucketClient(cfg, c.Endpoint)
+		}
 		if err == nil {
 			remote, err = s3.New(ctx, c)
 		}
@@ -68,6 +73,16 @@ func bucket(name string) (s3.Config, error) {
 		}
 	}
 	return c, nil
+}
+
+// bucketClient performs requests to the bucket. An endpoint that the operator
+// named may be anywhere. A signature is for one host, so no redirect is followed.
+func bucketClient(cfg *Config, endpoint string) (*http.Client, error) {
+	policy := outbound.Policy{Allow: cfg.AllowOutbound, MaxRedirects: -1}
+	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
+		policy.Allow = append(policy.Allow[:len(policy.Allow):len(policy.Allow)], u.Host)
+	}
+	return outbound.New(policy)
 }
 
 // regionOf is the region that services other than AWS want to be told.

@@ -79,12 +79,15 @@ func newProvider(cfg *Config, p router.ProviderConfig) (model.Model, error) {
 // providerClient performs requests to the provider. An endpoint that the operator
 // named may be anywhere.
 func providerClient(cfg *Config, p router.ProviderConfig) (*http.Client, error) {
-	policy := outbound.Policy{Allow: cfg.AllowOutbound}
+	policy := outbound.Policy{Allow: cfg.AllowOutbound, MaxBody: maxAnswer}
 	if u, err := url.Parse(p.BaseURL); err == nil && u.Host != "" {
 		policy.Allow = append(policy.Allow[:len(policy.Allow):len(policy.Allow)], u.Host)
 	}
 	return outbound.New(policy)
 }
+
+// maxAnswer is the longest answer of a model that is read, in bytes.
+const maxAnswer = 256 << 20
 
 // awsCredentials finds the credentials as AWS's own tools do, when they are first
 // needed.

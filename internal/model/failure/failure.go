@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/stayd/stayd/internal/model"
+	"github.com/stayd/stayd/internal/outbound"
 )
 
 // The codes of the Agents API's turn errors that a provider's failure becomes.
@@ -179,10 +180,13 @@ func Transport(ctx context.Context, err error, secrets ...string) error {
 	if errors.As(err, &ue) {
 		err = ue.Err
 	}
+	// What the operator does not allow is not allowed a moment later.
+	var refused *outbound.RefusedError
+	again := !errors.As(err, &refused)
 	if timedOut {
 		return &model.Error{Code: RequestTimeout, Message: "the provider did not answer in time", Retry: true, Err: err}
 	}
-	return &model.Error{Code: ConnectionFailed, Message: "the connection to the provider failed: " + Scrub(err.Error(), secrets...), Retry: true, Err: err}
+	return &model.Error{Code: ConnectionFailed, Message: "the connection to the provider failed: " + Scrub(err.Error(), secrets...), Retry: again, Err: err}
 }
 
 // Cut is the error of a stream that ended before the answer did.
