@@ -58,8 +58,8 @@ func question(ctx context.Context, e embed.Embedder, text string) ([]byte, error
 }
 
 // candidates searches the indexes by each of the plans, when it is its turn, and
-// returns up to limit records of each, the best first. Scores are made of ranks,
-// so that those of several models compare.
+// returns up to limit records of each, the best first. A record that several find
+// has the best of their scores, which differ in the part of the vectors alone.
 func (k *Keeper) candidates(ctx context.Context, spaces []*index.Space, plans []*index.Plan, limit int, o index.Options) ([]index.Candidate, error) {
 	if err := k.slots.Acquire(ctx, 1); err != nil {
 		return nil, fmt.Errorf("wait for a turn to search: %w", err)
