@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -24,6 +25,7 @@ import (
 type locomoFlags struct {
 	dir  string
 	json bool
+	answering
 }
 
 func newMemoryLocomo() *cobra.Command {
@@ -40,10 +42,23 @@ for word, and every question is searched there as the API searches, the day afte
 the last session, with the vectors that come with Stayd and with no model. Recall
 is the share of a question's evidence among the first 1, 5, 10 and 20 turns, as a
 mean over the questions; adversarial ones, and those without evidence, are left
-out. The size of the context is that of 20 turns as a model would get them.`,
+out. The size of the context is that of 20 turns as a model would get them.
+
+With --answers a model answers each question from these 20 turns, in a few words,
+and is graded by a judge. Results compare under the same versions of the prompts,
+which are printed. A provider of the models file with "record" writes the replies
+down; as script/NAME they are played again, and give the same result.`,
+		Example: `  stayd memory bench locomo locomo10.json
+  stayd memory bench locomo locomo10.json --answers openai/gpt-5.4-mini --json`,
 		Args: args(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, argv []string) error { return f.run(cmd.Context(), argv[0], cmd.OutOrStdout()) },
+		RunE: func(cmd *cobra.Command, argv []string) (err error) {
+			if f.config, err = loadConfig(cmd.Flags(), os.Getenv); err != nil {
+				return err
+			}
+			return f.run(cmd.Context(), argv[0], cmd.OutOrStdout())
+		},
 	}
+	f.register(cmd)
 	fs := cmd.Flags()
 	fs.StringVar(&f.dir, "dir", "", "folder for the store; a temporary one without it")
 	fs.BoolVar(&f.json, "json", false, "print one JSON object")
@@ -53,8 +68,9 @@ out. The size of the context is that of 20 turns as a model would get them.`,
 // locomoResult is what memory bench locomo measured.
 type locomoResult struct {
 	locomo.Result
-	Notes locomo.Notes `json:"notes"`
-	Model string       `json:"vectors"`
+	Notes   locomo.Notes    `json:"notes"`
+	Model   string          `json:"vectors"`
+	Answers *locomo.Answers `json:"answers,omitempty"`
 }
 
 func (f *locomoFlags) run(ctx context.Context, name string, out io.Writer) (err error) {
@@ -68,7 +84,7 @@ func (f *locomoFlags) run(ctx context.Context, name string, out io.Writer) (err 
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	done := newProgress(os.Stderr).during("searching " + strconv.Itoa(notes.Counted) + " questions")
-	result, err := measureLocomo(ctx, dir, conversations)
+	result, err := f.measure(ctx, dir, conversations)
 	done()
 	if err != nil {
 		return err
@@ -93,9 +109,15 @@ func readLocomo(name string) ([]locomo.Conversation, locomo.Notes, error) {
 	return conversations, notes, nil
 }
 
-// measureLocomo writes the conversations into a store in dir and asks it their
+// measure writes the conversations into a store in dir and asks it their
 // questions.
-func measureLocomo(ctx context.Context, dir string, conversations []locomo.Conversation) (result *locomoResult, err error) {
+func (f *locomoFlags) measure(ctx context.Context, dir string, conversations []locomo.Conversation) (result *locomoResult, err error) {
+	var answer, judge locomo.Model
+	if f.answer != "" {
+		if answer, judge, err = f.models(); err != nil {
+			return nil, err
+		}
+	}
 	st, err := openBench(ctx, "", dir, "locomo")
 	if err != nil {
 		return nil, err
@@ -119,11 +141,14 @@ func measureLocomo(ctx context.Context, dir string, conversations []locomo.Conve
 			return nil, fmt.Errorf("write %s: %w", c.ID, err)
 		}
 	}
-	measured, err := locomo.Evaluate(ctx, conversations, func(ctx context.Context, c *locomo.Conversation, question string, limit int) (locomo.Found, error) {
+	search := func(ctx context.Context, c *locomo.Conversation, question string, limit int) (keeper.Found, error) {
 		now = asked[c.ID]
-		found, err := k.Search(ctx, memory.Query{
+		return k.Search(ctx, memory.Query{
 			Project: locomoProject, Namespaces: []string{locomoSpace(c)}, Text: question, Limit: limit,
 		})
+	}
+	measured, err := locomo.Evaluate(ctx, conversations, func(ctx context.Context, c *locomo.Conversation, question string, limit int) (locomo.Found, error) {
+		found, err := search(ctx, c, question, limit)
 		if err != nil {
 			return locomo.Found{}, err
 		}
@@ -136,7 +161,16 @@ func measureLocomo(ctx context.Context, dir string, conversations []locomo.Conve
 	if err != nil {
 		return nil, err
 	}
-	return &locomoResult{Result: measured, Model: words.Model()}, nil
+	result = &locomoResult{Result: measured, Model: words.Model()}
+	if answer == nil {
+		return result, nil
+	}
+	answers, err := locomo.Answer(ctx, conversations, func(ctx context.Context, c *locomo.Conversation, question string) (string, error) {
+		found, err := search(ctx, c, question, slices.Max(locomo.Depths()))
+		return found.Context, err
+	}, answer, judge)
+	result.Answers = &answers
+	return result, err
 }
 
 const locomoProject = "locomo"
@@ -189,5 +223,11 @@ func printLocomo(out io.Writer, r *locomoResult) error {
 	errs = append(errs, w.Flush())
 	_, err = fmt.Fprintf(out, "\n%d conversations; %.0f tokens of context, about, at 20 turns; vectors %s\nleft out: %d adversarial questions, %d without evidence\n",
 		r.Conversations, r.ContextTokens, r.Model, r.Notes.Adversarial, r.Notes.WithoutEvidence)
-	return errors.Join(append(errs, err)...)
+	errs = append(errs, err)
+	if a := r.Answers; a != nil {
+		_, err = fmt.Fprintf(out, "\nanswers: %d of %d correct (%.3f), F1 %.3f, %d not graded; prompts %s, %s\n",
+			a.Correct, a.Questions, a.Share, a.F1, a.Ungraded, a.AnswerPrompt, a.JudgePrompt)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }

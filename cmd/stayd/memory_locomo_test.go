@@ -105,3 +105,40 @@ func TestMemoryBenchLocomoRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A model that knows one of the answers is graded.
+func TestMemoryBenchAnswers(t *testing.T) {
+	t.Parallel()
+	scripts := t.TempDir()
+	exam := `
+steps:
+  - when: {instructions: You grade a short answer, user: "Answer to grade: the frost"}
+    reply: CORRECT
+  - when: {instructions: You grade a short answer}
+    reply: WRONG
+  - when: {user: {contains: ["Excerpts:", tomatoes died in the frost, "Question: What happened to Piet's tomatoes?"]}}
+    reply: the frost
+  - when: {always: true}
+    reply: unknown
+`
+	if err := os.WriteFile(filepath.Join(scripts, "exam.yaml"), []byte(exam), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Answers struct {
+			Questions, Correct int
+			AnswerPrompt       string `json:"answer_prompt"`
+			JudgePrompt        string `json:"judge_prompt"`
+		}
+	}
+	argv := []string{"locomo", locomoFile(t), "--answers", "script/exam", "--scripts", scripts}
+	if err := json.Unmarshal([]byte(command(t, append(argv, "--json")...)), &got); err != nil {
+		t.Fatal(err)
+	}
+	if a := got.Answers; a.Questions != 2 || a.Correct != 1 || a.AnswerPrompt != "locomo-answer-1" || a.JudgePrompt != "locomo-judge-1" {
+		t.Errorf("answers: %+v", a)
+	}
+	if text := command(t, argv...); !strings.Contains(text, "answers: 1 of 2 correct (0.500)") || !strings.Contains(text, "prompts locomo-answer-1, locomo-judge-1") {
+		t.Errorf("printed:\n%s", text)
+	}
+}

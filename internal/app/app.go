@@ -71,7 +71,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
-	models, err := openModels(&cfg)
+	models, err := OpenModels(&cfg)
 	if err != nil {
 		return nil, err
 	}

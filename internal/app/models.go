@@ -19,8 +19,8 @@ import (
 	"github.com/stayd/stayd/internal/outbound"
 )
 
-// openModels reads the models file, if there is one, and makes the router.
-func openModels(cfg *Config) (*router.Router, error) {
+// OpenModels reads the models file, if there is one, and makes the router.
+func OpenModels(cfg *Config) (*router.Router, error) {
 	models := router.Default(os.Getenv)
 	if cfg.Models != "" {
 		var err error
