@@ -136,7 +136,7 @@ func (a *api) deleteCredential(c *httpapi.Call) (any, error) {
 	if err := a.Vaults.DeleteCredential(c.Context(), c.Project, c.Path("vault_id"), id); err != nil {
 		return nil, answer(err)
 	}
-	return deletedObject{ID: id, Object: "vault.credential.deleted", Deleted: true}, nil
+	return deletedVaultObject{ID: id, Object: "vault.credential.deleted", Deleted: true}, nil
 }
 
 func (a *api) listCredentials(c *httpapi.Call) (any, error) {

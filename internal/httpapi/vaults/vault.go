@@ -83,7 +83,7 @@ func (a *api) deleteVault(c *httpapi.Call) (any, error) {
 	if err := a.Vaults.Delete(c.Context(), c.Project, id); err != nil {
 		return nil, answer(err)
 	}
-	return deletedObject{ID: id, Object: "vault.deleted", Deleted: true}, nil
+	return deletedVaultObject{ID: id, Object: "vault.deleted", Deleted: true}, nil
 }
 
 func (a *api) listVaults(c *httpapi.Call) (any, error) {

@@ -49,12 +49,12 @@ func (a *api) operations() []httpapi.Operation {
 		{Method: http.MethodGet, Path: basePath, ID: "listVaults", Summary: "List vaults", Query: query, Result: httpapi.List[vaultObject]{}, Do: a.listVaults},
 		{Method: http.MethodGet, Path: vaultPath, ID: "getVault", Summary: "Get a vault", Result: vaultObject{}, Do: a.getVault},
 		{Method: http.MethodPost, Path: vaultPath, ID: "updateVault", Summary: "Change a vault", Body: vaultBody{}, Result: vaultObject{}, Do: a.updateVault},
-		{Method: http.MethodDelete, Path: vaultPath, ID: "deleteVault", Summary: "Delete a vault and all its credentials", Result: deletedObject{}, Do: a.deleteVault},
+		{Method: http.MethodDelete, Path: vaultPath, ID: "deleteVault", Summary: "Delete a vault and all its credentials", Result: deletedVaultObject{}, Do: a.deleteVault},
 		{Method: http.MethodPost, Path: credentialsPath, ID: "createVaultCredential", Summary: "Create a credential", Body: credentialBody{}, Result: credentialObject{}, Do: a.createCredential},
 		{Method: http.MethodGet, Path: credentialsPath, ID: "listVaultCredentials", Summary: "List the credentials of a vault", Query: query, Result: httpapi.List[credentialObject]{}, Do: a.listCredentials},
 		{Method: http.MethodGet, Path: credentialPath, ID: "getVaultCredential", Summary: "Get a credential, without its secrets", Result: credentialObject{}, Do: a.getCredential},
 		{Method: http.MethodPost, Path: credentialPath, ID: "updateVaultCredential", Summary: "Replace secrets or metadata of a credential", Body: rotationBody{}, Result: credentialObject{}, Do: a.updateCredential},
-		{Method: http.MethodDelete, Path: credentialPath, ID: "deleteVaultCredential", Summary: "Delete a credential", Result: deletedObject{}, Do: a.deleteCredential},
+		{Method: http.MethodDelete, Path: credentialPath, ID: "deleteVaultCredential", Summary: "Delete a credential", Result: deletedVaultObject{}, Do: a.deleteCredential},
 		{
 			Method: http.MethodPost, Path: basePath + "/rewrap", ID: "rewrapVaultKeys", Body: struct{}{}, Result: rewrapObject{}, Scope: identity.Owner, Do: a.rewrap,
 			Summary: "Encrypt the keys of all vaults under the current master key. An addition of Stayd's",
@@ -178,7 +178,7 @@ func (a *api) rewrap(c *httpapi.Call) (any, error) {
 	return rewrapObject{Object: "vault.rewrap", MasterKey: done.Master, Keys: done.Keys, Moved: done.Moved, Left: done.Left}, nil
 }
 
-type deletedObject struct {
+type deletedVaultObject struct {
 	ID      string `json:"id"`
 	Object  string `json:"object" enum:"vault.deleted,vault.credential.deleted"`
 	Deleted bool   `json:"deleted"`
