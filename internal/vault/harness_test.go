@@ -31,13 +31,17 @@ type world struct {
 
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
-	dir := tb.TempDir()
-	st, err := sqlite.Open(tb.Context(), filepath.Join(dir, "stayd.db"), sqlite.Options{Logger: slog.New(slog.DiscardHandler)})
+	st, err := sqlite.Open(tb.Context(), filepath.Join(tb.TempDir(), "stayd.db"), sqlite.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return newWorldOn(tb, st)
+}
+
+func newWorldOn(tb testing.TB, st store.Store) *world {
+	tb.Helper()
 	tb.Cleanup(func() { st.Close() })
-	w := &world{t: tb, store: st, keys: filepath.Join(dir, "vault.keys")}
+	w := &world{t: tb, store: st, keys: filepath.Join(tb.TempDir(), "vault.keys")}
 	w.Vaults = w.over(st)
 	return w
 }
