@@ -5,11 +5,14 @@ package masters
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/stayd/stayd/internal/outbound"
 	"github.com/stayd/stayd/internal/vault"
 	"github.com/stayd/stayd/internal/vault/awskms"
 	"github.com/stayd/stayd/internal/vault/keyfile"
@@ -34,6 +37,9 @@ type Place struct {
 	// Setting is no place, as the keys would be on one machine and what they open on
 	// another.
 	Shared bool
+	// Allow has the addresses that may be reached although they are not public, as
+	// outbound.Policy has them. The endpoint of a setting may be anywhere.
+	Allow []string
 }
 
 // File is the path of the file of keys, or empty where they are in none.
@@ -65,6 +71,9 @@ func Open(ctx context.Context, p Place) (vault.Master, error) {
 		if err != nil {
 			return nil, fmt.Errorf("vault-key %q: %w", p.Setting, err)
 		}
+		if c.HTTPClient, err = p.client(c.Endpoint); err != nil {
+			return nil, fmt.Errorf("vault-key %q: %w", p.Setting, err)
+		}
 		return awskms.New(ctx, c)
 	}
 	if p.File() == "" {
@@ -75,6 +84,16 @@ func Open(ctx context.Context, p Place) (vault.Master, error) {
 		return nil, fmt.Errorf("%w; `stayd vaults key` makes what it should hold", err)
 	}
 	return keys, nil
+}
+
+// client performs requests to the service. A signature is for one host, so no
+// redirect is followed.
+func (p Place) client(endpoint string) (*http.Client, error) {
+	policy := outbound.Policy{Allow: slices.Clone(p.Allow), MaxRedirects: -1}
+	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
+		policy.Allow = append(policy.Allow, u.Host)
+	}
+	return outbound.New(policy)
 }
 
 // kmsConfig reads KEY?region=R&endpoint=URL.

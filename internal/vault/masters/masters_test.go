@@ -3,6 +3,9 @@ package masters_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,12 +93,42 @@ func TestWrong(t *testing.T) {
 	}
 }
 
-// TestKMS shows that a key of a service is asked for nothing at first, and that it
-// is in no file.
+// TestKMS shows that a key of a service is asked for nothing at first, that it is
+// in no file, and that the service is reached where the setting or the operator
+// says so, and else at public addresses only.
 func TestKMS(t *testing.T) {
-	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	place := masters.Place{Setting: "aws-kms://arn:aws:kms:eu-north-1:111122223333:key/1234", Data: t.TempDir(), Shared: true}
-	if m, err := masters.Open(t.Context(), place); err != nil || m == nil || place.File() != "" {
-		t.Errorf("%v: %v, the file is %q", m, err, place.File())
+	for name, v := range map[string]string{"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1"} {
+		t.Setenv(name, v)
+	}
+	const arn = "arn:aws:kms:eu-north-1:111122223333:key/1234"
+	asked := 0
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		fmt.Fprint(w, `{"KeyMetadata":{"KeyId":"1234","Arn":"`+arn+`"}}`)
+	}))
+	defer service.Close()
+	place := masters.Place{Setting: "aws-kms://" + arn + "?endpoint=" + service.URL, Data: t.TempDir(), Shared: true}
+	m, err := masters.Open(t.Context(), place)
+	if err != nil || place.File() != "" || asked != 0 {
+		t.Fatalf("the file is %q, the service was asked %d times: %v", place.File(), asked, err)
+	}
+	if id, err := m.Current(t.Context()); err != nil || id != arn || asked != 1 {
+		t.Errorf("the current key is %q after %d requests: %v", id, asked, err)
+	}
+
+	t.Setenv("AWS_ENDPOINT_URL_KMS", service.URL)
+	place.Setting = "aws-kms://" + arn
+	if m, err = masters.Open(t.Context(), place); err != nil {
+		t.Fatal(err)
+	}
+	if id, err := m.Current(t.Context()); err == nil || !strings.Contains(err.Error(), "loopback") || asked != 1 {
+		t.Errorf("an address that nobody allowed gave %q after %d requests: %v", id, asked, err)
+	}
+	place.Allow = []string{"127.0.0.1"}
+	if m, err = masters.Open(t.Context(), place); err != nil {
+		t.Fatal(err)
+	}
+	if id, err := m.Current(t.Context()); err != nil || id != arn || asked != 2 {
+		t.Errorf("an address that the operator allowed gave %q after %d requests: %v", id, asked, err)
 	}
 }
