@@ -26,18 +26,15 @@ func (a *App) openHub(j *journal.Journal) {
 // name one.
 func (a *App) projectsOf(r *http.Request) []string {
 	asked := r.Header.Get("OpenAI-Project")
-	if len(a.cfg.Keys) == 0 {
-		switch {
-		case asked == "":
-			return []string{httpapi.DefaultProject}
-		case httpapi.ValidName(asked):
+	if asked != "" {
+		if httpapi.ValidName(asked) {
 			return []string{asked}
 		}
 		return nil
 	}
-	var projects []string
+	projects := []string{httpapi.DefaultProject}
 	for _, p := range a.cfg.Keys {
-		if (asked == "" || asked == p) && !slices.Contains(projects, p) {
+		if !slices.Contains(projects, p) {
 			projects = append(projects, p)
 		}
 	}

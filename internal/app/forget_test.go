@@ -107,4 +107,12 @@ func TestDeletedSessionIsForgotten(t *testing.T) {
 	if got := n.memories("session_id=" + second); len(got) < 2 {
 		t.Errorf("remembered of another session: %+v", got)
 	}
+	// A deletion that broke off before its memories were gone is made again.
+	n.must(nil, "POST", "/v1/memories", `{"actor":"ana","text":"left over","source":{"session_id":"`+first+`"}}`)
+	if a := n.do("DELETE", sessions+"/"+first, ""); a.status != 404 {
+		t.Errorf("a session that is gone: %s", a)
+	}
+	if got := n.memories("session_id=" + first); len(got) != 0 {
+		t.Errorf("left over: %+v", got)
+	}
 }

@@ -200,3 +200,43 @@ func TestMemoryNeedsActor(t *testing.T) {
 		}
 	}
 }
+
+// What was said while an agent did not remember is not remembered afterwards.
+func TestMemoryTurnedOn(t *testing.T) {
+	n := start(t, config(t))
+	id := n.remember("ana", "I moved to Porto in February.", "")
+	n.until(id, "idle")
+	n.must(nil, "POST", sessions+"/"+id, `{"agent":{`+remembering[1:]+`}}`)
+	n.must(nil, "POST", sessions+"/"+id+"/events", message("I have a cat."))
+	wait(t, "what was said since", func() bool { return len(n.memories("strategy=turn")) == 2 })
+	if got := texts(n.memories("strategy=turn")); !slices.Equal(got, []string{"I have a cat.", "I see."}) {
+		t.Errorf("kept: %q", got)
+	}
+	n.verify(id)
+}
+
+// A fork writes a core block twice and sees what it wrote.
+func TestForkWritesBlock(t *testing.T) {
+	n := start(t, config(t))
+	id := n.remember("ana", "hello", remembering)
+	n.until(id, "idle")
+	n.until(n.remember("ana", "note in your block as somebody else", remembering), "idle")
+	var fork struct{ ID string }
+	n.must(&fork, "POST", sessions+"/"+id+"/fork", `{"input":"who am I"}`)
+	if got := n.lastText(fork.ID); got != "I see." {
+		t.Errorf("before it wrote the fork says %q, though the block was written after it was forked", got)
+	}
+	for range 2 {
+		n.must(nil, "POST", sessions+"/"+fork.ID+"/events", message("note in your block"))
+		if got := n.lastText(fork.ID); !strings.HasPrefix(got, "Remembered as mem_") {
+			t.Fatalf("the write of the fork says %q", got)
+		}
+	}
+	n.must(nil, "POST", sessions+"/"+fork.ID+"/events", message("who am I"))
+	if got := n.lastText(fork.ID); got != "You are Ana." {
+		t.Errorf("after it wrote the fork says %q", got)
+	}
+	if got := n.memories("strategy=core"); len(got) != 1 {
+		t.Errorf("blocks that are believed: %+v", got)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/memory"
 	"github.com/stayd/stayd/internal/memory/extract"
+	"github.com/stayd/stayd/internal/memory/keeper"
 	"github.com/stayd/stayd/internal/model"
 	"github.com/stayd/stayd/internal/store"
 )
@@ -49,7 +50,13 @@ func (p *Performer) extract(ctx context.Context, job Job) Outcome {
 		return record(extracted)
 	}
 	extracted.Dropped = dropped
-	if extracted.MemoryIDs, err = p.writeDrawn(ctx, &job, drafts, cand.Name); err != nil {
+	extracted.MemoryIDs, err = p.writeDrawn(ctx, &job, drafts, cand.Name)
+	var bad *keeper.BadRecordError
+	switch {
+	case errors.As(err, &bad):
+		extracted.Dropped += len(drafts)
+		return record(extracted)
+	case err != nil:
 		return p.notKept(ctx, job, err)
 	}
 	extracted.DurationMS = p.Now().Sub(started).Milliseconds()
@@ -135,9 +142,17 @@ func (p *Performer) drawFrom(ctx context.Context, job *Job) (extract.Input, erro
 	var words []string
 	for i := range job.Memory.Said {
 		m := &job.Memory.Said[i]
-		in.Lines = append(in.Lines, extract.Line{
+		line := extract.Line{
 			ItemID: m.itemID, Who: m.who, Text: m.text, At: m.at, Origin: m.origin, RecordID: turnID(job.Project, turns, m.itemID, 0),
-		})
+		}
+		_, err := p.Keeper.Get(ctx, job.Project, line.RecordID)
+		if errors.Is(err, store.ErrNotFound) {
+			continue // it was forgotten, and nothing is drawn from it
+		}
+		if err != nil {
+			return in, err
+		}
+		in.Lines = append(in.Lines, line)
 		words = append(words, m.text)
 	}
 	var drawn []memory.Strategy
@@ -225,6 +240,8 @@ func (p *Performer) replaceable(ctx context.Context, project string, drafts []me
 			r.Supersedes = ""
 		case err != nil:
 			return err
+		case r.Origin.Foreign() && !old.Origin.Foreign():
+			r.Supersedes = "" // foreign words stand beside trusted ones, and not in their place
 		case memory.SpaceOf(r.Namespace) != old.Space || (old.SupersededBy != "" && old.SupersededBy != r.ID):
 			r.Supersedes = ""
 		}

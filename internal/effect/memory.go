@@ -64,6 +64,7 @@ func recollect(s *session.State, what event.EffectKind) *Recollection {
 		r.listen(s, s.Memory.Kept, s.Unkept(), len(s.Items))
 	case event.EffectExtract:
 		r.listen(s, s.Memory.Extracted, s.Unextracted(), maxSaid)
+		r.shorten()
 	default: // a call of memory's tools
 		r.At = s.Current().CreatedAt
 	}
@@ -95,6 +96,26 @@ func (r *Recollection) ask(s *session.State) {
 
 // maxSaid is how many items are given to a model at once, to draw from.
 const maxSaid = 80
+
+const (
+	// maxLine is how much of one message is given to a model to draw from, and
+	// maxLines how much of all, in bytes.
+	maxLine  = 4 << 10
+	maxLines = 64 << 10
+)
+
+// shorten leaves what a model can be given at once; the rest comes the next time.
+func (r *Recollection) shorten() {
+	total := 0
+	for i := range r.Said {
+		m := &r.Said[i]
+		m.text = strings.ToValidUTF8(m.text[:min(len(m.text), maxLine)], "")
+		if total += len(m.text); total > maxLines && i > 0 {
+			r.Said, r.Through = r.Said[:i], r.Said[i-1].itemID
+			return
+		}
+	}
+}
 
 // listen collects what was said in the items, the first of which has the place
 // from: the messages that have words.
@@ -180,17 +201,22 @@ func (p *Performer) core(ctx context.Context, job *Job, out *event.MemoryRecalle
 }
 
 // block returns the memory that a core block is, or nil where it was never
-// written.
+// written. A fork has its own, or that of when it was made.
 func (p *Performer) block(ctx context.Context, job *Job, label string) (*memory.Record, error) {
 	ns, err := job.placeOf(memory.Core)
 	if err != nil {
 		return nil, err
 	}
-	r, err := p.Keeper.Block(ctx, job.Project, ns, label, job.Memory.KnownAt)
+	now, err := p.Keeper.Block(ctx, job.Project, ns, label, time.Time{})
 	if err != nil {
 		return nil, fmt.Errorf("read the core block %s: %w", label, err)
 	}
-	return r, nil
+	if then := job.Memory.KnownAt; !then.IsZero() && (now == nil || now.Source.SessionID != job.Session) {
+		if now, err = p.Keeper.Block(ctx, job.Project, ns, label, then); err != nil {
+			return nil, fmt.Errorf("read the core block %s as it was: %w", label, err)
+		}
+	}
+	return now, nil
 }
 
 func (p *Performer) relevant(ctx context.Context, job *Job, out *event.MemoryRecalled) error {
@@ -206,7 +232,7 @@ func (p *Performer) relevant(ctx context.Context, job *Job, out *event.MemoryRec
 		return err
 	}
 	hits = slices.DeleteFunc(hits, func(h memory.Hit) bool {
-		return m.Seen[h.ID] || (h.Source.SessionID == job.Session && slices.ContainsFunc(h.Source.ItemIDs, func(id string) bool { return m.Seen[id] }))
+		return m.Seen[h.ID] || slices.ContainsFunc(h.Source.ItemIDs, func(id string) bool { return m.Seen[id] })
 	})
 	hits = hits[:min(len(hits), m.Settings.Recall.Limit)]
 	var text strings.Builder
@@ -255,13 +281,14 @@ func (p *Performer) search(ctx context.Context, job *Job, q memory.Query) ([]mem
 		q.Namespaces = append(q.Namespaces, ns)
 	}
 	q.Limit = min(q.Limit, memory.MaxLimit)
-	if job.Memory.KnownAt.IsZero() || !q.KnownAt.IsZero() {
+	then := job.Memory.KnownAt
+	if then.IsZero() || (!q.KnownAt.IsZero() && q.KnownAt.Before(then)) {
 		found, err := p.Keeper.Search(ctx, q)
 		return found.Hits, err
 	}
 	own := q
 	own.Namespaces, own.Filter.SessionID = slices.Clone(q.Namespaces), job.Session
-	q.KnownAt = job.Memory.KnownAt
+	q.KnownAt = then
 	before, err := p.Keeper.Search(ctx, q)
 	if err != nil {
 		return nil, err

@@ -70,6 +70,14 @@ func (c *memoryCall) arguments(to any) error {
 	return nil
 }
 
+const (
+	// maxFound is how many memories a search of the model's returns at most, and the
+	// others how long one of them is and all are together, in bytes.
+	maxFound      = 50
+	maxFoundText  = 2 << 10
+	maxFoundBytes = 16 << 10
+)
+
 func (c *memoryCall) search(ctx context.Context) (tool.Result, error) {
 	var args struct {
 		Query      string            `json:"query"`
@@ -88,6 +96,7 @@ func (c *memoryCall) search(ctx context.Context) (tool.Result, error) {
 	if q.Limit < 1 {
 		q.Limit = memory.DefaultLimit
 	}
+	q.Limit = min(q.Limit, maxFound)
 	q.Filter.Strategies = args.Strategies
 	if len(args.Strategies) == 0 {
 		q.Filter.Strategies = recalled()
@@ -104,8 +113,14 @@ func (c *memoryCall) search(ctx context.Context) (tool.Result, error) {
 	}
 	var b strings.Builder
 	for i := range hits {
-		c.foreign = c.foreign || hits[i].Origin.Foreign()
-		fmt.Fprintf(&b, "%s %s %s", hits[i].ID, hits[i].Strategy, keeper.Line(i+1, &hits[i].Record))
+		h := &hits[i].Record
+		if len(h.Text) > maxFoundText {
+			h.Text = strings.ToValidUTF8(h.Text[:maxFoundText], "") + " ... (cut)"
+		}
+		if line := fmt.Sprintf("%s %s %s", h.ID, h.Strategy, keeper.Line(i+1, h)); b.Len()+len(line) <= maxFoundBytes {
+			b.WriteString(line)
+			c.foreign = c.foreign || h.Origin.Foreign()
+		}
 	}
 	return tool.Text(b.String()), nil
 }
@@ -156,7 +171,11 @@ func (c *memoryCall) writeBlock(ctx context.Context, r memory.Record, label stri
 	}
 	// A person has agreed, where it may rest on foreign words.
 	r.Origin, r.Source.Label = memory.OriginAgent, label
-	before, err := c.block(ctx, c.job, label)
+	ns, err := c.job.placeOf(memory.Core)
+	if err != nil {
+		return tool.Result{}, err
+	}
+	before, err := c.Keeper.Block(ctx, c.job.Project, ns, label, time.Time{})
 	if err != nil {
 		return tool.Result{}, err
 	}
@@ -173,10 +192,17 @@ func (c *memoryCall) store(ctx context.Context, r memory.Record) (tool.Result, e
 		return tool.Result{}, err
 	}
 	r.Namespace, r.ID = ns, memory.ID(c.job.Project, memory.SpaceOf(ns), "effect", c.job.ID)
-	if r.Supersedes == r.ID {
-		r.Supersedes = "" // an attempt before this one wrote it
+	switch _, err := c.Keeper.Get(ctx, c.job.Project, r.ID); {
+	case err == nil: // an attempt before this one wrote it
+		return tool.Text("Remembered as " + r.ID + "."), nil
+	case !errors.Is(err, store.ErrNotFound):
+		return tool.Result{}, err
 	}
-	if _, _, err := c.Keeper.Write(ctx, c.job.Project, []memory.Record{r}); err != nil {
+	_, _, err = c.Keeper.Write(ctx, c.job.Project, []memory.Record{r})
+	if errors.Is(err, store.ErrConflict) {
+		return tool.Failure("Somebody else has changed it meanwhile. Read it again, and then write."), nil
+	}
+	if err != nil {
 		return tool.Result{}, err
 	}
 	return tool.Text("Remembered as " + r.ID + "."), nil
@@ -278,9 +304,10 @@ func (c *memoryCall) own(ctx context.Context, id string) (r memory.Record, refus
 	return r, missing, nil
 }
 
-// origin is whose words the model's are.
+// origin is whose words the model's are. A call that a person has agreed to is the
+// agent's.
 func (c *memoryCall) origin() memory.Origin {
-	if c.job.Memory.Foreign {
+	if c.job.Memory.Foreign && c.job.Policy.Approval != session.ApprovalAlways {
 		return memory.OriginTool
 	}
 	return memory.OriginAgent

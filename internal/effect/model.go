@@ -166,6 +166,10 @@ func (p *Performer) Reserve(s *session.State, job *Job, epoch int64) event.Paylo
 	left := *s.SpendLimit*nanoPerCent - s.CostNanoUSD - s.Reserved()
 	input := inputCost(s, job, cand.Price)
 	output := reservedOutput(cand.Price, left-input)
+	if job.TurnID == "" {
+		// What no turn waits for leaves the rest to the turns.
+		output = min(extractionOutput, reservedOutput(cand.Price, left/4-input))
+	}
 	if left <= 0 || output < minOutput {
 		return fail("session_budget_exceeded", fmt.Sprintf("The session has spent %d of %d cents, and the next model call could go beyond that.", s.SpentCents(), *s.SpendLimit))
 	}
@@ -206,6 +210,8 @@ const (
 	// minOutput the least that a call is worth.
 	maxOutput = 16_384
 	minOutput = 64
+	// extractionOutput is the longest answer of an extraction.
+	extractionOutput = 2048
 )
 
 // reservedOutput is how many tokens of output the rest of a budget pays for.

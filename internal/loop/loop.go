@@ -133,6 +133,9 @@ func (d *decision) over() *event.TurnEnded {
 		return failed(t, code, fmt.Sprintf(format, args...))
 	}
 	if l.MaxSeconds > 0 && !d.m.Now.Before(d.deadline()) {
+		if !t.NeedsModel && !d.underWay() {
+			return &event.TurnEnded{TurnID: t.ID, Status: session.TurnCompleted} // it waited for memory alone
+		}
 		return fail("request_timeout", "The turn reached its limit of %d seconds.", l.MaxSeconds)
 	}
 	if !t.NeedsModel || d.underWay() {

@@ -66,7 +66,7 @@ func (s *State) apply(p event.Payload, at time.Time) error {
 	case *event.SessionCreated:
 		return s.created(p, at)
 	case *event.SessionUpdated:
-		return s.updated(p)
+		return s.updated(p, at)
 	case *event.SessionDeleted:
 		s.Deleted = true
 		return nil
@@ -124,12 +124,13 @@ func (s *State) created(p *event.SessionCreated, at time.Time) error {
 	return nil
 }
 
-func (s *State) updated(p *event.SessionUpdated) error {
+func (s *State) updated(p *event.SessionUpdated, at time.Time) error {
 	s.took(p.Input)
 	if p.Agent != nil {
 		before := s.Agent
 		s.Agent = *p.Agent
 		s.toolsChanged()
+		s.memoryChanged(before.Memory, at)
 		for label := range s.Servers {
 			if !sameServer(before.Tools, s.Agent.Tools, label) {
 				delete(s.Servers, label)

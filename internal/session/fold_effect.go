@@ -179,6 +179,7 @@ func (s *State) effectResolved(p *event.EffectResolved, at time.Time) error {
 		e.Status, e.EndedAt, e.Uncertain, e.Doubt = EffectPending, time.Time{}, false, false
 	case event.DecisionCompleted:
 		e.Status, e.Open = EffectFinished, false
+		s.answered(e, false)
 		s.changeItem(e.ItemID, func(it *event.Item) { it.Status, it.Output = event.StatusCompleted, p.Output })
 	default: // deny, failed
 		e.Status, e.Open, e.Message = EffectFailed, false, refusalMessage(p)

@@ -86,6 +86,28 @@ func (s *State) markForeign() {
 	}
 }
 
+// memoryChanged takes up memory where the agent gets one, from the turn that runs
+// on, and closes what was under way where it has none any more.
+func (s *State) memoryChanged(before *event.Memory, at time.Time) {
+	m := s.Agent.Memory
+	if before == nil && m != nil {
+		n := len(s.Items)
+		t := s.Current()
+		for n > 0 && t != nil && s.Items[n-1].TurnID == t.ID {
+			n--
+		}
+		s.Memory.Kept, s.Memory.Extracted, s.Memory.GaveUpAt = n, n, 0
+	}
+	for _, e := range s.Effects[s.open:] {
+		gone := (e.Kind == event.EffectExtract && (m == nil || len(m.Strategies) == 0)) ||
+			((e.Kind == event.EffectKeep || e.Kind == event.EffectRecall) && m == nil)
+		if e.Open && gone {
+			s.spend(s.Turn(e.TurnID), event.Usage{}, e.Reserved)
+			s.closeEffect(e.ID, EffectFailed, "memory_changed", "the agent's memory was changed while this was under way", at)
+		}
+	}
+}
+
 func (s *State) applyMemory(p event.Payload, at time.Time) error {
 	switch p := p.(type) {
 	case *event.MemoryRecalled:
@@ -206,14 +228,15 @@ func memorySpecs() []event.ToolSpec {
 
 // memoryPolicy says how a call of memory's tools may be repeated, and who must
 // agree to it: a core block is always before the model, so that what rests on
-// words of others gets into one by a person alone.
+// words of others gets into one by a person alone, and by a person alone they take
+// anything away that is remembered.
 func (s *State) memoryPolicy(it *event.Item) (event.Class, event.EffectPolicy) {
 	for _, spec := range memorySpecs() {
 		if spec.Name != it.Name {
 			continue
 		}
 		var pol event.EffectPolicy
-		if s.Foreign() && changesCore(it) {
+		if s.Foreign() && (changesCore(it) || it.Name == MemoryUpdate || it.Name == MemoryForget) {
 			pol.Approval = ApprovalAlways
 		}
 		return spec.Class, pol

@@ -108,6 +108,8 @@ func (a *api) forgetSession(c *httpapi.Call, id string, in event.Input) error {
 		return nil
 	})
 	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return errors.Join(err, a.forgetRest(c, id))
 	case err != nil:
 		return err
 	case !remembers:
@@ -116,10 +118,32 @@ func (a *api) forgetSession(c *httpapi.Call, id string, in event.Input) error {
 	sel := keeper.Selection{SessionID: id, Erase: func(ctx context.Context) (int, error) {
 		return 1, a.erase(ctx, c.Project, id, in)
 	}}
-	_, err = a.Keeper.Forget(c.Context(), c.Project, sel, "the session was deleted")
+	// A caller who goes away leaves nothing half done.
+	_, err = a.Keeper.Forget(context.WithoutCancel(c.Context()), c.Project, sel, sessionDeleted)
 	var held *keeper.HeldError
 	if errors.As(err, &held) {
 		return &httpapi.Error{Status: 409, Code: "memory_held", Message: held.Error()}
 	}
+	return err
+}
+
+// sessionDeleted is the reason in the receipt of what was remembered of a session.
+const sessionDeleted = "the session was deleted"
+
+// forgetRest forgets what is remembered of a session that is not there: its
+// deletion may have broken off.
+func (a *api) forgetRest(c *httpapi.Call, id string) error {
+	if a.Keeper == nil {
+		return nil
+	}
+	left, err := a.Keeper.List(c.Context(), store.MemoryQuery{Project: c.Project, SessionID: id, Superseded: true, Limit: 1})
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	last, err := a.lastRecord(c.Context(), c.Project, id)
+	if err != nil || last == nil || last.Kind != event.KindSessionDeleted {
+		return err // memories may be of a session that is elsewhere
+	}
+	_, err = a.Keeper.Forget(context.WithoutCancel(c.Context()), c.Project, keeper.Selection{SessionID: id}, sessionDeleted)
 	return err
 }
