@@ -45,6 +45,7 @@ var (
 		listSetting("memory-embedder", "what makes vectors of memories: static, none or PROVIDER/MODEL[?dimension=N]; then models of before, whose vectors serve until theirs are made"),
 		stringSetting("blobs", "where files are kept: folder, or s3://bucket/prefix?region=R&endpoint=URL; without it in the store", func(c *app.Config) *string { return &c.Blobs }),
 		stringSetting("environment-network", "the most that environments may be given of the network: none, restricted (to the domains that they name) or enabled", func(c *app.Config) *string { return &c.Network }),
+		stringSetting("vault-key", "where the master keys of vaults are: the path of a file, env:VARIABLE, or aws-kms://KEY?region=R; without it in the data folder, if the store is there too", func(c *app.Config) *string { return &c.VaultKey }),
 		listSetting("dataset", "folders that all environments may read: NAME=FOLDER is /data/NAME"),
 		listSetting("allow-outbound", "private addresses that may be reached: CIDR or host:port"),
 		listSetting("allow-stdio-mcp", "commands that may be started as MCP servers; * allows any"),
@@ -106,7 +107,7 @@ func assign(k *koanf.Koanf) (app.Config, error) {
 	}
 	for name, to := range map[string]*string{
 		"listen": &c.Listen, "data": &c.Data, "store": &c.Store, "models": &c.Models, "scripts": &c.Scripts,
-		"blobs": &c.Blobs, "environment-network": &c.Network,
+		"blobs": &c.Blobs, "environment-network": &c.Network, "vault-key": &c.VaultKey,
 	} {
 		if k.Exists(name) {
 			*to = k.String(name)

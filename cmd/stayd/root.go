@@ -52,7 +52,7 @@ func newRoot() *cobra.Command {
 	}
 	add("work", newDemo(), newRun(), newChat(), newAgents())
 	add("look", newSessions(), newDoctor(), newVersion())
-	add("operate", newServe(), newKeys(), newExec(), newMemory(), newBench())
+	add("operate", newServe(), newKeys(), newExec(), newMemory(), newVaults(), newBench())
 	root.AddCommand(newMCPDemo())
 	return root
 }

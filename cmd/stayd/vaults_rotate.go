@@ -70,7 +70,7 @@ func placeOfKeys(cmd *cobra.Command) (masters.Place, error) {
 	if err != nil {
 		return masters.Place{}, err
 	}
-	return masters.Place{Setting: os.Getenv("STAYD_VAULT_KEY"), Data: cfg.Data, Shared: cfg.Store != ""}, nil
+	return cfg.VaultKeys(), nil
 }
 
 func rotate(ctx context.Context, rt *runtime, file string, out io.Writer) error {
@@ -84,7 +84,7 @@ func rotate(ctx context.Context, rt *runtime, file string, out io.Writer) error 
 	}
 	rot, err := keyfile.Rotate(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w; run this where the server runs, with the same --data and STAYD_VAULT_KEY", err)
+		return fmt.Errorf("%w; run this where the server runs, with the same --data and --vault-key", err)
 	}
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ import (
 	"github.com/stayd/stayd/internal/httpapi/agents"
 	"github.com/stayd/stayd/internal/httpapi/keys"
 	"github.com/stayd/stayd/internal/httpapi/memories"
+	"github.com/stayd/stayd/internal/httpapi/vaults"
 	"github.com/stayd/stayd/internal/identity"
 	"github.com/stayd/stayd/internal/journal"
 	"github.com/stayd/stayd/internal/memory/keeper"
@@ -32,6 +33,7 @@ import (
 	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/store/postgres"
 	"github.com/stayd/stayd/internal/store/sqlite"
+	"github.com/stayd/stayd/internal/vault"
 	"github.com/stayd/stayd/internal/version"
 	"github.com/stayd/stayd/internal/worker"
 )
@@ -51,6 +53,7 @@ type App struct {
 	environments *effect.Environments
 	keeper       *keeper.Keeper
 	keys         *identity.Keys
+	vaults       *vault.Vaults
 	hub          *remote.Hub
 	handler      http.Handler
 
@@ -100,6 +103,10 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 		return nil, errors.Join(err, st.Close(), tools.close())
 	}
 	a.keys = &identity.Keys{Store: st, Now: time.Now}
+	if a.vaults, err = openVaults(ctx, &cfg, st); err != nil {
+		a.holder.Stop(ctx)
+		return nil, errors.Join(err, st.Close(), tools.close())
+	}
 	a.wire()
 	a.deleted <- struct{}{}
 	ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -107,6 +114,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	a.running.Go(func() { a.worker.Run(ctx) })
 	a.running.Go(func() { a.keeper.Run(ctx) })
 	a.running.Go(func() { a.collect(ctx) })
+	a.running.Go(func() { a.settleVaults(ctx) })
 	return a, nil
 }
 
@@ -168,6 +176,7 @@ func (a *App) wire() {
 	}
 	agents.Mount(a.server, sessions)
 	keys.Mount(a.server, keys.Config{Keys: a.keys})
+	vaults.Mount(a.server, vaults.Config{Vaults: a.vaults})
 	memories.Mount(a.server, memories.Config{Keeper: a.keeper, Erase: agents.Eraser(sessions)})
 	a.openHub(j)
 }

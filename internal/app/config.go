@@ -32,6 +32,10 @@ type Config struct {
 	// have to.
 	Keys       map[string]string
 	RequireKey bool
+	// VaultKey says where the master keys of vaults are: the path of a file,
+	// env:VARIABLE, or aws-kms://KEY. Empty is a file in Data, where the store is
+	// there too.
+	VaultKey string
 	// AllowOutbound has the addresses (CIDR, or host:port) that may be reached
 	// although they are not public.
 	AllowOutbound []string

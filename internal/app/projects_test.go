@@ -15,6 +15,7 @@ var nowhere = ids{
 	"call_id": "call_nowhere", "item_id": "item_nowhere", "agent_id": "agent_nowhere", "session_id": "sess_nowhere", "turn_id": "turn_nowhere", "effect_id": "eff_nowhere",
 	"environment_id": "env_nowhere", "environment_template_id": "envtmpl_nowhere", "artifact_id": "artifact_nowhere", "file_id": "file_nowhere",
 	"memory_id": "mem_" + strings.Repeat("0", 32), "key_id": "key_nowhere",
+	"vault_id": "vault_nowhere", "credential_id": "cred_nowhere",
 }
 
 // in is the path with the ids put into it.
@@ -48,6 +49,9 @@ var bodies = map[string]string{
 	"putEnvironmentFileContent": `stolen`,
 	"updateMemory":              `{"text":"stolen"}`,
 	"rotateKey":                 `{}`,
+	"updateVault":               `{"name":"stolen"}`,
+	"createVaultCredential":     `{"name":"stolen","auth":{"type":"static_bearer","mcp_server_url":"https://mcp.example.com","token":"stolen"}}`,
+	"updateVaultCredential":     `{"metadata":{"a":"stolen"}}`,
 }
 
 // queries of the operations that cannot do without.
@@ -60,9 +64,9 @@ var queries = map[string]string{
 
 // without are the operations whose paths name no resource.
 var without = []string{
-	"createAgent", "createEnvironment", "createEnvironmentTemplate", "createKey", "createMemory", "createSession", "exportMemories", "forgetMemories", "health",
+	"createAgent", "createEnvironment", "createEnvironmentTemplate", "createKey", "createMemory", "createSession", "createVault", "exportMemories", "forgetMemories", "health",
 	"importMemories", "listAgents", "listEnvironmentTemplates", "listEnvironments", "listFiles", "listKeys", "listMemories", "listMemoryReceipts",
-	"listMemoryRules", "listSessions", "ready", "searchMemories", "setMemoryRule", "uploadFile",
+	"listMemoryRules", "listSessions", "listVaults", "ready", "rewrapVaultKeys", "searchMemories", "setMemoryRule", "uploadFile",
 }
 
 // TestProjects shows that what one project has is for another not there: on every
@@ -130,6 +134,11 @@ func TestProjects(t *testing.T) {
 		b.alike("GET", "/v1/agents/"+what, "", theirs, nowhere)
 	}
 	b.alike("GET", "/v1/files?after={file_id}", "", theirs, nowhere)
+	b.alike("GET", "/v1/vaults?after={vault_id}", "", theirs, nowhere)
+	for method, body := range map[string]string{"GET": "", "POST": bodies["updateVaultCredential"], "DELETE": ""} {
+		b.alike(method, "/v1/vaults/"+own["vault_id"]+"/credentials/{credential_id}", body, theirs, nowhere)
+	}
+	b.alike("GET", "/v1/vaults/"+own["vault_id"]+"/credentials?after={credential_id}", "", theirs, nowhere)
 	b.alike("GET", "/v1/memories?after={memory_id}", "", theirs, nowhere)
 	b.alike("GET", "/v1/keys?after={key_id}", "", theirs, nowhere)
 	b.alike("POST", "/v1/memories/forget", `{"memory_id":"{memory_id}"}`, theirs, nowhere)
@@ -150,7 +159,7 @@ func TestProjects(t *testing.T) {
 	}
 	b.alike("POST", sessions+"/"+own["session_id"]+"/events", toolResult("{turn_id}", "{call_id}", "stolen"), theirs, nowhere)
 	for _, path := range []string{
-		"/v1/agents?limit=100", sessions + "?limit=100", "/v1/files?limit=100", "/v1/agents/environments?limit=100", "/v1/agents/environments/templates?limit=100",
+		"/v1/agents?limit=100", sessions + "?limit=100", "/v1/files?limit=100", "/v1/agents/environments?limit=100", "/v1/agents/environments/templates?limit=100", "/v1/vaults?limit=100",
 		"/v1/memories?limit=100", "/v1/memories/export", "/v1/memories/receipts", "/v1/memories/rules",
 	} {
 		if got := b.do("GET", path, "").body; theirs.hide(got) != got {
@@ -170,7 +179,7 @@ func TestProjects(t *testing.T) {
 	if s := a.session(theirs["session_id"]); s.Status != "requires_action" {
 		t.Errorf("the session is %s", s.Status)
 	}
-	for _, path := range []string{"/v1/agents/{agent_id}", sessions + "/{session_id}", sessions + "/{session_id}/turns/{turn_id}", sessions + "/{session_id}/items", "/v1/memories/{memory_id}"} {
+	for _, path := range []string{"/v1/agents/{agent_id}", sessions + "/{session_id}", sessions + "/{session_id}/turns/{turn_id}", sessions + "/{session_id}/items", "/v1/memories/{memory_id}", "/v1/vaults/{vault_id}", "/v1/vaults/{vault_id}/credentials/{credential_id}"} {
 		if got := a.do("GET", theirs.in(path), ""); got.status != 200 || strings.Contains(got.body, "stolen") {
 			t.Errorf("GET %s by its owner: %s", path, got)
 		}
@@ -207,7 +216,11 @@ func (n *node) resources() ids {
 	n.must(&known, "POST", "/v1/memories", `{"text":"My mother's cake has walnuts.","actor":"alice"}`)
 	var key struct{ ID string }
 	n.must(&key, "POST", "/v1/keys", `{"name":"robot"}`)
+	var box, credential struct{ ID string }
+	n.must(&box, "POST", "/v1/vaults", `{}`)
+	n.must(&credential, "POST", "/v1/vaults/"+box.ID+"/credentials", `{"name":"c","auth":{"type":"static_bearer","mcp_server_url":"https://mcp.example.com","token":"t"}}`)
 	return ids{
+		"vault_id": box.ID, "credential_id": credential.ID,
 		"memory_id": known.ID, "key_id": key.ID,
 		"environment_id": place.Environment.ID, "environment_template_id": template.ID, "file_id": file.ID, "artifact_id": artifacts[0].ID,
 		"agent_id": agent.ID, "session_id": made.ID, "turn_id": action.TurnID, "call_id": action.CallID,

@@ -155,11 +155,11 @@ func (c *Call) checkQuery(params []Param) error {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		known := slices.ContainsFunc(params, func(p Param) bool { return p.covers(name) })
-		if !known {
+		i := slices.IndexFunc(params, func(p Param) bool { return p.covers(name) })
+		if i < 0 {
 			return &Error{Status: http.StatusBadRequest, Code: CodeUnknown, Param: name, Message: fmt.Sprintf("Unknown parameter: '%s'.", name)}
 		}
-		if len(values[name]) > 1 {
+		if len(values[name]) > 1 && !params[i].Repeated {
 			return Invalid(name, fmt.Sprintf("The parameter '%s' is given more than once.", name))
 		}
 	}

@@ -44,6 +44,8 @@ type Param struct {
 	Name string // with [] at its end, a map
 	Doc  string
 	Type string // "integer", or else a string
+	// Repeated is set where it may be given more than once.
+	Repeated bool
 }
 
 // Stream is a result that writes itself as server-sent events.

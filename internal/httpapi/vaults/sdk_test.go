@@ -50,6 +50,7 @@ func TestVaults(t *testing.T) {
 		"active":     {openai.BetaAgentVaultListParams{Status: openai.VaultStatusFilterUnionParam{OfStatus: openai.Opt(openai.VaultStatusActive)}}, []string{named.ID, plain.ID}},
 		"archived":   {openai.BetaAgentVaultListParams{Status: openai.VaultStatusFilterUnionParam{OfStatus: openai.Opt(openai.VaultStatusArchived)}}, nil},
 		"array":      {openai.BetaAgentVaultListParams{Status: openai.VaultStatusFilterUnionParam{OfArrayOfStatuses: []openai.VaultStatus{"active"}}}, []string{named.ID, plain.ID}},
+		"both":       {openai.BetaAgentVaultListParams{Status: openai.VaultStatusFilterUnionParam{OfArrayOfStatuses: []openai.VaultStatus{"active", "archived"}}}, []string{named.ID, plain.ID}},
 	} {
 		var ids []string
 		pages := vaults.ListAutoPaging(ctx, c.query)

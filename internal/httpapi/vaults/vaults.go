@@ -42,7 +42,7 @@ func Mount(s *httpapi.Server, cfg Config) {
 func (a *api) operations() []httpapi.Operation {
 	query := append(httpapi.PageParams(),
 		httpapi.Param{Name: "status", Doc: "active or archived. Nothing is archived by Stayd."},
-		httpapi.Param{Name: "status[]", Doc: "As status."},
+		httpapi.Param{Name: "status[]", Doc: "As status, one or both.", Repeated: true},
 		httpapi.Param{Name: "metadata[]", Doc: "Only those with all of these pairs, as metadata[key]=value."})
 	return []httpapi.Operation{
 		{Method: http.MethodPost, Path: basePath, ID: "createVault", Summary: "Create a vault", Body: vaultBody{}, Result: vaultObject{}, Do: a.createVault},
