@@ -217,10 +217,12 @@ func TestMemoryTurnedOn(t *testing.T) {
 
 // A fork writes a core block twice and sees what it wrote.
 func TestForkWritesBlock(t *testing.T) {
+	// Nothing is drawn, so that the last record of the session is the end of its turn.
+	const keeping = `,"memory":{"core":[{"label":"human","value":"Nobody yet."}]}`
 	n := start(t, config(t))
-	id := n.remember("ana", "hello", remembering)
+	id := n.remember("ana", "hello", keeping)
 	n.until(id, "idle")
-	n.until(n.remember("ana", "note in your block as somebody else", remembering), "idle")
+	n.until(n.remember("ana", "note in your block as somebody else", keeping), "idle")
 	var fork struct{ ID string }
 	n.must(&fork, "POST", sessions+"/"+id+"/fork", `{"input":"who am I"}`)
 	if got := n.lastText(fork.ID); got != "I see." {
