@@ -24,7 +24,7 @@ type Options struct {
 
 // Defaults returns the options that searches are measured with.
 func Defaults() Options {
-	return Options{K1: 1.2, B: 0.75, Whole: 2000, Pool: 150, Exact: 20_000, Sifted: 1 << 11, Weights: DefaultWeights()}
+	return Options{K1: 1.2, B: 0.75, Whole: 2000, Pool: 60, Exact: 20_000, Sifted: 1 << 11, Weights: DefaultWeights()}
 }
 
 // Candidate is a record that was found. Candidates are in the order of their
