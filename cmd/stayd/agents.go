@@ -133,17 +133,26 @@ func newAgentsList() *cobra.Command {
 }
 
 func newAgentsDelete() *cobra.Command {
+	return eachID("delete", "Delete agents; sessions that were made with them stay", "deleted", func(ctx context.Context, rt *runtime, id string) error {
+		_, err := rt.SDK.Beta.Agents.Delete(ctx, id)
+		return err
+	})
+}
+
+// eachID is a command that does something to each of the things that are named by
+// their ids, and says for each that it is done.
+func eachID(verb, short, done string, do func(ctx context.Context, rt *runtime, id string) error) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "delete ID...",
-		Short: "Delete agents; sessions that were made with them stay",
+		Use:   verb + " ID...",
+		Short: short,
 		Args:  args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			return with(cmd, func(ctx context.Context, rt *runtime) error {
 				for _, id := range ids {
-					if _, err := rt.SDK.Beta.Agents.Delete(ctx, id); err != nil {
+					if err := do(ctx, rt, id); err != nil {
 						return err
 					}
-					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "deleted %s\n", id); err != nil {
+					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", done, id); err != nil {
 						return err
 					}
 				}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -127,24 +126,8 @@ func newKeysRotate() *cobra.Command {
 }
 
 func newKeysRevoke() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "revoke ID...",
-		Short: "Revoke keys for good",
-		Args:  args(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, ids []string) error {
-			return with(cmd, func(ctx context.Context, rt *runtime) error {
-				for _, id := range ids {
-					if _, err := rt.RevokeKey(ctx, id); err != nil {
-						return err
-					}
-					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "revoked %s\n", id); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		},
-	}
-	addRuntimeFlags(cmd)
-	return cmd
+	return eachID("revoke", "Revoke keys for good", "revoked", func(ctx context.Context, rt *runtime, id string) error {
+		_, err := rt.RevokeKey(ctx, id)
+		return err
+	})
 }

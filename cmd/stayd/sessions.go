@@ -159,26 +159,10 @@ func printLog(ctx context.Context, rt *runtime, id string, o output) error {
 func offset(d time.Duration) string { return fmt.Sprintf("%.3fs", d.Seconds()) }
 
 func newSessionsDelete() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "delete ID...",
-		Short: "Delete sessions and forget what they held",
-		Args:  args(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, ids []string) error {
-			return with(cmd, func(ctx context.Context, rt *runtime) error {
-				for _, id := range ids {
-					if _, err := rt.SDK.Beta.Agents.Sessions.Delete(ctx, id); err != nil {
-						return err
-					}
-					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "deleted %s\n", id); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		},
-	}
-	addRuntimeFlags(cmd)
-	return cmd
+	return eachID("delete", "Delete sessions and forget what they held", "deleted", func(ctx context.Context, rt *runtime, id string) error {
+		_, err := rt.SDK.Beta.Agents.Sessions.Delete(ctx, id)
+		return err
+	})
 }
 
 func newSessionsResolve() *cobra.Command {

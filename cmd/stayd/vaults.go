@@ -85,26 +85,10 @@ func newVaultsList() *cobra.Command {
 }
 
 func newVaultsDelete() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "delete ID...",
-		Short: "Delete vaults with all their credentials",
-		Args:  args(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, ids []string) error {
-			return with(cmd, func(ctx context.Context, rt *runtime) error {
-				for _, id := range ids {
-					if _, err := rt.SDK.Beta.Agents.Vaults.Delete(ctx, id); err != nil {
-						return err
-					}
-					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "deleted %s\n", id); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		},
-	}
-	addRuntimeFlags(cmd)
-	return cmd
+	return eachID("delete", "Delete vaults with all their credentials", "deleted", func(ctx context.Context, rt *runtime, id string) error {
+		_, err := rt.SDK.Beta.Agents.Vaults.Delete(ctx, id)
+		return err
+	})
 }
 
 // newCredential is what the flags say of a credential.

@@ -284,7 +284,7 @@ func replay(ctx context.Context, n *node, id string) ([]sse, error) {
 // TestStreamMemory measures what a stream costs on which nothing happens. The
 // clients are bare connections, which cost next to nothing.
 func TestStreamMemory(t *testing.T) {
-	const limit = 48 << 10
+	const limit = 46 << 10
 	count := 1000
 	if racing || testing.Short() {
 		count = 200

@@ -319,13 +319,9 @@ func (c *memoryCall) source() memory.Source {
 
 // when reads a time. Empty is no time.
 func when(param, s string) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
+	t, err := memory.ParseTime(s)
+	if err != nil {
+		return t, &keeper.BadRecordError{Param: param, Message: fmt.Sprintf("The argument %s is not right: %v.", param, err)}
 	}
-	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t.UTC(), nil
-		}
-	}
-	return time.Time{}, &keeper.BadRecordError{Param: param, Message: fmt.Sprintf("%s is %q. Give a date such as 2026-05-03, or a time such as 2026-05-03T14:00:00Z.", param, s)}
+	return t, nil
 }

@@ -160,8 +160,6 @@ type Filter struct {
 type Hit struct {
 	Record
 	Score float64
-	// Parts says what the score is made of, by name: for people.
-	Parts map[string]float64
 }
 
 // Matches reports whether the filter selects the record.

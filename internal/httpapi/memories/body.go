@@ -129,15 +129,11 @@ func storable(r *memory.Record) error {
 
 // when reads a time. Empty is no time.
 func when(param, s string) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
+	t, err := memory.ParseTime(s)
+	if err != nil {
+		err = httpapi.Invalid(param, "Invalid '"+param+"': "+err.Error()+".")
 	}
-	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t.UTC().Truncate(time.Microsecond), nil
-		}
-	}
-	return time.Time{}, httpapi.Invalid(param, "Invalid '"+param+"': expected a date such as 2026-05-03 or a time such as 2026-05-03T14:00:00Z, but got '"+s+"'.")
+	return t, err
 }
 
 // updateMemory is what a newer version of a memory says otherwise.

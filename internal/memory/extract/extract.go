@@ -192,10 +192,9 @@ func (in *Input) draft(s memory.Strategy, raw json.RawMessage) (memory.Record, b
 	}
 	r := memory.Record{Strategy: s, Actor: in.Actor, Text: clean(e.Text), Confidence: min(max(e.Confidence, 0), 1)}
 	in.rest(&r, e.Lines)
-	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if t, err := time.Parse(layout, e.ValidFrom); err == nil {
-			r.ValidFrom = t.UTC()
-		}
+	// A date that is none is as good as left out.
+	if at, err := memory.ParseTime(e.ValidFrom); err == nil {
+		r.ValidFrom = at
 	}
 	if i := e.Replaces; i >= 1 && i <= len(in.Known) && in.Known[i-1].Strategy == s {
 		r.Supersedes = in.Known[i-1].ID
