@@ -43,6 +43,7 @@ type Job struct {
 	loop.Start
 	Project string
 	Session string
+	Caller  tool.Caller // for whom a server is called
 
 	Request     *model.Request // of a model call and a compaction
 	RequestHash string
@@ -79,7 +80,7 @@ func record(p event.Payload) Outcome {
 func (p *Performer) Prepare(s *session.State, start loop.Start, epoch int64) Job {
 	job := Job{
 		Start: start, Project: s.Project, Session: s.ID, Model: s.Agent.Model,
-		Environment: s.Environment, Place: s.Place, Epoch: epoch,
+		Environment: s.Environment, Place: s.Place, Epoch: epoch, Caller: caller(s),
 	}
 	t := s.Current()
 	e := s.Effect(start.ID)
@@ -118,6 +119,11 @@ func (p *Performer) Prepare(s *session.State, start loop.Start, epoch int64) Job
 		p.keepToReserved(s, &job, e.Reserved)
 	}
 	return job
+}
+
+// caller says for whom the session's turn calls servers.
+func caller(s *session.State) tool.Caller {
+	return tool.Caller{Project: s.Project, Session: s.ID, Agent: s.Agent.ID, Actor: s.Speaker(), By: s.Created.By, Vaults: s.VaultIDs}
 }
 
 func serverConfig(s *session.State, label string) *event.Tool {

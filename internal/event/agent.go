@@ -78,10 +78,19 @@ type Tool struct {
 	AllowedTools    []string        `json:"allowed_tools,omitempty"` // nil allows all
 	Required        bool            `json:"required,omitempty"`
 	RequestMetadata json.RawMessage `json:"request_metadata,omitempty"`
+	CredentialID    string          `json:"credential_id,omitempty"` // of the session's vaults; empty takes the one for the server
+	Identity        *Identity       `json:"identity,omitempty"`      // shown to the server in place of a credential
 
 	// Effects says, by tool name ("*" for all of the server's tools), how a call
 	// may be repeated and who must agree to it.
 	Effects map[string]EffectPolicy `json:"effects,omitempty"`
+}
+
+// Identity has the runtime show a server a token of its own, which says which
+// agent calls, in which session and for whom.
+type Identity struct {
+	Audience string   `json:"audience,omitempty"` // empty is the server's URL
+	Scope    []string `json:"scope,omitempty"`
 }
 
 // Transport of an MCP server.

@@ -91,6 +91,10 @@ func newPayload(k Kind) Payload {
 		return new(EffectUnknown)
 	case KindEffectResolved:
 		return new(EffectResolved)
+	case KindConsentRequested:
+		return new(ConsentRequested)
+	case KindConsentResolved:
+		return new(ConsentResolved)
 	}
 	return nil
 }

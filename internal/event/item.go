@@ -59,6 +59,9 @@ type Item struct {
 	Phase   string    `json:"phase,omitempty"`
 	Content []Content `json:"content,omitempty"`
 	Summary []Content `json:"summary,omitempty"`
+	// Actor is who said what a user's message says, where it is not the session's
+	// actor.
+	Actor string `json:"actor,omitempty"`
 	// MemoryIDs names the memories that a message of the runtime's has, in the order
 	// in which it numbers them.
 	MemoryIDs []string `json:"memory_ids,omitempty"`

@@ -34,6 +34,9 @@ const (
 	KindEffectFinished      Kind = "effect.finished"
 	KindEffectUnknown       Kind = "effect.unknown"
 	KindEffectResolved      Kind = "effect.resolved"
+	// A person's consent to the use of a credential of theirs.
+	KindConsentRequested Kind = "consent.requested"
+	KindConsentResolved  Kind = "consent.resolved"
 )
 
 // Payload is what the data of one kind of record decodes to.
@@ -46,6 +49,8 @@ type Input struct {
 	// another request is refused.
 	Key         string `json:"idempotency_key,omitempty"`
 	RequestHash string `json:"request_hash,omitempty"`
+	// By is the principal whose request it was; empty where nobody had to say.
+	By string `json:"by,omitempty"`
 }
 
 // SessionCreated is the first record of every log.
@@ -101,6 +106,7 @@ type TurnCreated struct {
 	Input
 	TurnID string `json:"turn_id"`
 	Items  []Item `json:"items"`
+	Actor  string `json:"actor,omitempty"` // who speaks; empty is the session's actor
 }
 
 // TurnCancelRequested asks that the turn be ended.
@@ -372,6 +378,36 @@ type EffectResolved struct {
 	Reason   string          `json:"reason,omitempty"`
 }
 
+// ConsentRequested says that an effect goes on when a person has let the runtime
+// use a server in their name. It has nothing that is secret; Nonce is what makes
+// the link to the consent page one that nobody guesses.
+type ConsentRequested struct {
+	EffectID    string     `json:"effect_id"`
+	What        EffectKind `json:"what"`
+	TurnID      string     `json:"turn_id"`
+	Attempt     int        `json:"attempt"`
+	ServerLabel string     `json:"server_label"`
+	ServerURL   string     `json:"server_url"`
+	Actor       string     `json:"actor,omitempty"` // whose consent is asked for
+	Nonce       string     `json:"nonce"`
+	// Metadata is the URL at which the server describes how it is protected (RFC
+	// 9728), and Scope what it asked for; both are empty where it did not say.
+	Metadata string `json:"metadata,omitempty"`
+	Scope    string `json:"scope,omitempty"`
+}
+
+// ConsentResolved is a person's answer to a ConsentRequested.
+type ConsentResolved struct {
+	Input
+	EffectID string `json:"effect_id"`
+	TurnID   string `json:"turn_id"`
+	Granted  bool   `json:"granted"`
+	Reason   string `json:"reason,omitempty"` // why not
+	// VaultID and CredentialID name the credential that was stored.
+	VaultID      string `json:"vault_id,omitempty"`
+	CredentialID string `json:"credential_id,omitempty"`
+}
+
 func (*SessionCreated) Kind() Kind      { return KindSessionCreated }
 func (*SessionUpdated) Kind() Kind      { return KindSessionUpdated }
 func (*SessionDeleted) Kind() Kind      { return KindSessionDeleted }
@@ -393,3 +429,5 @@ func (*EffectFailed) Kind() Kind        { return KindEffectFailed }
 func (*EffectFinished) Kind() Kind      { return KindEffectFinished }
 func (*EffectUnknown) Kind() Kind       { return KindEffectUnknown }
 func (*EffectResolved) Kind() Kind      { return KindEffectResolved }
+func (*ConsentRequested) Kind() Kind    { return KindConsentRequested }
+func (*ConsentResolved) Kind() Kind     { return KindConsentResolved }

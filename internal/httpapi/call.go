@@ -54,12 +54,12 @@ func (c *Call) Input() (event.Input, error) {
 		return event.Input{}, Invalid("Idempotency-Key", fmt.Sprintf("The Idempotency-Key is longer than %d characters.", maxKey))
 	}
 	if key == "" {
-		return event.Input{}, nil
+		return event.Input{By: c.Principal.ID}, nil
 	}
 	if c.hash == "" {
 		c.hash = c.hashOf(nil)
 	}
-	return event.Input{Key: key, RequestHash: c.hash}, nil
+	return event.Input{Key: key, RequestHash: c.hash, By: c.Principal.ID}, nil
 }
 
 // hashOf is the SHA-256 of the method, the path and the body, whatever the order

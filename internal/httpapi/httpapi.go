@@ -51,7 +51,8 @@ const DefaultMaxBody = 32 << 20
 type Server struct {
 	cfg     Config
 	mux     *http.ServeMux
-	before  *http.ServeMux // what is tried before mux
+	before  *http.ServeMux  // what is tried before mux
+	open    map[string]bool // patterns of what is served to whoever asks
 	origin  *http.CrossOriginProtection
 	metrics *metrics
 
@@ -71,6 +72,7 @@ func New(cfg Config) *Server {
 		cfg:      cfg,
 		mux:      http.NewServeMux(),
 		before:   http.NewServeMux(),
+		open:     map[string]bool{"GET /openapi.json": true},
 		origin:   http.NewCrossOriginProtection(),
 		metrics:  newMetrics(),
 		registry: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),

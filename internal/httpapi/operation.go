@@ -27,6 +27,8 @@ type Operation struct {
 	// Scope is what the caller's key has to be for. Empty is read for GET, and else
 	// write.
 	Scope identity.Scope
+	// Open is set where nobody has to show who they are.
+	Open bool
 	// Stream is set where the answer is, or may be, a stream of events.
 	Stream bool
 	// Upload is the media type of a body that is read piece by piece. Body then
@@ -35,7 +37,7 @@ type Operation struct {
 	// Download is set where the answer is bytes: a *Content.
 	Download bool
 	// Do performs the operation. Its result is written as JSON, unless it is a
-	// Stream or a *Content, which write themselves.
+	// Stream, a *Content or a Raw, which write themselves.
 	Do func(c *Call) (any, error)
 }
 
@@ -47,6 +49,10 @@ type Param struct {
 	// Repeated is set where it may be given more than once.
 	Repeated bool
 }
+
+// Raw is a result that writes itself: a page, a redirect, or JSON in the form of
+// another standard.
+type Raw func(w http.ResponseWriter)
 
 // Stream is a result that writes itself as server-sent events.
 type Stream func(w *EventWriter)
@@ -80,6 +86,9 @@ func (s *Server) Register(op Operation) {
 	if op.Before {
 		mux = s.before
 	}
+	if op.Open {
+		s.open[op.Method+" "+op.Path] = true
+	}
 	handle(mux, op.Method+" "+op.Path, func(c *Call) {
 		if err := c.allow(op.Scope); err != nil {
 			c.Fail(err)
@@ -99,6 +108,8 @@ func (s *Server) Register(op Operation) {
 			c.stream(result)
 		case *Content:
 			c.content(result)
+		case Raw:
+			result(c.w)
 		case nil:
 			c.w.WriteHeader(op.Status)
 		default:
@@ -128,11 +139,11 @@ func (s *Server) own() {
 		_, _ = c.w.Write(spec) // if it fails, the client is gone
 	})
 	s.Register(Operation{
-		Method: http.MethodGet, Path: "/healthz", ID: "health", Summary: "Whether the process answers", Result: Health{},
+		Method: http.MethodGet, Path: "/healthz", ID: "health", Open: true, Summary: "Whether the process answers", Result: Health{},
 		Do: func(*Call) (any, error) { return Health{Status: "ok"}, nil },
 	})
 	s.Register(Operation{
-		Method: http.MethodGet, Path: "/readyz", ID: "ready", Summary: "Whether requests can be served", Result: Health{},
+		Method: http.MethodGet, Path: "/readyz", ID: "ready", Open: true, Summary: "Whether requests can be served", Result: Health{},
 		Do: func(c *Call) (any, error) {
 			if s.cfg.Ready != nil {
 				if err := s.cfg.Ready(c.Context()); err != nil {

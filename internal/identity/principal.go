@@ -34,8 +34,12 @@ func (s Scope) Valid() bool { return s.rank() >= 0 }
 
 // Principal is who calls.
 type Principal struct {
-	// ID is that of the API key; empty where nobody has to say who calls.
+	// ID is that of the API key, or the subject of the token; empty where nobody has
+	// to say who calls.
 	ID      string
+	Issuer  string // of the token; empty for a key
 	Project string
 	Scope   Scope
+	// Actor is whom it may act for, and no other; empty is anybody.
+	Actor string
 }

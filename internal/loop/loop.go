@@ -383,6 +383,8 @@ func (d *decision) own(id string, what event.EffectKind, label, code string) boo
 			}
 			d.append(failed(d.t, code, e.Message))
 			return false
+		case session.EffectConsent: // it waits for a person
+			return false
 		default: // it goes on
 		}
 	}

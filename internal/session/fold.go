@@ -108,6 +108,10 @@ func (s *State) apply(p event.Payload, at time.Time) error {
 		return s.compacted(p, at)
 	case *event.ToolResult:
 		return s.toolResult(p, at)
+	case *event.ConsentRequested:
+		return s.consentRequested(p)
+	case *event.ConsentResolved:
+		return s.consentResolved(p, at)
 	case *event.MemoryRecalled, *event.MemoryKept, *event.MemoryExtracted:
 		return s.applyMemory(p, at)
 	}
@@ -170,7 +174,7 @@ func (s *State) turnCreated(p *event.TurnCreated, at time.Time) error {
 	}
 	s.took(p.Input)
 	s.turns[p.TurnID] = len(s.Turns)
-	t := &Turn{ID: p.TurnID, Status: TurnQueued, CreatedAt: at, NeedsModel: true}
+	t := &Turn{ID: p.TurnID, Status: TurnQueued, CreatedAt: at, NeedsModel: true, Actor: p.Actor}
 	s.Turns = append(s.Turns, t)
 	for i := range p.Items {
 		it := p.Items[i]

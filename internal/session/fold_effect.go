@@ -55,7 +55,7 @@ func (s *State) effectStarted(p *event.EffectStarted, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	if e.Status == EffectUnknown || e.Status == EffectApproval || e.Kind == event.EffectClient {
+	if e.Status == EffectUnknown || e.Status == EffectApproval || e.Status == EffectConsent || e.Kind == event.EffectClient {
 		return fmt.Errorf("effect %q is %s and was started: %w", e.ID, e.Status, ErrImpossible)
 	}
 	// What an attempt reserved and did not report is taken as spent.

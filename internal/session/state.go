@@ -123,6 +123,7 @@ type Turn struct {
 	Outputs     int // output items
 	// CancelRequested is set from the request on until the turn ends.
 	CancelRequested bool
+	Actor           string // who speaks, where it is not the session's actor
 	// Input is the items that the turn was created with. They join the
 	// conversation when the turn starts.
 	Input []*event.Item
@@ -153,6 +154,7 @@ const (
 	EffectApproval EffectStatus = "approval" // waits for a person to agree
 	EffectStarted  EffectStatus = "started"  // its intention is in the log
 	EffectRetrying EffectStatus = "retrying" // an attempt failed; waits for RetryAt
+	EffectConsent  EffectStatus = "consent"  // waits for a person to let it use a server
 	EffectUnknown  EffectStatus = "unknown"  // nobody knows whether it took place
 	EffectFinished EffectStatus = "completed"
 	EffectFailed   EffectStatus = "failed"
@@ -184,6 +186,7 @@ type Effect struct {
 	// Doubt is set where an attempt before the last one may have reached the tool
 	// and nobody knows what came of it.
 	Doubt     bool
+	Consent   *Consent // what is asked of a person, where it waits for that
 	Code      string
 	Message   string
 	StartedAt time.Time
@@ -266,6 +269,15 @@ func (s *State) Clone() *State {
 	}
 	c.keys, c.items, c.effects, c.turns = maps.Clone(s.keys), maps.Clone(s.items), maps.Clone(s.effects), maps.Clone(s.turns)
 	return &c
+}
+
+// Speaker is who speaks in the current turn, and where there is none, whom the
+// session is with.
+func (s *State) Speaker() string {
+	if t := s.Current(); t != nil && t.Actor != "" {
+		return t.Actor
+	}
+	return s.Actor
 }
 
 // Current returns the turn that runs or waits, or nil.
@@ -357,7 +369,7 @@ func (s *State) NeedsConnection() bool {
 }
 
 func (e *Effect) waitsForPerson() bool {
-	return e.Open && (e.Kind == event.EffectClient || e.Status == EffectApproval || e.Status == EffectUnknown)
+	return e.Open && (e.Kind == event.EffectClient || e.Status == EffectApproval || e.Status == EffectUnknown || e.Status == EffectConsent)
 }
 
 // SeenKey reports whether a request with the idempotency key was taken, and

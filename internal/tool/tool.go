@@ -37,6 +37,24 @@ type Call struct {
 	Output func(chunk string)
 }
 
+// Caller says for whom a server is called, and which credentials may be shown to
+// it.
+type Caller struct {
+	Project string
+	Session string
+	Agent   string   // id of the agent
+	Actor   string   // who speaks in the turn; empty is nobody in particular
+	By      string   // the principal that made the session
+	Vaults  []string // ids, of the session
+}
+
+// Challenge is a server's answer that it takes no call without a credential, or
+// not with the one that it was shown.
+type Challenge struct {
+	Refused      string   // the value of the header Authorization; empty where there was none
+	Authenticate []string // the values of the header WWW-Authenticate
+}
+
 // Result is the answer of a tool.
 type Result struct {
 	Output   json.RawMessage // a JSON string, or an array of content parts
@@ -61,6 +79,16 @@ type Error struct {
 	Sent bool
 	Err  error
 }
+
+// ConsentError is a call that was not made because a person has to let the
+// runtime use the server in their name first.
+type ConsentError struct {
+	Server   string // URL
+	Metadata string // URL of the server's description of its protection (RFC 9728); may be empty
+	Scope    string // what the server asked for; may be empty
+}
+
+func (e *ConsentError) Error() string { return "a person has to consent to the use of this server" }
 
 func (e *Error) Error() string { return e.Message }
 
