@@ -46,6 +46,7 @@ var (
 		stringSetting("blobs", "where files are kept: folder, or s3://bucket/prefix?region=R&endpoint=URL; without it in the store", func(c *app.Config) *string { return &c.Blobs }),
 		stringSetting("environment-network", "the most that environments may be given of the network: none, restricted (to the domains that they name) or enabled", func(c *app.Config) *string { return &c.Network }),
 		stringSetting("vault-key", "where the master keys of vaults are: the path of a file, env:VARIABLE, or aws-kms://KEY?region=R; without it in the data folder, if the store is there too", func(c *app.Config) *string { return &c.VaultKey }),
+		stringSetting("public-url", "URL under which others reach the server, as https://stayd.example.com; without it http:// and the address to listen on", func(c *app.Config) *string { return &c.PublicURL }),
 		listSetting("dataset", "folders that all environments may read: NAME=FOLDER is /data/NAME"),
 		listSetting("allow-outbound", "private addresses that may be reached: CIDR or host:port"),
 		listSetting("allow-stdio-mcp", "commands that may be started as MCP servers; * allows any"),
@@ -107,7 +108,7 @@ func assign(k *koanf.Koanf) (app.Config, error) {
 	}
 	for name, to := range map[string]*string{
 		"listen": &c.Listen, "data": &c.Data, "store": &c.Store, "models": &c.Models, "scripts": &c.Scripts,
-		"blobs": &c.Blobs, "environment-network": &c.Network, "vault-key": &c.VaultKey,
+		"blobs": &c.Blobs, "environment-network": &c.Network, "vault-key": &c.VaultKey, "public-url": &c.PublicURL,
 	} {
 		if k.Exists(name) {
 			*to = k.String(name)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -14,12 +15,15 @@ import (
 // Config is everything that an operator sets. The zero value of a field is its
 // default, as Default has it.
 type Config struct {
-	Listen  string // host:port
-	Data    string // folder: the SQLite file, workspaces
-	Store   string // postgres://... ; empty is SQLite in Data
-	Blobs   string // "folder", or s3://bucket/prefix ; empty is in the store
-	Models  string // YAML file of providers, prices and fallbacks
-	Scripts string // folder of NAME.yaml for script/NAME
+	Listen string // host:port
+	// PublicURL is the URL under which others reach the server: http or https, a host
+	// and perhaps a port, no path. Empty is http:// and Listen.
+	PublicURL string
+	Data      string // folder: the SQLite file, workspaces
+	Store     string // postgres://... ; empty is SQLite in Data
+	Blobs     string // "folder", or s3://bucket/prefix ; empty is in the store
+	Models    string // YAML file of providers, prices and fallbacks
+	Scripts   string // folder of NAME.yaml for script/NAME
 	// Embedders make vectors of long-term memory. The first one makes those of
 	// records: "static" (in the binary, and the default), "none" (it is searched by
 	// words alone), or PROVIDER/MODEL, with options as in
@@ -78,6 +82,9 @@ func (c *Config) Validate() error {
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		add("listen %q is not host:port: %w", c.Listen, err)
 	}
+	if err := checkPublicURL(c.PublicURL); err != nil {
+		errs = append(errs, err)
+	}
 	if c.Data == "" {
 		add("data is empty: name the folder where Stayd keeps its files")
 	}
@@ -114,6 +121,35 @@ func (c *Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkPublicURL takes the start of a URL, without anything after the port.
+func checkPublicURL(s string) error {
+	if s == "" {
+		return nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil || strings.TrimPrefix(u.Path, "/") != "" || strings.ContainsAny(s, "?#") {
+		return fmt.Errorf("public-url %q is not a URL like https://stayd.example.com, with http or https and without user, path, query and fragment", redactURL(s))
+	}
+	return nil
+}
+
+// publicURL is the URL under which others reach the server, without a slash at its
+// end. A server that listens on all addresses is told by localhost which it is: only
+// its operator knows a name that others have for it.
+func (c *Config) publicURL() string {
+	if c.PublicURL != "" {
+		return strings.TrimSuffix(c.PublicURL, "/")
+	}
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return "http://" + c.Listen // Validate refuses it
+	}
+	if addr, err := netip.ParseAddr(host); host == "" || (err == nil && addr.IsUnspecified()) {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port)
 }
 
 // isLoopback reports whether only this machine reaches the host.
