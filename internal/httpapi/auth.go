@@ -77,6 +77,23 @@ func (c *Call) allow(scope identity.Scope) error {
 	}
 }
 
+// ActFor returns whom the caller acts for: the one that was asked for, which may be
+// empty, or else the only one that its principal may act for. It refuses another
+// than that.
+func (c *Call) ActFor(actor string) (string, error) {
+	only := c.Principal.Actor
+	switch {
+	case only == "":
+		return actor, nil
+	case actor == "" || actor == only:
+		return only, nil
+	}
+	return "", &Error{
+		Status: http.StatusForbidden, Code: "actor_not_allowed", Param: "actor",
+		Message: "Whoever shows this token acts for '" + only + "' and for nobody else.",
+	}
+}
+
 // local keeps pages that a browser on this machine has open from speaking to a
 // server that asks for no credentials: by a name that was made to resolve to
 // loopback, or by a request across origins.
