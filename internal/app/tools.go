@@ -50,11 +50,11 @@ func openTools(cfg *Config, log *slog.Logger) (*tools, error) {
 
 // Server implements effect.Servers. A command that the operator no longer allows
 // is not started for a session that was made when it was allowed.
-func (t *tools) Server(ctx context.Context, session string, cfg *event.Tool) (tool.Server, error) {
+func (t *tools) Server(ctx context.Context, caller tool.Caller, cfg *event.Tool) (tool.Server, error) {
 	if tr := cfg.Transport; tr != nil && tr.Type == "stdio" && !t.allowStdio(tr.Command) {
 		return nil, &tool.Error{Message: fmt.Sprintf("the command %q of the MCP server '%s' is not allowed on this server; the operator may allow it with --allow-stdio-mcp", tr.Command, cfg.ServerLabel)}
 	}
-	return t.pool.Server(ctx, session, cfg)
+	return t.pool.Server(ctx, caller, cfg)
 }
 
 // check reports whether this machine has what a sandbox needs.

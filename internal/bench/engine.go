@@ -174,7 +174,7 @@ func (l *load) Generate(ctx context.Context, req *model.Request, _ func(model.De
 }
 
 // Server makes load the sessions' only MCP server.
-func (l *load) Server(context.Context, string, *event.Tool) (tool.Server, error) { return l, nil }
+func (l *load) Server(context.Context, tool.Caller, *event.Tool) (tool.Server, error) { return l, nil }
 
 // List implements tool.Server.
 func (l *load) List(context.Context) ([]event.ToolSpec, error) {

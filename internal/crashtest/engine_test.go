@@ -93,7 +93,7 @@ type servers struct {
 	refused int // of a thousand calls
 }
 
-func (s servers) Server(context.Context, string, *event.Tool) (tool.Server, error) { return s, nil }
+func (s servers) Server(context.Context, tool.Caller, *event.Tool) (tool.Server, error) { return s, nil }
 
 func (s servers) List(context.Context) ([]event.ToolSpec, error) {
 	schema := json.RawMessage(`{"type":"object"}`)

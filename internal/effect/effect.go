@@ -23,9 +23,9 @@ import (
 	"github.com/stayd/stayd/internal/tool"
 )
 
-// Servers connects a session with its MCP servers.
+// Servers connects a caller with MCP servers.
 type Servers interface {
-	Server(ctx context.Context, session string, t *event.Tool) (tool.Server, error)
+	Server(ctx context.Context, c tool.Caller, t *event.Tool) (tool.Server, error)
 }
 
 // Performer performs effects. It is safe for use by many goroutines.

@@ -2,6 +2,7 @@ package effect
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/feed"
+	"github.com/stayd/stayd/internal/loop"
 	"github.com/stayd/stayd/internal/tool"
 )
 
@@ -45,7 +47,25 @@ func (p *Performer) call(job Job) tool.Call {
 
 var errTimeout = errors.New("the call took longer than its timeout")
 
+// consent says that the effect waits until a person has agreed, where the error
+// is that one has to; else nil. A call that may not be repeated and is in doubt
+// does not: nothing could be done with the consent.
+func (job *Job) consent(err error) Outcome {
+	var needed *tool.ConsentError
+	if !errors.As(err, &needed) || (job.Doubt && job.Class == event.Once) {
+		return nil
+	}
+	return record(&event.ConsentRequested{
+		EffectID: job.ID, What: job.What, TurnID: job.TurnID, Attempt: job.Attempt, ServerLabel: job.Server, ServerURL: needed.Server,
+		Actor: job.Caller.Actor, Nonce: rand.Text(), Metadata: needed.Metadata, Scope: needed.Scope,
+		Uncertain: job.Doubt || job.Mode == loop.Lookup,
+	})
+}
+
 func (p *Performer) callFailed(ctx context.Context, job Job, err error) Outcome {
+	if asked := job.consent(err); asked != nil {
+		return asked
+	}
 	sent := true
 	var te *tool.Error
 	if errors.As(err, &te) {
@@ -102,7 +122,7 @@ func (p *Performer) server(ctx context.Context, job Job) (tool.Server, error) {
 	if job.Tool == nil {
 		return nil, fmt.Errorf("the session has no MCP server '%s' any more", job.Server)
 	}
-	return p.Servers.Server(ctx, job.Session, job.Tool)
+	return p.Servers.Server(ctx, job.Caller, job.Tool)
 }
 
 // lookupTimeout bounds one lookup, which may be tried again.
@@ -130,6 +150,9 @@ func (p *Performer) lookUp(ctx context.Context, job Job) Outcome {
 		return unknown("the lookup's arguments could not be encoded: %v", err)
 	}
 	res, err := srv.Call(limited, tool.Call{EffectID: job.ID + "_lookup", Session: job.Session, TurnID: job.TurnID, Name: job.Policy.Lookup, Arguments: args})
+	if asked := job.consent(err); asked != nil {
+		return asked
+	}
 	if err != nil {
 		return p.failed(ctx, job, err, true)
 	}
@@ -178,6 +201,9 @@ func (p *Performer) listTools(ctx context.Context, job Job) Outcome {
 	srv, err := p.server(limited, job)
 	if err == nil {
 		listed.Tools, err = srv.List(limited)
+	}
+	if asked := job.consent(err); asked != nil {
+		return asked
 	}
 	switch {
 	case err == nil:

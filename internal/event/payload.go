@@ -394,6 +394,8 @@ type ConsentRequested struct {
 	// 9728), and Scope what it asked for; both are empty where it did not say.
 	Metadata string `json:"metadata,omitempty"`
 	Scope    string `json:"scope,omitempty"`
+	// Uncertain is as in EffectFailed.
+	Uncertain bool `json:"uncertain,omitempty"`
 }
 
 // ConsentResolved is a person's answer to a ConsentRequested.

@@ -21,7 +21,7 @@ func (s *State) consentRequested(p *event.ConsentRequested) error {
 	if err != nil {
 		return err
 	}
-	e.Status, e.Attempt, e.Uncertain = EffectConsent, p.Attempt, false
+	e.Status, e.Attempt, e.Uncertain = EffectConsent, p.Attempt, p.Uncertain
 	e.Consent = &Consent{
 		ServerLabel: p.ServerLabel, ServerURL: p.ServerURL, Actor: p.Actor, Nonce: p.Nonce, Metadata: p.Metadata, Scope: p.Scope,
 	}
@@ -55,6 +55,10 @@ func (s *State) consentResolved(p *event.ConsentResolved, at time.Time) error {
 		s.Servers[label] = &Server{Label: label, TurnID: p.TurnID, Error: message}
 		s.toolsChanged()
 		return nil
+	}
+	if e.Uncertain {
+		s.setEffect(e)
+		return s.effectUnknown(&event.EffectUnknown{EffectID: e.ID, TurnID: e.TurnID, Reason: message}, at)
 	}
 	e.Status, e.Open, e.Message, e.EndedAt = EffectFailed, false, message, at
 	s.changeItem(e.ItemID, func(it *event.Item) { it.Status, it.Error = event.StatusFailed, message })

@@ -64,7 +64,7 @@ func (w *world) Generate(ctx context.Context, req *model.Request, _ func(model.D
 	return w.answer(ctx, req)
 }
 
-func (w *world) Server(ctx context.Context, _ string, t *event.Tool) (tool.Server, error) {
+func (w *world) Server(ctx context.Context, _ tool.Caller, t *event.Tool) (tool.Server, error) {
 	if w.connect != nil {
 		if err := w.connect(ctx); err != nil {
 			return nil, err

@@ -35,6 +35,10 @@ const (
 type Config struct {
 	Tool *event.Tool  // the server's configuration; its type is mcp
 	HTTP *http.Client // for the transport http; required there
+	// Authorize returns the value of the header Authorization for a request to the
+	// server over HTTP; empty is none. It is asked again with what the server said to
+	// the one that it was shown. nil shows none.
+	Authorize func(ctx context.Context, ch *tool.Challenge) (string, error)
 	// Log is called with each line that a process writes to its standard error;
 	// nil drops them.
 	Log func(line string)
@@ -156,7 +160,9 @@ func (s *server) List(ctx context.Context) ([]event.ToolSpec, error) {
 		if err != nil {
 			return nil, notSent(s.cfg.Tool.ServerLabel, err)
 		}
-		specs, err := s.list(ctx, c)
+		a := &attempt{}
+		specs, err := s.list(withAttempt(ctx, a), c)
+		err = a.reason(err)
 		lost := err != nil && c.noteLoss(err)
 		s.calls.Done()
 		if err == nil {
@@ -211,6 +217,7 @@ func (s *server) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 		}
 		a := &attempt{}
 		res, err := s.call(ctx, conn, a, c)
+		err = a.reason(err)
 		lost := err != nil && (conn.noteLoss(err) || a.sessionGone())
 		if lost {
 			conn.gone.Store(true)

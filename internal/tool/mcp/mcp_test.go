@@ -460,7 +460,7 @@ func TestPool(t *testing.T) {
 	p := mcp.NewPool(mcp.PoolConfig{HTTP: client(t)})
 	use := func(session string, tl *event.Tool) {
 		t.Helper()
-		s, err := p.Server(t.Context(), session, tl)
+		s, err := p.Server(t.Context(), tool.Caller{Session: session}, tl)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -508,6 +508,6 @@ func TestPool(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	_, err := p.Server(t.Context(), "sess_1", httpTool(h.URL))
+	_, err := p.Server(t.Context(), tool.Caller{Session: "sess_1"}, httpTool(h.URL))
 	mustBeSent(t, err, false)
 }

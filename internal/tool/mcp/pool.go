@@ -17,6 +17,8 @@ import (
 // PoolConfig is what a pool needs.
 type PoolConfig struct {
 	HTTP *http.Client
+	// Authorize is that of Config, for a caller of a server.
+	Authorize func(ctx context.Context, c tool.Caller, t *event.Tool, ch *tool.Challenge) (string, error)
 	// Log is called with what the processes of a session's servers write to their
 	// standard error; nil drops it.
 	Log func(session, label, line string)
@@ -27,7 +29,8 @@ type PoolConfig struct {
 	Grace time.Duration
 }
 
-// Pool keeps one connection for each session, server and configuration. It is
+// Pool keeps one connection for each caller, server and configuration: what a
+// server does for one person it never does over the connection of another. It is
 // safe for use by many goroutines.
 type Pool struct {
 	cfg  PoolConfig
@@ -43,7 +46,7 @@ type Pool struct {
 
 type poolKey struct {
 	session, label string
-	config         [sha256.Size]byte
+	config         [sha256.Size]byte // of the server and the caller
 }
 
 // NewPool returns a pool. The caller must close it.
@@ -57,14 +60,14 @@ func NewPool(cfg PoolConfig) *Pool {
 	return p
 }
 
-// Server returns the session's connection to the server, which connects when it
+// Server returns the caller's connection to the server, which connects when it
 // is first used. Closing what it returns does nothing: the pool does it.
-func (p *Pool) Server(_ context.Context, session string, t *event.Tool) (tool.Server, error) {
-	b, err := json.Marshal(t)
+func (p *Pool) Server(_ context.Context, caller tool.Caller, t *event.Tool) (tool.Server, error) {
+	b, err := json.Marshal([]any{t, caller})
 	if err != nil {
 		return nil, notSent(t.ServerLabel, fmt.Errorf("encode the configuration: %w", err))
 	}
-	key := poolKey{session: session, label: t.ServerLabel, config: sha256.Sum256(b)}
+	key := poolKey{session: caller.Session, label: t.ServerLabel, config: sha256.Sum256(b)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -72,7 +75,7 @@ func (p *Pool) Server(_ context.Context, session string, t *event.Tool) (tool.Se
 	}
 	c := p.conns[key]
 	if c == nil {
-		c = &pooled{pool: p, session: session, tool: t}
+		c = &pooled{pool: p, caller: caller, tool: t}
 		p.conns[key] = c
 	}
 	c.used = time.Now()
@@ -138,9 +141,9 @@ func (p *Pool) closeWhere(chosen func(poolKey, *pooled) bool) error {
 
 // pooled is a connection of the pool, made when it is first used.
 type pooled struct {
-	pool    *Pool
-	session string
-	tool    *event.Tool
+	pool   *Pool
+	caller tool.Caller
+	tool   *event.Tool
 
 	// Guarded by pool.mu.
 	running int
@@ -163,7 +166,12 @@ func (c *pooled) begin(ctx context.Context) (tool.Server, error) {
 	if c.conn == nil {
 		cfg := Config{Tool: c.tool, HTTP: c.pool.cfg.HTTP, Grace: c.pool.cfg.Grace}
 		if log := c.pool.cfg.Log; log != nil {
-			cfg.Log = func(line string) { log(c.session, c.tool.ServerLabel, line) }
+			cfg.Log = func(line string) { log(c.caller.Session, c.tool.ServerLabel, line) }
+		}
+		if authorize := c.pool.cfg.Authorize; authorize != nil {
+			cfg.Authorize = func(ctx context.Context, ch *tool.Challenge) (string, error) {
+				return authorize(ctx, c.caller, c.tool, ch)
+			}
 		}
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)

@@ -182,7 +182,7 @@ func TestPoolClosesIdle(t *testing.T) {
 	tl := stdioTool("plain")
 	tl.Transport.Env["PID_FILE"] = filepath.Join(t.TempDir(), "pid")
 	p := mcp.NewPool(mcp.PoolConfig{Idle: 50 * time.Millisecond})
-	s, err := p.Server(t.Context(), "sess_1", tl)
+	s, err := p.Server(t.Context(), tool.Caller{Session: "sess_1"}, tl)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +191,7 @@ func TestPoolClosesIdle(t *testing.T) {
 		t.Fatal(err, res.Error)
 	}
 	waitGone(t, readPID(t, tl))
-	if s, err = p.Server(t.Context(), "sess_1", tl); err != nil {
+	if s, err = p.Server(t.Context(), tool.Caller{Session: "sess_1"}, tl); err != nil {
 		t.Fatal(err)
 	}
 	if res, err := s.Call(t.Context(), tool.Call{Name: "text"}); err != nil || res.Failed {
