@@ -136,8 +136,10 @@ func TestClaimWaitsForAppends(t *testing.T) {
 			}
 			l.epoch = leases[0].Epoch
 			taken := make(chan error, 1)
-			go func() { taken <- steal(t.Context(), other, shard) }()
-			for {
+			for written := 0; ; written++ {
+				if written == 1 { // while appends go on
+					go func() { taken <- steal(t.Context(), other, shard) }()
+				}
 				a := l.append()
 				err := s.Append(t.Context(), a)
 				if err == nil {
