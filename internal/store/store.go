@@ -194,6 +194,7 @@ const (
 	KindCredential  = "credential" // of a vault: the kind is KindCredential + "/" + the vault's id
 	KindVaultKey    = "vault_key"  // the wrapped key of a vault: of no project, so that all are found
 	KindKey         = "api_key"
+	KindSigningKeys = "signing_keys" // of the runtime, sealed: of no project
 )
 
 // Objects keeps what projects have beside their sessions. An id is unique among

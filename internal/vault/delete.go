@@ -87,6 +87,9 @@ func gone(err error) error {
 func (v *Vaults) Finish(ctx context.Context) error {
 	return v.eachKey(ctx, func(row *store.Object) error {
 		project, id, _ := strings.Cut(row.ID, "/")
+		if project == ownProject {
+			return nil
+		}
 		_, _, err := v.vault(ctx, project, id)
 		var deleted *NotFoundError
 		if errors.As(err, &deleted) {

@@ -12,7 +12,7 @@ import (
 // Rewrapped says what Rewrap did.
 type Rewrapped struct {
 	Master string // id of the current master key
-	Keys   int    // data keys that there are
+	Keys   int    // data keys of vaults that there are
 	Moved  int    // those of them that were wrapped with another master key
 	// Left are data keys that are still under other master keys, by the id of the
 	// key, as that is not there.
@@ -37,7 +37,9 @@ func (v *Vaults) Rewrap(ctx context.Context) (Rewrapped, error) {
 	done.Master = id
 	err = v.eachKey(ctx, func(row *store.Object) error {
 		project, vault, _ := strings.Cut(row.ID, "/")
-		done.Keys++
+		if project != ownProject {
+			done.Keys++
+		}
 		return v.rewrap(ctx, project, vault, &done)
 	})
 	return done, err
@@ -71,7 +73,9 @@ func (v *Vaults) rewrap(ctx context.Context, project, vault string, done *Rewrap
 		if err := v.replace(ctx, &row, saved); err != nil {
 			return err
 		}
-		done.Moved++
+		if project != ownProject {
+			done.Moved++
+		}
 		return nil
 	})
 	if errors.Is(err, store.ErrNotFound) { // deleted meanwhile
