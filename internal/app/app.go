@@ -170,6 +170,10 @@ func (a *App) wire() {
 		},
 		CheckSandbox:        a.tools.check,
 		DefaultSandbox:      func(context.Context) string { return a.tools.defaultSandbox() },
+		CheckVault: func(ctx context.Context, project, id string) error {
+			_, err := a.vaults.Get(ctx, project, id)
+			return err
+		},
 		AllowNetwork:        a.cfg.allowNetwork,
 		AllowStdio:          a.tools.allowStdio,
 		CompactionThreshold: a.compactionThreshold,

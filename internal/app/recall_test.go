@@ -242,3 +242,34 @@ func TestForkWritesBlock(t *testing.T) {
 		t.Errorf("blocks that are believed: %+v", got)
 	}
 }
+
+// Two people in one session are remembered apart: what one says, and what is drawn
+// from it, is where their memories are, and is recalled for them alone.
+func TestTwoPeople(t *testing.T) {
+	n := start(t, config(t))
+	id := n.remember("ana", "My name is Ana and I moved to Porto in February.", remembering)
+	n.until(id, "idle")
+	n.must(nil, "POST", sessions+"/"+id+"/events", strings.Replace(message("I moved to Lyon in March."), `"input"`, `"actor":"bob","input"`, 1))
+	wait(t, "what is drawn from both", func() bool { return len(n.memories("strategy=semantic")) == 2 })
+	for who, want := range map[string]string{
+		"ana": "turn My name is Ana and I moved to Porto in February.|turn I see.|semantic Ana lives in Porto.",
+		"bob": "turn I moved to Lyon in March.|turn I see.|semantic Ana lives in Lyon.",
+	} {
+		var got []string
+		for _, strategy := range []string{"turn", "semantic"} {
+			for _, m := range n.memories("strategy=" + strategy + "&namespace=/actors/" + who) {
+				got = append(got, strategy+" "+m.Text)
+			}
+		}
+		if strings.Join(got, "|") != want {
+			t.Errorf("%s has %q, want %q", who, got, want)
+		}
+	}
+	if got := n.lastText(n.remember("ana", "where do I live?", remembering)); got != "You live in Porto." {
+		t.Errorf("Ana is told %q", got)
+	}
+	if got := n.lastText(n.remember("bob", "where do I live?", remembering)); got != "You live in Lyon." {
+		t.Errorf("Bob is told %q", got)
+	}
+	n.verify(id)
+}

@@ -93,7 +93,9 @@ type servers struct {
 	refused int // of a thousand calls
 }
 
-func (s servers) Server(context.Context, tool.Caller, *event.Tool) (tool.Server, error) { return s, nil }
+func (s servers) Server(context.Context, tool.Caller, *event.Tool) (tool.Server, error) {
+	return s, nil
+}
 
 func (s servers) List(context.Context) ([]event.ToolSpec, error) {
 	schema := json.RawMessage(`{"type":"object"}`)
@@ -197,7 +199,7 @@ func act(tx *journal.Tx, cancelAt int64) (over bool, err error) {
 			}
 			continue
 		}
-		return false, appendAll(tx)(tx.State.Message(in, fmt.Sprintf("turn_%d", i), []event.Item{{
+		return false, appendAll(tx)(tx.State.Message(in, fmt.Sprintf("turn_%d", i), "", []event.Item{{
 			Type: event.ItemMessage, ID: fmt.Sprintf("msg_%d", i), Role: event.RoleUser, Status: event.StatusCompleted,
 			Content: []event.Content{{Type: event.PartInputText, Text: text}},
 		}}))

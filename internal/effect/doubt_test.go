@@ -15,7 +15,9 @@ import (
 // unreachable is a server that no call gets to; sent says whether it might have.
 type unreachable struct{ sent bool }
 
-func (u unreachable) Server(context.Context, tool.Caller, *event.Tool) (tool.Server, error) { return u, nil }
+func (u unreachable) Server(context.Context, tool.Caller, *event.Tool) (tool.Server, error) {
+	return u, nil
+}
 
 func (u unreachable) List(context.Context) ([]event.ToolSpec, error) { return nil, nil }
 

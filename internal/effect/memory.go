@@ -19,7 +19,7 @@ import (
 // session.
 type Recollection struct {
 	Settings event.Memory
-	Actor    string
+	Actor    string // whose memory it is
 	AgentID  string
 	Agent    string // its name, or "assistant"
 	// KnownAt is when a fork was made; zero is none.
@@ -38,6 +38,7 @@ type Recollection struct {
 type said struct {
 	itemID   string
 	turnID   string
+	actor    string // who spoke in the turn
 	who      string
 	text     string
 	at       time.Time
@@ -51,7 +52,7 @@ func recollect(s *session.State, what event.EffectKind) *Recollection {
 		return nil
 	}
 	r := &Recollection{
-		Settings: *s.Agent.Memory, Actor: s.Actor, AgentID: s.Agent.ID, Agent: "assistant",
+		Settings: *s.Agent.Memory, Actor: s.Speaker(), AgentID: s.Agent.ID, Agent: "assistant",
 		KnownAt: s.Memory.KnownAt, Foreign: s.Foreign(), Numbers: s.Memory.Numbers,
 	}
 	if s.Agent.Name != nil && *s.Agent.Name != "" {
@@ -64,6 +65,7 @@ func recollect(s *session.State, what event.EffectKind) *Recollection {
 		r.listen(s, s.Memory.Kept, s.Unkept(), len(s.Items))
 	case event.EffectExtract:
 		r.listen(s, s.Memory.Extracted, s.Unextracted(), maxSaid)
+		r.ofOne()
 		r.shorten()
 	default: // a call of memory's tools
 		r.At = s.Current().CreatedAt
@@ -91,6 +93,20 @@ func (r *Recollection) ask(s *session.State) {
 			r.Seen[id] = true
 		}
 		r.Seen[it.ID] = true
+	}
+}
+
+// ofOne leaves what was said with one person, whose memory what is drawn from it
+// becomes; the rest comes the next time.
+func (r *Recollection) ofOne() {
+	for i := range r.Said {
+		if i == 0 {
+			r.Actor = r.Said[i].actor
+		}
+		if r.Said[i].actor != r.Actor {
+			r.Said, r.Through = r.Said[:i], r.Said[i-1].itemID
+			return
+		}
 	}
 }
 
@@ -126,8 +142,10 @@ func (r *Recollection) listen(s *session.State, from int, items []session.Entry,
 		if en.Type != event.ItemMessage || en.Role == event.RoleDeveloper || text == "" {
 			continue
 		}
-		m := said{itemID: en.ID, turnID: en.TurnID, text: text, position: int64(from + i + 1), who: r.Actor, origin: memory.OriginUser}
+		m := said{itemID: en.ID, turnID: en.TurnID, text: text, position: int64(from + i + 1), origin: memory.OriginUser}
 		t := s.Turn(en.TurnID)
+		m.actor = s.SpeakerOf(t)
+		m.who = m.actor
 		if t != nil {
 			m.at = t.CreatedAt
 		}
@@ -146,7 +164,12 @@ func (r *Recollection) listen(s *session.State, from int, items []session.Entry,
 
 // place fills in a template.
 func (job *Job) place(template string) (string, error) {
-	return memory.Fill(template, map[string]string{"actorId": job.Memory.Actor, "agentId": job.Memory.AgentID, "sessionId": job.Session})
+	return job.placeFor(template, job.Memory.Actor)
+}
+
+// placeFor fills in a template for a person.
+func (job *Job) placeFor(template, actor string) (string, error) {
+	return memory.Fill(template, map[string]string{"actorId": actor, "agentId": job.Memory.AgentID, "sessionId": job.Session})
 }
 
 func (job *Job) placeOf(s memory.Strategy) (string, error) {
@@ -323,16 +346,16 @@ func interleave(a, b []memory.Hit, limit int) []memory.Hit {
 
 // keep writes what was said, word for word.
 func (p *Performer) keep(ctx context.Context, job Job) Outcome {
-	ns, err := job.placeOf(memory.Turn)
-	if err != nil {
-		return p.notKept(ctx, job, err)
-	}
 	var records []memory.Record
 	for i := range job.Memory.Said {
 		m := &job.Memory.Said[i]
+		ns, err := job.placeFor(job.Memory.Settings.Namespaces[string(memory.Turn)], m.actor)
+		if err != nil {
+			return p.notKept(ctx, job, err)
+		}
 		for n, text := range pieces(m.text, keeper.MaxText) {
 			records = append(records, memory.Record{
-				ID: turnID(job.Project, ns, m.itemID, n), Namespace: ns, Strategy: memory.Turn, Actor: job.Memory.Actor, Text: text,
+				ID: turnID(job.Project, ns, m.itemID, n), Namespace: ns, Strategy: memory.Turn, Actor: m.actor, Text: text,
 				Origin: m.origin, ValidFrom: m.at,
 				Source: memory.Source{SessionID: job.Session, TurnID: m.turnID, ItemIDs: []string{m.itemID}, Speaker: m.who, Position: m.position},
 			})
@@ -340,6 +363,7 @@ func (p *Performer) keep(ctx context.Context, job Job) Outcome {
 	}
 	out := &event.MemoryKept{EffectID: job.ID, Through: job.Memory.Through}
 	if len(records) > 0 {
+		var err error
 		if records, _, err = p.Keeper.Write(ctx, job.Project, records); err != nil {
 			return p.notKept(ctx, job, err)
 		}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/stayd/stayd/internal/event"
 )
@@ -45,9 +46,16 @@ func (s *State) Repeated(in event.Input) (bool, error) {
 	return true, nil
 }
 
-// Message appends an input of messages, which begins a turn. The turn runs when
-// those before it have ended.
-func (s *State) Message(in event.Input, turnID string, items []event.Item) ([]event.Payload, error) {
+// Message appends an input of messages from an actor, which begins a turn. Empty
+// is whom the session is with. The turn runs when those before it have ended.
+func (s *State) Message(in event.Input, turnID, actor string, items []event.Item) ([]event.Payload, error) {
+	if actor != "" && actor != s.Actor {
+		items = slices.Clone(items)
+		for i := range items {
+			items[i].Actor = actor
+		}
+		return []event.Payload{&event.TurnCreated{Input: in, TurnID: turnID, Actor: actor, Items: items}}, nil
+	}
 	return []event.Payload{&event.TurnCreated{Input: in, TurnID: turnID, Items: items}}, nil
 }
 
@@ -79,6 +87,9 @@ func (s *State) Resolve(p event.EffectResolved) ([]event.Payload, error) {
 	e := s.Effect(p.EffectID)
 	if e == nil {
 		return nil, &Refusal{Code: CodeUnknownEffect, Param: "effect_id", Message: fmt.Sprintf("No effect with id '%s' in this session.", p.EffectID)}
+	}
+	if e.Open && e.Status == EffectConsent {
+		return s.settleConsent(&p)
 	}
 	if err := e.admits(p.Decision); err != nil {
 		return nil, &Refusal{Code: CodeNotWaiting, State: true, Param: "decision", Message: err.Error()}

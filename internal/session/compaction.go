@@ -93,7 +93,7 @@ func (s *State) CompactionRequest(n int) (*model.Request, []string) {
 	for i := range covers {
 		covers[i] = s.Items[s.ContextFrom+i].ID
 	}
-	items := cut.Context()
+	items := cut.contextFrom(cut.ContextFrom, nobody)
 	items = append(items, &event.Item{
 		Type: event.ItemMessage, ID: "compaction", Role: event.RoleUser, Status: event.StatusCompleted,
 		Content: []event.Content{{Type: event.PartInputText, Text: "Write the summary now."}},

@@ -77,6 +77,23 @@ func (s *State) ResolveConsent(p event.ConsentResolved, nonce string) ([]event.P
 	return []event.Payload{&p}, nil
 }
 
+// settleConsent appends the decision about a consent of who may decide about
+// effects: not to wait for it any more, or that there is a credential now.
+func (s *State) settleConsent(p *event.EffectResolved) ([]event.Payload, error) {
+	out := &event.ConsentResolved{Input: p.Input, EffectID: p.EffectID, TurnID: s.Effect(p.EffectID).TurnID, Reason: p.Reason}
+	switch p.Decision {
+	case event.DecisionRetry:
+		out.Granted, out.Reason = true, ""
+	case event.DecisionDeny:
+	default:
+		return nil, &Refusal{
+			Code: CodeNotWaiting, State: true, Param: "decision",
+			Message: fmt.Sprintf("effect %s waits for a person's consent: decide 'deny', or 'retry' when a vault of the session has a credential for it", p.EffectID),
+		}
+	}
+	return []event.Payload{out}, nil
+}
+
 // AwaitsConsent returns the effect that waits for the consent which the nonce
 // stands for, or nil.
 func (s *State) AwaitsConsent(effectID, nonce string) *Effect {

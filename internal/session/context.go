@@ -46,8 +46,15 @@ func (s *State) RequestHash() string {
 		d := itemDigest(s.Summary)
 		h.Write(d[:])
 	}
+	speaker := s.Speaker()
+	if s.several {
+		h.Write([]byte("said by " + speaker))
+	}
 	for i := s.ContextFrom; i < len(s.Items); i++ {
 		en := &s.Items[i]
+		if s.hidden(en, speaker) {
+			continue
+		}
 		if en.digest.IsZero() {
 			en.digest = itemDigest(en.Item)
 		}
@@ -89,10 +96,11 @@ func (s *State) toolHashes() []string {
 // compacted, then every item since, with each call of the runtime's own tools
 // as a function call followed by its output.
 func (s *State) Context() []*event.Item {
-	return s.contextFrom(s.ContextFrom)
+	return s.contextFrom(s.ContextFrom, s.Speaker())
 }
 
-func (s *State) contextFrom(from int) []*event.Item {
+// contextFrom is the conversation from an item on, as it is for the speaker.
+func (s *State) contextFrom(from int, speaker string) []*event.Item {
 	out := make([]*event.Item, 0, 2*(len(s.Items)-from)+1)
 	if s.Summary != nil {
 		out = append(out, s.Summary)
@@ -112,6 +120,8 @@ func (s *State) contextFrom(from int) []*event.Item {
 			step = en.Step
 		}
 		switch {
+		case s.hidden(en, speaker):
+			// It stays in the log.
 		case en.Type == event.ItemCompaction:
 			// Only the last one counts, and it is in front.
 		case en.IsCall():
@@ -123,7 +133,7 @@ func (s *State) contextFrom(from int) []*event.Item {
 				outputs = append(outputs, en.output)
 			}
 		default:
-			out = append(out, en.Item)
+			out = append(out, s.spoken(en))
 		}
 	}
 	flush()

@@ -175,6 +175,7 @@ func (s *State) turnCreated(p *event.TurnCreated, at time.Time) error {
 	s.took(p.Input)
 	s.turns[p.TurnID] = len(s.Turns)
 	t := &Turn{ID: p.TurnID, Status: TurnQueued, CreatedAt: at, NeedsModel: true, Actor: p.Actor}
+	s.several = s.several || s.SpeakerOf(t) != s.Actor
 	s.Turns = append(s.Turns, t)
 	for i := range p.Items {
 		it := p.Items[i]
@@ -355,6 +356,9 @@ func (s *State) advance(at time.Time) {
 		t.Status, t.StartedAt = TurnInProgress, at
 		for _, it := range t.Input {
 			s.appendItem(it, s.step(), -1)
+		}
+		if s.several { // what one says is foreign to what is remembered of another
+			s.markForeign()
 		}
 	}
 	t.Status = TurnInProgress

@@ -140,7 +140,7 @@ func (s *State) recalled(p *event.MemoryRecalled, at time.Time) error {
 	}
 	s.finish(p.EffectID, EffectFinished, at)
 	s.Memory.RecalledIn = t.ID
-	if p.Error == "" {
+	if p.Error == "" || s.several { // what was there may be another person's
 		s.Memory.Core = p.Core
 	}
 	if p.Item == nil {

@@ -82,6 +82,7 @@ type State struct {
 	compactedSince bool
 
 	unpublished map[string]Artifact // by path, until the turn completes
+	several     bool                // more than one person has spoken
 	foreign     int                 // the place after the first item with words of a tool or of another person; 0 is none
 
 	keys    map[string]string // idempotency key -> request hash
@@ -269,15 +270,6 @@ func (s *State) Clone() *State {
 	}
 	c.keys, c.items, c.effects, c.turns = maps.Clone(s.keys), maps.Clone(s.items), maps.Clone(s.effects), maps.Clone(s.turns)
 	return &c
-}
-
-// Speaker is who speaks in the current turn, and where there is none, whom the
-// session is with.
-func (s *State) Speaker() string {
-	if t := s.Current(); t != nil && t.Actor != "" {
-		return t.Actor
-	}
-	return s.Actor
 }
 
 // Current returns the turn that runs or waits, or nil.

@@ -298,7 +298,7 @@ func act(tx *journal.Tx) (bool, error) {
 			}
 			continue
 		}
-		p, err := tx.State.Message(in, id, []event.Item{{
+		p, err := tx.State.Message(in, id, "", []event.Item{{
 			Type: event.ItemMessage, ID: "msg_" + id, Role: event.RoleUser, Status: event.StatusCompleted,
 			Content: []event.Content{{Type: event.PartInputText, Text: id}},
 		}})

@@ -42,6 +42,11 @@ type Config struct {
 	AllowNetwork func(access string) error
 	// AllowStdio reports whether MCP servers may be started with the command.
 	AllowStdio func(command string) bool
+	// CheckVault returns *vault.NotFoundError where the project has no such vault.
+	CheckVault func(ctx context.Context, project, id string) error
+	// ConsentURL is where a person answers whether an effect may use a server in
+	// their name.
+	ConsentURL func(project, session, effectID, nonce string) string
 	// CompactionThreshold is the number of input tokens from which a conversation
 	// with the model is compacted where its agent does not say; 0 is never.
 	CompactionThreshold func(model string) int64

@@ -56,8 +56,12 @@ func (a *api) mcp(b *toolBody, path string) (*event.Tool, error) {
 		return nil, httpapi.Invalid(path+".server_label", fmt.Sprintf("Invalid '%s.server_label': a server is labelled by 1 to 64 of the characters A-Z, a-z, 0-9, '_' and '-'.", path))
 	case b.ServerLabel == event.EnvironmentLabel, b.ServerLabel == event.MemoryLabel, b.ServerLabel == session.TimerLabel:
 		return nil, httpapi.Invalid(path+".server_label", fmt.Sprintf("The label '%s' is taken by the runtime's own tools. Choose another.", b.ServerLabel))
-	case b.CredentialID != "":
-		return nil, httpapi.Unsupported(path+".credential_id", "Vault credentials are not served yet. Leave credential_id out.")
+	case b.CredentialID != "" && b.Transport.Type == transportStdio:
+		return nil, httpapi.Invalid(path+".credential_id", "A credential is shown over HTTP, and not to a process. Leave credential_id out.")
+	case b.Identity != nil && b.Transport.Type == transportStdio:
+		return nil, httpapi.Invalid(path+".identity", "A token is shown over HTTP, and not to a process. Leave identity out.")
+	case b.Identity != nil && b.CredentialID != "":
+		return nil, httpapi.Invalid(path+".identity", "A server is shown a credential or a token of the agent's. Leave identity or credential_id out.")
 	case b.ConnectionOrigin == "environment":
 		return nil, httpapi.Unsupported(path+".connection_origin", "MCP servers are reached from the runtime itself. Leave connection_origin out, or set it to service.")
 	}
@@ -67,11 +71,31 @@ func (a *api) mcp(b *toolBody, path string) (*event.Tool, error) {
 	}
 	tool := &event.Tool{
 		Type: event.ToolMCP, ServerLabel: b.ServerLabel, Transport: transport, AllowedTools: b.AllowedTools,
-		Required: b.Required, RequestMetadata: compact(b.RequestMetadata),
+		Required: b.Required, RequestMetadata: compact(b.RequestMetadata), CredentialID: b.CredentialID,
+	}
+	if b.Identity != nil {
+		if tool.Identity, err = b.Identity.identity(path + ".identity"); err != nil {
+			return nil, err
+		}
 	}
 	tool.Effects, err = effects(b.Effects, path+".effects")
 	return tool, err
 }
+
+// identity is what the token says that a server is shown.
+func (b *identityBody) identity(path string) (*event.Identity, error) {
+	if strings.ContainsFunc(b.Audience, unprintable) {
+		return nil, httpapi.Invalid(path+".audience", "An audience has no spaces and no control characters.")
+	}
+	for i, scope := range b.Scope {
+		if scope == "" || strings.ContainsFunc(scope, unprintable) || strings.ContainsAny(scope, `"\\`) {
+			return nil, httpapi.Invalid(fmt.Sprintf("%s.scope[%d]", path, i), "A scope is made of printable ASCII characters without spaces, quotes and backslashes (RFC 6749 section 3.3).")
+		}
+	}
+	return &event.Identity{Audience: b.Audience, Scope: b.Scope}, nil
+}
+
+func unprintable(r rune) bool { return r <= ' ' || r > '~' }
 
 // effects makes the policies of the tools of a server.
 func effects(in map[string]effectBody, path string) (map[string]event.EffectPolicy, error) {

@@ -99,6 +99,7 @@ type toolBody struct {
 	ServerLabel      string                `json:"server_label"`
 	Transport        transportBody         `json:"transport"`
 	CredentialID     string                `json:"credential_id"`
+	Identity         *identityBody         `json:"identity"`
 	Required         bool                  `json:"required"`
 	AllowedTools     []string              `json:"allowed_tools"`
 	ConnectionOrigin string                `json:"connection_origin"`
@@ -132,11 +133,18 @@ type mcpTool struct {
 	ServerLabel      string                `json:"server_label"`
 	Transport        transportBody         `json:"transport"`
 	CredentialID     string                `json:"credential_id,omitzero"`
+	Identity         *identityBody         `json:"identity,omitzero" doc:"Shows the server a token of this runtime in place of a credential. An addition of Stayd's."`
 	Required         bool                  `json:"required,omitzero"`
 	AllowedTools     []string              `json:"allowed_tools,omitzero"`
 	ConnectionOrigin string                `json:"connection_origin,omitzero" enum:"service,environment"`
 	RequestMetadata  map[string]any        `json:"request_metadata,omitzero"`
 	Effects          map[string]effectBody `json:"effects,omitzero" doc:"By the name of a tool, or * for all. An addition of Stayd's."`
+}
+
+// identityBody is what the token of an agent says.
+type identityBody struct {
+	Audience string   `json:"audience,omitzero" doc:"For whom it is. Defaults to the URL of the server."`
+	Scope    []string `json:"scope,omitzero" maxItems:"50"`
 }
 
 type timerTool struct {

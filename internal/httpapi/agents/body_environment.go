@@ -119,7 +119,7 @@ type fileIDBody struct {
 // createEnvironment is the body of a prewarmed environment.
 type createEnvironment struct {
 	Environment environmentBody `json:"environment"`
-	VaultIDs    []string        `json:"vault_ids,omitzero"`
+	VaultIDs    []string        `json:"vault_ids,omitzero" maxItems:"10"`
 }
 
 // templateBody is the body of a template, new or changed.

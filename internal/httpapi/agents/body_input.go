@@ -76,6 +76,7 @@ type postEvents struct {
 type inputEvent struct {
 	Type    string        `json:"type"`
 	Input   []messageBody `json:"input"`
+	Actor   string        `json:"actor"`
 	CallID  string        `json:"call_id"`
 	TurnID  string        `json:"turn_id"`
 	Success bool          `json:"success"`
@@ -104,6 +105,7 @@ func (inputEvent) Schema(r huma.Registry) *huma.Schema {
 type messageInput struct {
 	Type  string        `json:"type" enum:"agent.session.input.message"`
 	Input []messageBody `json:"input" nullable:"false"`
+	Actor string        `json:"actor,omitzero" doc:"Who speaks, where it is not whom the session is with. An addition of Stayd's."`
 }
 
 type cancelInput struct {

@@ -179,9 +179,9 @@ func needsActor(agent *event.Agent, actor string) error {
 // maxActor is the longest name of an actor, in bytes.
 const maxActor = 256
 
-func checkActor(actor string) error {
+func checkActor(param, actor string) error {
 	if len(actor) > maxActor || strings.ContainsRune(actor, 0) {
-		return httpapi.Invalid("actor", fmt.Sprintf("An actor is named by at most %d bytes, without a NUL.", maxActor))
+		return httpapi.Invalid(param, fmt.Sprintf("An actor is named by at most %d bytes, without a NUL.", maxActor))
 	}
 	return nil
 }

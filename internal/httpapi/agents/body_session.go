@@ -20,8 +20,8 @@ type createSession struct {
 	Input        inputBody              `json:"input,omitzero"`
 	Metadata     opt[map[string]string] `json:"metadata,omitzero"`
 	SpendControl opt[spendBody]         `json:"spend_control,omitzero"`
-	VaultIDs     []string               `json:"vault_ids,omitzero"`
-	Actor        string                 `json:"actor,omitzero" doc:"Whom the session is with: their memories are recalled and written. An addition of Stayd's."`
+	VaultIDs     []string               `json:"vault_ids,omitzero" maxItems:"10"`
+	Actor        string                 `json:"actor,omitzero" doc:"Whom the session is with: their memories are recalled and written, and their credentials used. An addition of Stayd's."`
 	Review       string                 `json:"review,omitzero" enum:"none,auto_review"`
 	Stream       bool                   `json:"stream,omitzero"`
 	// StreamOptions asks for padding in events, which this server never adds.

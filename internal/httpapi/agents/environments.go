@@ -21,6 +21,7 @@ import (
 type prewarmed struct {
 	// Environment is without the contents of its files, which the tree has.
 	Environment event.Environment `json:"environment"`
+	VaultIDs    []string          `json:"vault_ids,omitempty"` // that the session which takes it gets
 	Created     event.Input       `json:"created"`
 	Updated     remembered        `json:"updated,omitempty"`
 	// Session is the one that took it, TakenAt when.
@@ -152,7 +153,7 @@ func (a *api) createEnvironment(c *httpapi.Call) (any, error) {
 	case b.EnvironmentID != "":
 		return nil, httpapi.Unsupported("environment.environment_id", "An environment is not made of another. Leave environment_id out.")
 	}
-	if err := unservedSession(body.VaultIDs, ""); err != nil {
+	if err := a.checkVaults(c, body.VaultIDs); err != nil {
 		return nil, err
 	}
 	settings, err := a.templated(c, b)
@@ -164,7 +165,7 @@ func (a *api) createEnvironment(c *httpapi.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	row, pre, err := a.prepare(c, &env, in)
+	row, pre, err := a.prepare(c, &env, together(body.VaultIDs, nil), in)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +173,7 @@ func (a *api) createEnvironment(c *httpapi.Call) (any, error) {
 }
 
 // prepare stores an environment, with its files in place.
-func (a *api) prepare(c *httpapi.Call, env *event.Environment, in event.Input) (*store.Object, *prewarmed, error) {
+func (a *api) prepare(c *httpapi.Call, env *event.Environment, vaults []string, in event.Input) (*store.Object, *prewarmed, error) {
 	root, err := furnished(c.Context(), snapshot.New(a.Blobs, c.Project), event.Hash{}, env.Files)
 	if err != nil {
 		return nil, nil, err
@@ -184,7 +185,7 @@ func (a *api) prepare(c *httpapi.Call, env *event.Environment, in event.Input) (
 		}
 		f.Tree = event.Hash{}
 	}
-	pre := &prewarmed{Environment: *env, Created: in}
+	pre := &prewarmed{Environment: *env, VaultIDs: vaults, Created: in}
 	row, err := environmentKind.create(c, a, env.ID, pre, orNoTree(root))
 	if errors.Is(err, store.ErrConflict) && in.Key != "" {
 		row, pre, err = environmentKind.read(c, a, env.ID)
@@ -282,7 +283,7 @@ func (a *api) prewarmedFor(c *httpapi.Call, b *environmentBody, n *newSession) (
 	if row.Tree != nil {
 		env.Root = *row.Tree
 	}
-	n.row, n.pre = row, pre
+	n.row, n.pre, n.vaults = row, pre, pre.VaultIDs
 	return env, nil
 }
 

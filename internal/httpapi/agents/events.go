@@ -214,7 +214,7 @@ func (x *projection) made(how string) {
 
 func (x *projection) session(status string) {
 	id := "evt_" + x.s.ID + "_" + strconv.FormatInt(x.seq, 10) + "_" + status
-	x.add(id, "agent.session."+status, func(id, kind string) any { return sessionEvent{id, kind, renderSession(x.s, view{base: x.view.base})} })
+	x.add(id, "agent.session."+status, func(id, kind string) any { return sessionEvent{id, kind, renderSession(x.s, x.view.withoutToken())} })
 }
 
 // turnCreated shows the turn as it was then, though it may have started with the

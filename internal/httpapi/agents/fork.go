@@ -47,9 +47,12 @@ func (a *api) forkSession(c *httpapi.Call) (any, error) {
 		return nil, err
 	}
 	parent := c.Path("session_id")
-	f := &fork{a: a, view: view{base: c.Base()}, body: &body, in: in, metadata: pairs, id: idFor("sess", in, c.Project)}
+	f := &fork{a: a, view: a.view(c), body: &body, in: in, metadata: pairs, id: idFor("sess", in, c.Project)}
 	if body.Input.set {
 		f.turnID = event.DeriveID("turn", f.id, "first")
+		if f.actor, err = c.ActFor(""); err != nil {
+			return nil, err
+		}
 		if f.items, err = messages(body.Input.Messages, f.turnID, "input"); err != nil {
 			return nil, err
 		}
@@ -89,6 +92,7 @@ type fork struct {
 	id       string
 	metadata map[string]string
 	turnID   string
+	actor    string // who speaks
 	items    []event.Item
 }
 
@@ -126,7 +130,7 @@ func (f *fork) append(tx *journal.Tx) error {
 	if f.turnID == "" {
 		return nil
 	}
-	payloads, err := tx.State.Message(event.Input{}, f.turnID, f.items)
+	payloads, err := tx.State.Message(event.Input{By: f.in.By}, f.turnID, f.actor, f.items)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ import (
 	"github.com/stayd/stayd/internal/session"
 	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/store/sqlite"
+	"github.com/stayd/stayd/internal/vault"
 )
 
 // world is a server over a store of its own. What a worker would append, tests
@@ -99,6 +100,15 @@ func newWorld(tb testing.TB) *world {
 				return nil
 			}
 			return fmt.Errorf("there is no model '%s'", name)
+		},
+		CheckVault: func(_ context.Context, project, id string) error {
+			if project == "default" && id == "vault_1" {
+				return nil
+			}
+			return &vault.NotFoundError{What: "vault", ID: id}
+		},
+		ConsentURL: func(project, session, effectID, nonce string) string {
+			return "http://test/consent/" + project + "/" + session + "/" + effectID + "/" + nonce
 		},
 		CheckSandbox: func(_ context.Context, name string) error {
 			if name != event.SandboxBubblewrap {

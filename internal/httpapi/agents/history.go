@@ -26,7 +26,7 @@ func (a *api) streamEvents(c *httpapi.Call) (any, error) {
 		// A client that takes up its stream again repeats the query it began with.
 		after = last
 	}
-	return a.follow(c, c.Path("session_id"), after, view{base: c.Base()})
+	return a.follow(c, c.Path("session_id"), after, a.view(c))
 }
 
 func (a *api) listTurns(c *httpapi.Call) (any, error) {

@@ -12,6 +12,7 @@ import (
 type input struct {
 	kind   string
 	turnID string // of the turn that begins, or that made the call
+	actor  string // who speaks
 	items  []event.Item
 	callID string
 	result event.Item
@@ -29,7 +30,7 @@ func (a *api) postEvents(c *httpapi.Call) (any, error) {
 	id := c.Path("session_id")
 	inputs := make([]input, len(body.Events))
 	for i := range body.Events {
-		if inputs[i], err = inputOf(&body.Events[i], id, i, in); err != nil {
+		if inputs[i], err = inputOf(c, &body.Events[i], id, i, in); err != nil {
 			return nil, err
 		}
 	}
@@ -45,7 +46,7 @@ func (a *api) postEvents(c *httpapi.Call) (any, error) {
 				return err
 			}
 			if len(payloads) > 0 {
-				key = event.Input{} // one record is enough to know the request by
+				key = event.Input{By: in.By} // one record is enough to know the request by
 			}
 			if err := tx.Append(payloads...); err != nil {
 				return err
@@ -56,7 +57,7 @@ func (a *api) postEvents(c *httpapi.Call) (any, error) {
 	return nil, sessionError(err, id)
 }
 
-func inputOf(b *inputEvent, sessionID string, i int, in event.Input) (input, error) {
+func inputOf(c *httpapi.Call, b *inputEvent, sessionID string, i int, in event.Input) (input, error) {
 	at := fmt.Sprintf("events[%d]", i)
 	n := input{kind: b.Type, turnID: b.TurnID, callID: b.CallID}
 	var err error
@@ -65,7 +66,13 @@ func inputOf(b *inputEvent, sessionID string, i int, in event.Input) (input, err
 		return n, httpapi.Unsupported(at+".type", "Computer use is not served yet, so there is no request of it to answer.")
 	case inputMessage:
 		n.turnID = idFor("turn", in, sessionID, at)
-		n.items, err = messages(b.Input, n.turnID, at+".input")
+		if n.items, err = messages(b.Input, n.turnID, at+".input"); err != nil {
+			return n, err
+		}
+		if n.actor, err = c.ActFor(b.Actor); err != nil {
+			return n, err
+		}
+		err = checkActor(at+".actor", n.actor)
 	case inputResult:
 		n.result, err = resultOf(b, at)
 	}
@@ -93,7 +100,7 @@ func resultOf(b *inputEvent, at string) (event.Item, error) {
 func (n *input) payloads(tx *journal.Tx, in event.Input) ([]event.Payload, error) {
 	switch n.kind {
 	case inputMessage:
-		return tx.State.Message(in, n.turnID, n.items)
+		return tx.State.Message(in, n.turnID, n.actor, n.items)
 	case inputCancel:
 		return tx.State.Cancel(in)
 	}

@@ -84,6 +84,7 @@ type mcpObject struct {
 	AllowedTools     []string              `json:"allowed_tools"`
 	ConnectionOrigin string                `json:"connection_origin"`
 	CredentialID     *string               `json:"credential_id"`
+	Identity         *identityBody         `json:"identity,omitempty"`
 	RequestMetadata  json.RawMessage       `json:"request_metadata"`
 	Required         bool                  `json:"required"`
 	Effects          map[string]effectBody `json:"effects,omitempty"`
@@ -170,6 +171,19 @@ type effectAction struct {
 	Reason      *string         `json:"reason"`
 }
 
+// consentAction asks a person to let the runtime use a server in their name; an
+// addition of Stayd's. They follow the URL.
+type consentAction struct {
+	Type        string  `json:"type"`
+	EffectID    string  `json:"effect_id"`
+	TurnID      string  `json:"turn_id"`
+	ServerLabel string  `json:"server_label"`
+	ServerURL   string  `json:"server_url"`
+	Scope       *string `json:"scope"`
+	Actor       *string `json:"actor"`
+	URL         string  `json:"url"`
+}
+
 type turnObject struct {
 	ID          string       `json:"id"`
 	Object      string       `json:"object" enum:"agent.session.turn"`
@@ -200,6 +214,7 @@ type messageItem struct {
 	Phase   *string `json:"phase"`
 	Status  string  `json:"status"`
 	Content []any   `json:"content"`
+	Actor   string  `json:"actor,omitempty"` // who said it, where it is not the session's actor
 	// MemoryIDs are the memories in a message of the role developer, by the numbers
 	// that it gives them.
 	MemoryIDs []string `json:"memory_ids,omitempty"`

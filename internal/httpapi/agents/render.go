@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/session"
 )
 
@@ -11,6 +12,15 @@ import (
 type view struct {
 	base  string // the URL of the server, without a path
 	token string // of the environment, for who has just made it
+	// consent is the URL at which a person answers for an effect.
+	consent func(project, session, effectID, nonce string) string
+}
+
+func (a *api) view(c *httpapi.Call) view { return view{base: c.Base(), consent: a.ConsentURL} }
+
+func (v view) withoutToken() view {
+	v.token = ""
+	return v
 }
 
 // renderSession is the session as clients see it. It keeps nothing of the state.
@@ -30,7 +40,7 @@ func renderSession(s *session.State, v view) sessionObject {
 		o.SpendControl = &spendObject{Consumed: s.SpentCents(), Limit: *s.SpendLimit}
 	}
 	for _, e := range s.RequiredActions() {
-		o.RequiredActions = append(o.RequiredActions, renderAction(s, e))
+		o.RequiredActions = append(o.RequiredActions, renderAction(s, e, v))
 	}
 	if s.NeedsConnection() {
 		o.RequiredActions = append(o.RequiredActions, connectionAction{Type: "environment_connection", EnvironmentID: s.Environment.ID})
@@ -45,15 +55,22 @@ func renderSession(s *session.State, v view) sessionObject {
 const (
 	actionApproval = "effect_approval"
 	actionOutcome  = "effect_outcome"
+	actionConsent  = "consent"
 )
 
-func renderAction(s *session.State, e *session.Effect) any {
+func renderAction(s *session.State, e *session.Effect, v view) any {
 	args := json.RawMessage("{}")
 	if en, ok := s.Item(e.ItemID); ok {
 		args = renderArguments(en.Item)
 	}
 	if e.Kind == event.EffectClient {
 		return callAction{Type: event.ItemFunctionCall, Arguments: args, CallID: e.CallID, Name: e.Name, TurnID: e.TurnID}
+	}
+	if ask := e.Consent; ask != nil && e.Status == session.EffectConsent {
+		return consentAction{
+			Type: actionConsent, EffectID: e.ID, TurnID: e.TurnID, ServerLabel: ask.ServerLabel, ServerURL: ask.ServerURL,
+			Scope: orNull(ask.Scope), Actor: orNull(ask.Actor), URL: v.consent(s.Project, s.ID, e.ID, ask.Nonce),
+		}
 	}
 	action := effectAction{
 		Type: actionApproval, EffectID: e.ID, TurnID: e.TurnID, Name: e.Name, ServerLabel: e.Server, Arguments: args, Reason: orNull(e.Message),
@@ -89,10 +106,15 @@ func renderTool(t *event.Tool) toolObject {
 	case event.ToolFunction:
 		return functionObject{Type: t.Type, Name: t.Name, Description: t.Description, Parameters: t.Parameters}
 	case event.ToolMCP:
-		return mcpObject{
+		o := mcpObject{
 			Type: t.Type, ServerLabel: t.ServerLabel, Transport: renderTransport(t.Transport), AllowedTools: t.AllowedTools,
 			ConnectionOrigin: "service", RequestMetadata: t.RequestMetadata, Required: t.Required, Effects: renderEffects(t.Effects),
+			CredentialID: orNull(t.CredentialID),
 		}
+		if t.Identity != nil {
+			o.Identity = &identityBody{Audience: t.Identity.Audience, Scope: t.Identity.Scope}
+		}
+		return o
 	}
 	return typeOnly{Type: t.Type}
 }
@@ -131,7 +153,7 @@ func renderItem(it *event.Item) itemObject {
 	case event.ItemMessage:
 		return messageItem{
 			Type: it.Type, ID: it.ID, TurnID: it.TurnID, Role: it.Role, Phase: orNull(it.Phase), Status: it.Status, Content: renderContent(it.Content),
-			MemoryIDs: it.MemoryIDs,
+			MemoryIDs: it.MemoryIDs, Actor: it.Actor,
 		}
 	case event.ItemReasoning:
 		return reasoningItem{Type: it.Type, ID: it.ID, TurnID: it.TurnID, Status: it.Status, Summary: renderTexts(it.Summary)}

@@ -52,6 +52,8 @@ type newSession struct {
 
 	row *store.Object // of the prepared environment that it takes, or nil
 	pre *prewarmed
+
+	vaults []string // of the prepared environment
 }
 
 func (a *api) createSession(c *httpapi.Call) (any, error) {
@@ -128,7 +130,7 @@ func (a *api) madeBefore(c *httpapi.Call, id string, in event.Input) (made sessi
 		if s.Created != in {
 			return keyReused()
 		}
-		made = renderSession(s, view{base: c.Base()})
+		made = renderSession(s, a.view(c))
 		return nil
 	})
 	if errors.Is(err, store.ErrNotFound) {
@@ -138,8 +140,11 @@ func (a *api) madeBefore(c *httpapi.Call, id string, in event.Input) (made sessi
 }
 
 func (a *api) newSession(c *httpapi.Call, body *createSession, in event.Input) (*newSession, error) {
-	n := &newSession{id: idFor("sess", in, c.Project), view: view{base: c.Base()}}
-	if err := unservedSession(body.VaultIDs, body.Review); err != nil {
+	n := &newSession{id: idFor("sess", in, c.Project), view: a.view(c)}
+	if err := unservedSession(body.Review); err != nil {
+		return nil, err
+	}
+	if err := a.checkVaults(c, body.VaultIDs); err != nil {
 		return nil, err
 	}
 	env, err := a.environment(c, &body.Environment, n)
@@ -154,11 +159,19 @@ func (a *api) newSession(c *httpapi.Call, body *createSession, in event.Input) (
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(checkActor(body.Actor), needsActor(agent, body.Actor)); err != nil {
+	actor, err := c.ActFor(body.Actor)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(checkActor("actor", actor), needsActor(agent, actor)); err != nil {
 		return nil, err
 	}
 	n.created = &event.SessionCreated{
-		Input: in, Project: c.Project, Agent: *agent, Environment: env, Metadata: pairs, SpendLimit: spendLimit(body.SpendControl), Actor: body.Actor,
+		Input: in, Project: c.Project, Agent: *agent, Environment: env, Metadata: pairs, SpendLimit: spendLimit(body.SpendControl), Actor: actor,
+		VaultIDs: together(body.VaultIDs, n.vaults),
+	}
+	if err := needsVault(agent, n.created.VaultIDs); err != nil {
+		return nil, err
 	}
 	switch {
 	case !body.Input.set && env.Type == event.EnvironmentNone:
@@ -173,7 +186,7 @@ func (a *api) newSession(c *httpapi.Call, body *createSession, in event.Input) (
 	if err != nil {
 		return nil, err
 	}
-	n.turn = &event.TurnCreated{TurnID: turnID, Items: items}
+	n.turn = &event.TurnCreated{Input: event.Input{By: in.By}, TurnID: turnID, Items: items}
 	return n, nil
 }
 
@@ -184,11 +197,8 @@ func required(param, when string) error {
 	}
 }
 
-func unservedSession(vaults []string, review string) error {
-	switch {
-	case len(vaults) > 0:
-		return httpapi.Unsupported("vault_ids", "Vaults are not served yet. Leave vault_ids out.")
-	case review == "auto_review":
+func unservedSession(review string) error {
+	if review == "auto_review" {
 		return httpapi.Unsupported("review", "Automatic review is not served yet. Leave review out, and let tools ask for approval by their effects.")
 	}
 	return nil
@@ -235,7 +245,7 @@ func (a *api) getSession(c *httpapi.Call) (any, error) {
 func (a *api) viewed(c *httpapi.Call, id string) (sessionObject, error) {
 	var found sessionObject
 	err := a.Journal.View(c.Context(), c.Project, id, func(s *session.State) error {
-		found = renderSession(s, view{base: c.Base()})
+		found = renderSession(s, a.view(c))
 		return nil
 	})
 	return found, sessionError(err, id)
@@ -319,7 +329,7 @@ func (a *api) updateSession(c *httpapi.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unservedSession(nil, body.Review); err != nil {
+	if err := unservedSession(body.Review); err != nil {
 		return nil, err
 	}
 	pairs, err := metadata(body.Metadata)
@@ -338,7 +348,7 @@ func (a *api) updateSession(c *httpapi.Call) (any, error) {
 				return err
 			}
 		}
-		found = renderSession(tx.State, view{base: c.Base()})
+		found = renderSession(tx.State, a.view(c))
 		return nil
 	})
 	if err != nil {
