@@ -87,7 +87,7 @@ func (s *vaultServer) must(in, pattern string, args ...string) string {
 
 func (s *vaultServer) token(id string) string {
 	s.t.Helper()
-	o, err := s.vaults.OpenServer(s.t.Context(), httpapi.DefaultProject, []string{id}, "https://mcp.example.com/mcp", "")
+	o, err := s.vaults.OpenServer(s.t.Context(), httpapi.DefaultProject, []string{id}, "", "https://mcp.example.com/mcp", "")
 	if err != nil || o == nil {
 		s.t.Fatalf("open: %v %v", o, err)
 	}

@@ -21,6 +21,7 @@ const (
 	maxHosts         = 16
 	maxText          = 2048     // bytes of a URL, a client's id, scopes
 	maxSecret        = 64 << 10 // bytes
+	maxActor         = 256      // bytes
 )
 
 func bad(param, format string, args ...any) error {
@@ -200,6 +201,9 @@ func (n *NewCredential) check() error {
 	if err := checkMetadata(n.Metadata); err != nil {
 		return err
 	}
+	if err := checkActor(n.Auth.Actor); err != nil {
+		return err
+	}
 	switch n.Auth.Type {
 	case TypeBearer:
 		if err := checkSecret("auth.token", n.Secrets.Token); err != nil {
@@ -218,6 +222,8 @@ func (n *NewCredential) check() error {
 		return checkVariable("auth.secret_name", n.Auth.SecretName)
 	case TypeOAuth:
 		return n.checkOAuth()
+	case TypeClient:
+		return n.checkClient()
 	}
 	return bad("auth.type", "there is no such type of credentials.")
 }
@@ -257,3 +263,48 @@ func (n *NewCredential) checkOAuth() error {
 	}
 	return checkSecret("auth.refresh.token_endpoint_auth.client_secret", n.Secrets.ClientSecret)
 }
+
+func (n *NewCredential) checkClient() error {
+	c := n.Auth.Client
+	if err := checkURL("auth.mcp_server_url", n.Auth.ServerURL); err != nil {
+		return err
+	}
+	if err := checkText("auth.client_id", c.ClientID); err != nil {
+		return err
+	}
+	if err := checkURL("auth.token_endpoint", c.TokenEndpoint); err != nil {
+		return err
+	}
+	if c.AuthorizationEndpoint != nil {
+		if c.Grant != GrantCode {
+			return bad("auth.authorization_endpoint", "nobody consents to the grant '%s'. Leave it out.", c.Grant)
+		}
+		if err := checkURL("auth.authorization_endpoint", *c.AuthorizationEndpoint); err != nil {
+			return err
+		}
+	}
+	for param, s := range map[string]*string{"auth.resource": c.Resource, "auth.scope": c.Scope} {
+		if s != nil {
+			if err := checkText(param, *s); err != nil {
+				return err
+			}
+		}
+	}
+	switch {
+	case c.TokenEndpointAuth != ClientNone:
+		return checkSecret("auth.token_endpoint_auth.client_secret", n.Secrets.ClientSecret)
+	case c.Grant == GrantClient:
+		return bad("auth.token_endpoint_auth.type", "a client that gets tokens for itself has a secret: use '%s' or '%s'.", ClientBasic, ClientPost)
+	}
+	return nil
+}
+
+func checkActor(actor string) error {
+	if len(actor) > maxActor || strings.ContainsRune(actor, 0) {
+		return bad("actor", "an actor is named by at most %d bytes, without a NUL.", maxActor)
+	}
+	return nil
+}
+
+// CheckURL reports whether secrets may be sent to the URL.
+func CheckURL(s string) error { return checkURL("url", s) }

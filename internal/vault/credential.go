@@ -37,6 +37,13 @@ const (
 	TypeBearer      = "static_bearer"
 	TypeOAuth       = "mcp_oauth"
 	TypeEnvironment = "environment_variable"
+	TypeClient      = "oauth_client" // Stayd's addition
+)
+
+// The grants by which an OAuth client of a credential gets tokens.
+const (
+	GrantClient = "client_credentials" // for itself
+	GrantCode   = "authorization_code" // for people who consent
 )
 
 // The ways in which an OAuth client shows a token endpoint who it is.
@@ -49,7 +56,10 @@ const (
 // Auth is how a credential is used, without its secrets.
 type Auth struct {
 	Type string `json:"type"`
-	// ServerURL is the MCP server that a bearer or OAuth token is for.
+	// Actor is whose the credential is: it is used for nobody else. Empty is nobody's
+	// own, and used for all.
+	Actor string `json:"actor,omitempty"`
+	// ServerURL is the MCP server that a token is for, or a client gets tokens for.
 	ServerURL string `json:"mcp_server_url,omitempty"`
 	// ExpiresAt is when an OAuth access token ends, in RFC 3339 as it was given; nil
 	// is not known.
@@ -60,6 +70,32 @@ type Auth struct {
 	// AllowedHosts are where the secret may be sent; none are all that the environment
 	// may reach by name.
 	AllowedHosts []string `json:"allowed_hosts,omitempty"`
+	Client       *Client  `json:"client,omitempty"`
+	// Consent is set where a person consented and the runtime got the tokens.
+	Consent *Consent `json:"consent,omitempty"`
+}
+
+// Client is an OAuth client, without its secret.
+type Client struct {
+	ClientID          string `json:"client_id"`
+	Grant             string `json:"grant"` // GrantClient or GrantCode
+	TokenEndpoint     string `json:"token_endpoint"`
+	TokenEndpointAuth string `json:"token_endpoint_auth"` // ClientNone, ClientBasic or ClientPost
+	// AuthorizationEndpoint is where people consent; nil is found out from the server.
+	AuthorizationEndpoint *string `json:"authorization_endpoint,omitempty"`
+	Resource              *string `json:"resource,omitempty"`
+	Scope                 *string `json:"scope,omitempty"`
+}
+
+// Consent is what a person consented to.
+type Consent struct {
+	Issuer string `json:"issuer,omitempty"` // of the tokens; empty is not known
+	Scope  string `json:"scope,omitempty"`
+	// RevocationEndpoint takes tokens back; empty where there is none. The client is
+	// the one that the tokens were issued to.
+	RevocationEndpoint string `json:"revocation_endpoint,omitempty"`
+	ClientID           string `json:"client_id"`
+	TokenEndpointAuth  string `json:"token_endpoint_auth"`
 }
 
 // Refresh is how an OAuth access token is renewed, without the secrets for it.
@@ -72,7 +108,7 @@ type Refresh struct {
 }
 
 // Secrets are what of a credential is sealed. Token is the bearer token, the
-// access token or the environment's secret; the others are for refreshing.
+// access token or the environment's secret; the others are for getting new ones.
 type Secrets struct {
 	Token        Secret
 	RefreshToken Secret
@@ -115,6 +151,10 @@ type AuthRotation struct {
 	SetExpiresAt bool
 	ExpiresAt    *string
 	Refresh      *RefreshRotation
+	// SetScope, Scope and ClientSecret are of an OAuth client.
+	SetScope     bool
+	Scope        *string
+	ClientSecret *Secret
 }
 
 // RefreshRotation replaces what an OAuth access token is renewed with.

@@ -49,13 +49,18 @@ func (v *Vaults) CreateCredential(ctx context.Context, project, vault string, n 
 	}
 	// A vault that was deleted meanwhile may have gone before the credential came.
 	if _, _, err := v.vault(ctx, project, vault); err != nil {
-		var gone *NotFoundError
-		if errors.As(err, &gone) {
-			err = errors.Join(err, v.clear(ctx, project, vault))
-		}
-		return Credential{}, err
+		return Credential{}, v.afterDeletion(ctx, project, vault, err)
 	}
 	return credentialOf(row, vault, saved), nil
+}
+
+// afterDeletion clears away what was stored in a vault that is deleted.
+func (v *Vaults) afterDeletion(ctx context.Context, project, vault string, err error) error {
+	var gone *NotFoundError
+	if errors.As(err, &gone) {
+		err = errors.Join(err, v.clear(ctx, project, vault))
+	}
+	return err
 }
 
 // GetCredential returns what can be shown of a credential.
@@ -77,7 +82,7 @@ func (v *Vaults) ListCredentials(ctx context.Context, project, vault string, p P
 	}
 	return list(ctx, v.store, project, credentialKind(vault), "credential", p, func(row *store.Object) (Credential, bool, error) {
 		saved, err := decode[savedCredential](row)
-		if err != nil || !matches(saved.Metadata, p.Metadata) {
+		if err != nil || !matches(saved.Metadata, p.Metadata) || (p.Actor != "" && p.Actor != saved.Auth.Actor) {
 			return Credential{}, false, err
 		}
 		return credentialOf(row, vault, saved), true, nil
@@ -161,6 +166,9 @@ func (r *AuthRotation) apply(a *Auth, s *sealed) error {
 	if r.Type != a.Type {
 		return bad("auth.type", "the credential is of the type '%s', which cannot be changed. Make a new credential.", a.Type)
 	}
+	if a.Type == TypeClient {
+		return r.applyClient(a.Client, s)
+	}
 	if r.Token != nil {
 		param := map[string]string{TypeBearer: "auth.token", TypeOAuth: "auth.access_token", TypeEnvironment: "auth.secret_value"}[a.Type]
 		if err := checkSecret(param, *r.Token); err != nil {
@@ -182,6 +190,29 @@ func (r *AuthRotation) apply(a *Auth, s *sealed) error {
 		return bad("auth.refresh", "the credential was made without a way to refresh it, which cannot be added. Make a new credential.")
 	}
 	return r.Refresh.apply(a.Refresh, s)
+}
+
+// applyClient replaces what an OAuth client shows.
+func (r *AuthRotation) applyClient(to *Client, s *sealed) error {
+	if r.SetScope {
+		if r.Scope != nil {
+			if err := checkText("auth.scope", *r.Scope); err != nil {
+				return err
+			}
+		}
+		to.Scope = r.Scope
+	}
+	if r.ClientSecret == nil {
+		return nil
+	}
+	if to.TokenEndpointAuth == ClientNone {
+		return bad("auth.client_secret", "the client has no secret, which cannot be added. Make a new credential.")
+	}
+	if err := checkSecret("auth.client_secret", *r.ClientSecret); err != nil {
+		return err
+	}
+	s.ClientSecret = r.ClientSecret.text
+	return nil
 }
 
 func (r *RefreshRotation) apply(to *Refresh, s *sealed) error {

@@ -103,7 +103,7 @@ func oauth(url string) vault.NewCredential {
 // token opens the credential of the project a for a server.
 func (w *world) token(v *vault.Vaults, id, url string) (string, error) {
 	w.t.Helper()
-	opened, err := v.OpenServer(w.t.Context(), "a", []string{id}, url, "")
+	opened, err := v.OpenServer(w.t.Context(), "a", []string{id}, "", url, "")
 	if err != nil || opened == nil {
 		return "", err
 	}

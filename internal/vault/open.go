@@ -1,9 +1,9 @@
 package vault
 
 import (
-	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -27,21 +27,39 @@ func (e *AmbiguousError) Error() string {
 }
 
 // OpenServer returns the credential of the vaults for the MCP server at the URL.
-// An id chooses among several, and has to be of a credential for that server. With
-// no id, nil is returned where none is for it. Errors: *NotFoundError for a vault
-// or the id, *AmbiguousError, *NoKeyError, store.ErrCorrupt where what is stored
-// was changed.
-func (v *Vaults) OpenServer(ctx context.Context, project string, vaults []string, url, id string) (*Opened, error) {
+// One of the actor's own goes before one that is nobody's, and of these one that the
+// runtime got by a person's consent before what was put there; one of another
+// actor's is never opened. An id chooses among several, and has to be of a
+// credential for that server. With no id, nil is returned where none is for it.
+// Errors: *NotFoundError for a vault or the id, *AmbiguousError, *NoKeyError,
+// store.ErrCorrupt where what is stored was changed.
+func (v *Vaults) OpenServer(ctx context.Context, project string, vaults []string, actor, url, id string) (*Opened, error) {
+	return v.openOne(ctx, project, vaults, actor, url, id, func(a *Auth) bool {
+		return a.Type == TypeBearer || a.Type == TypeOAuth || (a.Type == TypeClient && a.Client.Grant == GrantClient)
+	})
+}
+
+// OpenClient returns the OAuth client of the vaults by which people consent to the
+// use of the MCP server, or nil. Errors are those of OpenServer.
+func (v *Vaults) OpenClient(ctx context.Context, project string, vaults []string, actor, url string) (*Opened, error) {
+	return v.openOne(ctx, project, vaults, actor, url, "", func(a *Auth) bool {
+		return a.Type == TypeClient && a.Client.Grant == GrantCode
+	})
+}
+
+func (v *Vaults) openOne(ctx context.Context, project string, vaults []string, actor, url, id string, suits func(*Auth) bool) (*Opened, error) {
 	var found []attached
 	err := v.attached(ctx, project, vaults, func(a attached) {
-		isServer := a.saved.Auth.Type == TypeBearer || a.saved.Auth.Type == TypeOAuth
-		if (id == "" || id == a.row.ID) && isServer && sameServer(a.saved.Auth.ServerURL) == sameServer(url) {
+		use := &a.saved.Auth
+		if (id == "" || id == a.row.ID) && suits(use) && use.forActor(actor) && sameServer(use.ServerURL) == sameServer(url) {
 			found = append(found, a)
 		}
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
+	}
+	found = nearest(found)
+	switch {
 	case len(found) == 0 && id != "":
 		return nil, &NotFoundError{What: "credential for this server", ID: id}
 	case len(found) == 0:
@@ -60,34 +78,59 @@ func (v *Vaults) OpenServer(ctx context.Context, project string, vaults []string
 	return &opened[0], nil
 }
 
+// forActor reports whether the credential may be used for the actor.
+func (a *Auth) forActor(actor string) bool { return a.Actor == "" || a.Actor == actor }
+
+// nearest is what of the credentials goes before the others: somebody's own, then
+// the first one that somebody consented to.
+func nearest(found []attached) []attached {
+	if own := slices.DeleteFunc(slices.Clone(found), func(a attached) bool { return a.saved.Auth.Actor == "" }); len(own) > 0 {
+		found = own
+	}
+	if i := slices.IndexFunc(found, func(a attached) bool { return a.saved.Auth.Consent != nil }); i >= 0 {
+		return found[i : i+1]
+	}
+	return found
+}
+
 // OpenEnvironment returns the credentials of the vaults for an environment, by
-// the name of their variable. Errors are those of OpenServer; an *AmbiguousError
-// is two for one variable.
-func (v *Vaults) OpenEnvironment(ctx context.Context, project string, vaults []string) ([]Opened, error) {
-	byName := map[string]attached{}
-	var twice *AmbiguousError
+// the name of their variable; the actor's own go before those that are nobody's.
+// Errors are those of OpenServer; an *AmbiguousError is two for one variable.
+func (v *Vaults) OpenEnvironment(ctx context.Context, project string, vaults []string, actor string) ([]Opened, error) {
+	byName := map[string][]attached{}
 	err := v.attached(ctx, project, vaults, func(a attached) {
-		if a.saved.Auth.Type != TypeEnvironment {
-			return
+		if use := &a.saved.Auth; use.Type == TypeEnvironment && use.forActor(actor) {
+			byName[use.SecretName] = append(byName[use.SecretName], a)
 		}
-		name := a.saved.Auth.SecretName
-		if before, taken := byName[name]; taken && twice == nil {
-			twice = &AmbiguousError{What: "the variable " + name, IDs: []string{before.row.ID, a.row.ID}}
-		}
-		byName[name] = a
 	})
 	if err != nil {
 		return nil, err
 	}
-	if twice != nil {
-		return nil, twice
-	}
 	found := make([]attached, 0, len(byName))
-	for _, a := range byName {
-		found = append(found, a)
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		one := nearest(byName[name])
+		if len(one) > 1 {
+			return nil, &AmbiguousError{What: "the variable " + name, IDs: []string{one[0].row.ID, one[1].row.ID}}
+		}
+		found = append(found, one...)
 	}
-	slices.SortFunc(found, func(a, b attached) int { return cmp.Compare(a.saved.Auth.SecretName, b.saved.Auth.SecretName) })
 	return v.openAll(ctx, project, found)
+}
+
+// Open returns one credential of a vault.
+func (v *Vaults) Open(ctx context.Context, project, vault, id string) (*Opened, error) {
+	if _, _, err := v.vault(ctx, project, vault); err != nil {
+		return nil, err
+	}
+	row, saved, err := v.credential(ctx, project, vault, id)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := v.openAll(ctx, project, []attached{{vault: vault, row: *row, saved: saved}})
+	if err != nil {
+		return nil, err
+	}
+	return &opened[0], nil
 }
 
 // attached is a credential of a vault that a session has.

@@ -61,28 +61,28 @@ func TestChosen(t *testing.T) {
 	theirs := w.credential("b", foreign, bearer(server, "theirs"))
 
 	var ambiguous *vault.AmbiguousError
-	if _, err := w.OpenServer(ctx, "a", []string{second, first}, server, ""); !errors.As(err, &ambiguous) || !slices.Equal(ambiguous.IDs, []string{two, one}) {
+	if _, err := w.OpenServer(ctx, "a", []string{second, first}, "", server, ""); !errors.As(err, &ambiguous) || !slices.Equal(ambiguous.IDs, []string{two, one}) {
 		t.Errorf("two for a server: %v, want both named", err)
 	}
-	if got, err := w.OpenServer(ctx, "a", []string{first, first}, server, ""); err != nil || got.ID != one {
+	if got, err := w.OpenServer(ctx, "a", []string{first, first}, "", server, ""); err != nil || got.ID != one {
 		t.Errorf("one vault twice: %v %v", got, err)
 	}
 	for id, want := range map[string]string{one: "one", two: "access-1"} {
-		got, err := w.OpenServer(ctx, "a", []string{first, second}, server, id)
+		got, err := w.OpenServer(ctx, "a", []string{first, second}, "", server, id)
 		if err != nil || got.Secrets.Token.Reveal() != want {
 			t.Errorf("named, it is %v: %v, want %s", got, err, want)
 		}
 	}
 	var gone *vault.NotFoundError
 	for _, id := range []string{other, theirs, "cred_nowhere"} {
-		if got, err := w.OpenServer(ctx, "a", []string{first, second}, server, id); !errors.As(err, &gone) || gone.ID != id {
+		if got, err := w.OpenServer(ctx, "a", []string{first, second}, "", server, id); !errors.As(err, &gone) || gone.ID != id {
 			t.Errorf("%s, which is for another server or project, gave %v: %v", id, got, err)
 		}
 	}
-	if got, err := w.OpenServer(ctx, "a", []string{first, foreign}, server, ""); !errors.As(err, &gone) || gone.ID != foreign {
+	if got, err := w.OpenServer(ctx, "a", []string{first, foreign}, "", server, ""); !errors.As(err, &gone) || gone.ID != foreign {
 		t.Errorf("a vault of another project gave %v: %v", got, err)
 	}
-	if got, err := w.OpenServer(ctx, "a", nil, server, ""); got != nil || err != nil {
+	if got, err := w.OpenServer(ctx, "a", nil, "", server, ""); got != nil || err != nil {
 		t.Errorf("without vaults: %v %v", got, err)
 	}
 }
@@ -94,7 +94,7 @@ func TestOpenEnvironment(t *testing.T) {
 	w.credential("a", first, variable("ZULU", "z"))
 	w.credential("a", first, bearer(server, "not for environments"))
 	w.credential("a", second, variable("ALPHA", "a", "API.example.com", "10.0.0.1"))
-	opened, err := w.OpenEnvironment(t.Context(), "a", []string{first, second})
+	opened, err := w.OpenEnvironment(t.Context(), "a", []string{first, second}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestOpenEnvironment(t *testing.T) {
 	}
 	again := w.credential("a", second, variable("ZULU", "other"))
 	var ambiguous *vault.AmbiguousError
-	if _, err := w.OpenEnvironment(t.Context(), "a", []string{first, second}); !errors.As(err, &ambiguous) || !slices.Contains(ambiguous.IDs, again) {
+	if _, err := w.OpenEnvironment(t.Context(), "a", []string{first, second}, ""); !errors.As(err, &ambiguous) || !slices.Contains(ambiguous.IDs, again) {
 		t.Errorf("two for a variable: %v", err)
 	}
 }
@@ -125,7 +125,7 @@ func TestRotateCredential(t *testing.T) {
 	text := func(s string) *string { return &s }
 	show := func() string {
 		t.Helper()
-		o, err := w.OpenServer(ctx, "a", []string{id}, server, "")
+		o, err := w.OpenServer(ctx, "a", []string{id}, "", server, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -236,10 +236,10 @@ func FuzzServer(f *testing.F) {
 				t.Error(err)
 			}
 		}()
-		if got, err := w.OpenServer(t.Context(), "a", []string{id}, s, c.ID); err != nil || got.Secrets.Token.Reveal() != "token" {
+		if got, err := w.OpenServer(t.Context(), "a", []string{id}, "", s, c.ID); err != nil || got.Secrets.Token.Reveal() != "token" {
 			t.Errorf("%q is not found by itself: %v", s, err)
 		}
-		if got, err := w.OpenServer(t.Context(), "a", []string{id}, asked, ""); err == nil && got != nil {
+		if got, err := w.OpenServer(t.Context(), "a", []string{id}, "", asked, ""); err == nil && got != nil {
 			mine, err1 := url.Parse(s)
 			theirs, err2 := url.Parse(asked)
 			if err1 != nil || err2 != nil || !strings.EqualFold(mine.Hostname(), theirs.Hostname()) || !strings.EqualFold(mine.Scheme, theirs.Scheme) || theirs.User != nil {

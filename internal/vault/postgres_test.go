@@ -34,7 +34,7 @@ func TestPostgres(t *testing.T) {
 	if got, err := w.token(w.Vaults, id, server); err != nil || got != long {
 		t.Errorf("the token has %d bytes: %v", len(got), err)
 	}
-	if opened, err := w.OpenEnvironment(t.Context(), "a", []string{id}); err != nil || len(opened) != 1 || opened[0].Secrets.Token.Reveal() != "value" {
+	if opened, err := w.OpenEnvironment(t.Context(), "a", []string{id}, ""); err != nil || len(opened) != 1 || opened[0].Secrets.Token.Reveal() != "value" {
 		t.Errorf("%d variables: %v", len(opened), err)
 	}
 	o, fields := w.row("a", credentials(id), credential)

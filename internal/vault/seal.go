@@ -154,6 +154,7 @@ type savedCredential struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 	Auth     Auth              `json:"auth"`
 	Sealed   []byte            `json:"sealed"`
+	Claim    *claim            `json:"claim,omitempty"` // of who renews its tokens
 }
 
 func (c *savedCredential) seal(key tink.AEAD, project, vault, id string, s *sealed) error {

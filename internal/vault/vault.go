@@ -116,6 +116,7 @@ type Page struct {
 	Asc      bool
 	Limit    int
 	Metadata map[string]string // all pairs must match
+	Actor    string            // whose credentials; empty is all
 }
 
 // savedVault is what the store has of a vault.

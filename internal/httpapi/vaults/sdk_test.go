@@ -227,13 +227,13 @@ func TestRotate(t *testing.T) {
 	}
 	var got []string
 	for _, id := range []string{bearer, oauth} {
-		o, err := w.vaults.OpenServer(ctx, "a", []string{v.ID}, server, id)
+		o, err := w.vaults.OpenServer(ctx, "a", []string{v.ID}, "", server, id)
 		if err != nil {
 			t.Fatal(err)
 		}
 		got = append(got, o.Secrets.Token.Reveal(), o.Secrets.RefreshToken.Reveal(), o.Secrets.ClientSecret.Reveal())
 	}
-	variables, err := w.vaults.OpenEnvironment(ctx, "a", []string{v.ID})
+	variables, err := w.vaults.OpenEnvironment(ctx, "a", []string{v.ID}, "")
 	if err != nil || len(variables) != 1 {
 		t.Fatalf("%d variables: %v", len(variables), err)
 	}

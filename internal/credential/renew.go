@@ -1,0 +1,136 @@
+package credential
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/url"
+	"time"
+
+	"github.com/stayd/stayd/internal/vault"
+)
+
+const (
+	// claimed is how long one process may take to renew a token before another tries.
+	// It is longer than the token endpoint and the store may take.
+	claimed = 30 * time.Second
+	// looks is how often a process looks whether another has renewed a token.
+	looks = 50 * time.Millisecond
+	// rest is for how long a token that still is good is not tried to be renewed after
+	// that failed.
+	rest = 10 * time.Second
+)
+
+// flight is something that many callers wait for and that is done once.
+type flight struct {
+	done chan struct{}
+	o    *vault.Opened
+	err  error
+}
+
+// once does what several callers ask for at the same time for all of them. A
+// caller who goes away does not end it for the others.
+func (s *Source) once(ctx context.Context, key string, do func(context.Context) (*vault.Opened, error)) (*vault.Opened, error) {
+	s.mu.Lock()
+	f := s.flights[key]
+	if f == nil {
+		f = &flight{done: make(chan struct{})}
+		s.flights[key] = f
+		s.running.Go(func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimed+requestTimeout)
+			defer cancel()
+			f.o, f.err = do(ctx)
+			s.mu.Lock()
+			delete(s.flights, key)
+			s.mu.Unlock()
+			close(f.done)
+		})
+	}
+	s.mu.Unlock()
+	select {
+	case <-f.done:
+		return f.o, f.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// renewed returns the credential with a token in place of the one that it is
+// opened with. Unless there is need of it, nobody waits for another process.
+func (s *Source) renewed(ctx context.Context, project string, o *vault.Opened, need bool) (*vault.Opened, error) {
+	// Who was refused the token that this brings has to begin another.
+	key := "renew " + project + " " + o.ID + " " + o.Secrets.Token.Reveal()
+	return s.once(ctx, key, func(ctx context.Context) (*vault.Opened, error) {
+		now, err := s.renew(ctx, project, o, need)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if err != nil {
+			s.failed[o.ID] = s.cfg.Now()
+		} else {
+			delete(s.failed, o.ID)
+		}
+		return now, err
+	})
+}
+
+// restsFrom reports whether the renewing of a token failed just now.
+func (s *Source) restsFrom(o *vault.Opened) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, ok := s.failed[o.ID]
+	return ok && s.cfg.Now().Sub(at) < rest
+}
+
+var errOther = errors.New("another process has been renewing it for too long")
+
+func (s *Source) renew(ctx context.Context, project string, o *vault.Opened, need bool) (*vault.Opened, error) {
+	owner := rand.Text()
+	tick := time.NewTicker(looks)
+	defer tick.Stop()
+	for {
+		now, held, err := s.cfg.Vaults.Claim(ctx, project, o.VaultID, o.ID, owner, claimed)
+		if err != nil {
+			return nil, err
+		}
+		if now.Secrets.Token != o.Secrets.Token {
+			return now, s.release(ctx, project, o, owner, held)
+		}
+		if held {
+			return s.refresh(ctx, project, now, owner)
+		}
+		if !need {
+			return now, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, errOther
+		}
+	}
+}
+
+func (s *Source) release(ctx context.Context, project string, o *vault.Opened, owner string, held bool) error {
+	if !held {
+		return nil
+	}
+	return s.cfg.Vaults.Release(ctx, project, o.VaultID, o.ID, owner)
+}
+
+// refresh gets new tokens (RFC 6749 section 6) and stores them.
+func (s *Source) refresh(ctx context.Context, project string, o *vault.Opened, owner string) (*vault.Opened, error) {
+	r := o.Auth.Refresh
+	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {o.Secrets.RefreshToken.Reveal()}}
+	if r.Resource != nil {
+		form.Set("resource", *r.Resource)
+	}
+	if r.Scope != nil {
+		form.Set("scope", *r.Scope)
+	}
+	got, err := s.token(ctx, endpoint{url: r.TokenEndpoint, id: r.ClientID, auth: r.TokenEndpointAuth, secret: o.Secrets.ClientSecret}, form)
+	if err != nil {
+		return nil, errors.Join(err, s.release(ctx, project, o, owner, true))
+	}
+	return s.cfg.Vaults.Renew(ctx, project, o.VaultID, o.ID, owner, vault.Renewal{
+		From: o.Secrets.RefreshToken, Token: got.access, RefreshToken: got.refresh, ExpiresAt: got.expires,
+	})
+}
