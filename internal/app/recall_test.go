@@ -253,7 +253,7 @@ func TestTwoPeople(t *testing.T) {
 	wait(t, "what is drawn from both", func() bool { return len(n.memories("strategy=semantic")) == 2 })
 	for who, want := range map[string]string{
 		"ana": "turn My name is Ana and I moved to Porto in February.|turn I see.|semantic Ana lives in Porto.",
-		"bob": "turn I moved to Lyon in March.|turn I see.|semantic Ana lives in Lyon.",
+		"bob": "turn I moved to Lyon in March.|turn I see.|semantic Bob lives in Lyon.",
 	} {
 		var got []string
 		for _, strategy := range []string{"turn", "semantic"} {
