@@ -7,6 +7,7 @@ import "encoding/json"
 // API's agent; Limits, Memory and the tools' Effects are Stayd's.
 type Agent struct {
 	ID           string       `json:"id"`
+	Version      int64        `json:"version,omitempty"` // of the saved agent; 0 is one that was not saved
 	Name         *string      `json:"name"`
 	Model        string       `json:"model"`
 	Instructions *string      `json:"instructions"`

@@ -218,11 +218,12 @@ func (a *api) sessionAgent(c *httpapi.Call, body *createSession, sessionID strin
 	agent.ID = event.DeriveID("agent", sessionID)
 	switch {
 	case body.AgentID != "":
-		_, saved, err := a.savedAgent(c.Context(), c.Project, body.AgentID)
+		row, saved, err := a.savedAgent(c.Context(), c.Project, body.AgentID)
 		if err != nil {
 			return nil, err
 		}
 		agent = saved.Agent
+		agent.Version = row.Version
 		if err := a.CheckModel(agent.Model); err != nil && !body.Agent.V.Model.Set {
 			return nil, httpapi.Invalid("agent_id", err.Error())
 		}
