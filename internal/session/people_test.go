@@ -32,11 +32,11 @@ func recalled(s *session.State, text, core string) *event.MemoryRecalled {
 func shown(items []*event.Item) []string {
 	var out []string
 	for _, it := range items {
-		line := it.Type + " " + it.Role + it.Name
+		parts := []string{it.Type + " " + it.Role + it.Name}
 		for _, c := range it.Content {
-			line += " " + c.Text
+			parts = append(parts, c.Text)
 		}
-		out = append(out, strings.TrimSpace(line+" "+string(it.Output)))
+		out = append(out, strings.TrimSpace(strings.Join(parts, " ")+" "+string(it.Output)))
 	}
 	return out
 }
