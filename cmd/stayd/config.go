@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/stayd/stayd/internal/app"
+	"github.com/stayd/stayd/internal/identity/oidc"
 )
 
 // setting is one of the runtime's settings. It is the flag --NAME, the variable
@@ -57,6 +58,7 @@ var (
 	serverSettings = []setting{
 		stringSetting("listen", "address to listen on, host:port", func(c *app.Config) *string { return &c.Listen }),
 		stringSetting("keys", "file of API keys, a project and a key on each line", func(*app.Config) *string { return new(string) }),
+		stringSetting("issuers", "YAML file of the issuers whose tokens are taken beside API keys", func(*app.Config) *string { return new(string) }),
 		{"require-key", "have every caller show an API key, on loopback too", func(fs *pflag.FlagSet, name, usage string, c *app.Config) {
 			fs.Bool(name, c.RequireKey, usage)
 		}},
@@ -140,6 +142,13 @@ func assign(k *koanf.Koanf) (app.Config, error) {
 			return c, err
 		}
 		c.Keys = keys
+	}
+	if name := k.String("issuers"); name != "" {
+		issuers, err := oidc.Load(name)
+		if err != nil {
+			return c, err
+		}
+		c.Issuers = issuers
 	}
 	return c, nil
 }

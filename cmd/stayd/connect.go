@@ -73,7 +73,7 @@ func connect(ctx context.Context, fs *pflag.FlagSet, progress *progress) (*runti
 func embed(ctx context.Context, cfg app.Config, progress *progress) (*runtime, error) {
 	defer progress.during("opening the store")()
 	// Nobody outside reaches it, so no key is asked for.
-	cfg.Listen, cfg.Keys, cfg.RequireKey = app.Default().Listen, nil, false
+	cfg.Listen, cfg.Keys, cfg.RequireKey, cfg.Issuers = app.Default().Listen, nil, false, nil
 	a, err := app.Open(ctx, cfg, slog.New(slog.NewTextHandler(embeddedLog(), &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if err != nil {
 		return nil, err

@@ -107,7 +107,12 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 		a.holder.Stop(ctx)
 		return nil, errors.Join(err, st.Close(), tools.close())
 	}
-	a.wire()
+	tokens, err := openTokens(&cfg)
+	if err != nil {
+		a.holder.Stop(ctx)
+		return nil, errors.Join(err, st.Close(), tools.close())
+	}
+	a.wire(tokens)
 	a.deleted <- struct{}{}
 	ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	a.holder.Start(ctx)
@@ -137,7 +142,7 @@ func OpenStore(ctx context.Context, url, data string, log *slog.Logger) (store.S
 
 // wire connects the parts. The door and the worker share the journal and the
 // feed, and nothing else.
-func (a *App) wire() {
+func (a *App) wire(tokens *httpapi.Tokens) {
 	f := feed.New()
 	j := journal.New(a.store, a.holder, time.Now, func(c journal.Commit) {
 		f.Committed(c.Session, c.Records)
@@ -159,7 +164,7 @@ func (a *App) wire() {
 	}
 	a.server = httpapi.New(httpapi.Config{
 		Log: a.log, Version: version.String(), MaxBody: a.cfg.MaxBody, Keys: configured, Ready: a.ready, Stopping: a.stopping,
-		RequireKey: a.cfg.requiresKey(), Callers: a.keys.Check,
+		RequireKey: a.cfg.requiresKey(), Callers: a.keys.Check, Tokens: tokens,
 	})
 	registerMetrics(a.server.Metrics(), a)
 	sessions := agents.Config{

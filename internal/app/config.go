@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stayd/stayd/internal/cluster"
+	"github.com/stayd/stayd/internal/identity/oidc"
 )
 
 // Config is everything that an operator sets. The zero value of a field is its
@@ -36,6 +37,9 @@ type Config struct {
 	// have to.
 	Keys       map[string]string
 	RequireKey bool
+	// Issuers are those whose tokens are taken beside keys. With one, every caller has
+	// to show a key or a token.
+	Issuers []oidc.Issuer
 	// VaultKey says where the master keys of vaults are: the path of a file,
 	// env:VARIABLE, or aws-kms://KEY. Empty is a file in Data, where the store is
 	// there too.

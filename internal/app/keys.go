@@ -13,11 +13,12 @@ import (
 	"github.com/stayd/stayd/internal/store"
 )
 
-// requiresKey reports whether every caller has to show an API key: where one was
-// set, was asked for, or other machines reach the server.
+// requiresKey reports whether every caller has to show an API key, or a token: where
+// one was set, was asked for, tokens of issuers are taken, or other machines reach the
+// server.
 func (c *Config) requiresKey() bool {
 	host, _, err := net.SplitHostPort(c.Listen)
-	return c.RequireKey || len(c.Keys) > 0 || err != nil || !isLoopback(host)
+	return c.RequireKey || len(c.Keys) > 0 || len(c.Issuers) > 0 || err != nil || !isLoopback(host)
 }
 
 // FirstKey makes the first API key, for whoever starts a server that requires one

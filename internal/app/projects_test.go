@@ -66,7 +66,7 @@ var queries = map[string]string{
 var without = []string{
 	"createAgent", "createEnvironment", "createEnvironmentTemplate", "createKey", "createMemory", "createSession", "createVault", "exportMemories", "forgetMemories", "health",
 	"importMemories", "listAgents", "listEnvironmentTemplates", "listEnvironments", "listFiles", "listKeys", "listMemories", "listMemoryReceipts",
-	"listMemoryRules", "listSessions", "listVaults", "ready", "rewrapVaultKeys", "searchMemories", "setMemoryRule", "uploadFile",
+	"listMemoryRules", "listSessions", "listVaults", "ready", "rewrapVaultKeys", "searchMemories", "setMemoryRule", "uploadFile", "whoami",
 }
 
 // TestProjects shows that what one project has is for another not there: on every

@@ -1,24 +1,54 @@
 package httpapi
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 
 	"github.com/stayd/stayd/internal/identity"
+	"github.com/stayd/stayd/internal/identity/oidc"
 )
 
 // DefaultProject is the project of a request that names none.
 const DefaultProject = "default"
 
-// admit decides whether the request is served, and for which project.
+// Tokens is what the server takes of other issuers.
+type Tokens struct {
+	// Check says who the bearer of a token is. Its errors are those of
+	// internal/identity/oidc.
+	Check func(ctx context.Context, shown string) (identity.Principal, error)
+	// Resource is the URL under which others reach the server, without a slash at its
+	// end.
+	Resource string
+	Issuers  []string
+	Logins   []Login
+}
+
+// admit decides whether the request is served, and for which project. Who has to
+// show something, and does not, is told where to get it.
 func (s *Server) admit(c *Call, pattern string) error {
+	err := s.admitted(c, pattern)
+	var e *Error
+	if s.cfg.Tokens == nil || !errors.As(err, &e) || e.Status != http.StatusUnauthorized {
+		return err
+	}
+	challenge := `Bearer resource_metadata="` + s.cfg.Tokens.Resource + resourcePath + `"`
+	if _, given := bearer(c.Request); given {
+		challenge += `, error="invalid_token"`
+	}
+	c.w.Header().Set("WWW-Authenticate", challenge)
+	return err
+}
+
+func (s *Server) admitted(c *Call, pattern string) error {
 	shown, given := bearer(c.Request)
-	required := s.cfg.RequireKey || len(s.cfg.Keys) > 0
+	required := s.cfg.RequireKey || len(s.cfg.Keys) > 0 || s.cfg.Tokens != nil
 	switch {
 	case required && s.open[pattern]:
 		return nil
@@ -32,10 +62,7 @@ func (s *Server) admit(c *Call, pattern string) error {
 		}
 		return c.act(who)
 	case required && !given:
-		return &Error{
-			Status:  http.StatusUnauthorized,
-			Message: "You didn't provide an API key. Provide it in an Authorization header using Bearer auth (Authorization: Bearer YOUR_KEY).",
-		}
+		return s.nothingShown()
 	case required:
 		return s.configured(c, shown)
 	}
@@ -46,6 +73,17 @@ func (s *Server) admit(c *Call, pattern string) error {
 	return c.chooseProject()
 }
 
+func (s *Server) nothingShown() error {
+	e := &Error{
+		Status:  http.StatusUnauthorized,
+		Message: "You didn't provide an API key. Provide it in an Authorization header using Bearer auth (Authorization: Bearer YOUR_KEY).",
+	}
+	if s.cfg.Tokens != nil {
+		e.Message = "You provided neither an API key nor a token. Provide one in an Authorization header using Bearer auth (Authorization: Bearer YOUR_KEY). `stayd login` gets a token."
+	}
+	return e
+}
+
 // bearer is what the request shows as its API key.
 func bearer(r *http.Request) (shown string, given bool) {
 	scheme, shown, _ := strings.Cut(r.Header.Get("Authorization"), " ")
@@ -53,15 +91,48 @@ func bearer(r *http.Request) (shown string, given bool) {
 	return shown, strings.EqualFold(scheme, "Bearer") && shown != ""
 }
 
-func incorrectKey() error {
-	return &Error{Status: http.StatusUnauthorized, Code: "invalid_api_key", Message: "Incorrect API key provided."}
+// unknown answers for what is no key of the operator's: a token, or nothing that is
+// taken.
+func (s *Server) unknown(c *Call, shown string) error {
+	const code = "invalid_api_key"
+	switch {
+	case s.cfg.Tokens == nil, strings.HasPrefix(shown, identity.Prefix):
+		return &Error{Status: http.StatusUnauthorized, Code: code, Message: "Incorrect API key provided."}
+	case !oidc.IsToken(shown):
+		return &Error{
+			Status: http.StatusUnauthorized, Code: code,
+			Message: "What you provided is neither an API key of this server nor a signed token (JWT) of an issuer that it takes. Opaque tokens are not taken. `stayd login` gets a token.",
+		}
+	}
+	who, err := s.cfg.Tokens.Check(c.Context(), shown)
+	var refused *oidc.RefusedError
+	var nowhere *oidc.NoProjectError
+	var unavailable *oidc.UnavailableError
+	switch {
+	case errors.As(err, &refused):
+		return &Error{Status: http.StatusUnauthorized, Code: refused.Code, Message: refused.Message}
+	case errors.As(err, &nowhere):
+		return &Error{Status: http.StatusForbidden, Code: "no_project", Message: nowhere.Message}
+	case errors.As(err, &unavailable):
+		return &Error{
+			Status: http.StatusServiceUnavailable, Code: "issuer_unavailable", Message: unavailable.Error(), Err: unavailable.Err,
+			RetryAfter: max(1, int(math.Ceil(unavailable.After.Seconds()))),
+		}
+	case err != nil:
+		return err
+	}
+	return c.act(who)
 }
 
 // act has the request served as the principal's.
 func (c *Call) act(who identity.Principal) error {
 	c.Principal, c.Project = who, who.Project
 	if p := c.Header.Get("OpenAI-Project"); p != "" && p != who.Project {
-		return &Error{Status: http.StatusUnauthorized, Code: "mismatched_project", Message: "The OpenAI-Project header should match the project of the API key."}
+		shown := "API key"
+		if who.Issuer != "" {
+			shown = "token"
+		}
+		return &Error{Status: http.StatusUnauthorized, Code: "mismatched_project", Message: "The OpenAI-Project header should match the project of the " + shown + "."}
 	}
 	return nil
 }
@@ -70,6 +141,12 @@ func (c *Call) act(who identity.Principal) error {
 func (c *Call) allow(scope identity.Scope) error {
 	if c.server.open[c.route] || c.Principal.Scope.Includes(scope) {
 		return nil
+	}
+	if c.Principal.Issuer != "" {
+		return &Error{
+			Status: http.StatusForbidden, Code: "insufficient_scope",
+			Message: "This needs the scope '" + string(scope) + "', and the token provided gives '" + string(c.Principal.Scope) + "'.",
+		}
 	}
 	return &Error{
 		Status: http.StatusForbidden, Code: "insufficient_scope",
@@ -142,7 +219,8 @@ func ValidName(s string) bool {
 	return true
 }
 
-// configured takes a key that the operator set. It may manage its project.
+// configured takes a key that the operator set, which may manage its project, or
+// else a token.
 func (s *Server) configured(c *Call, shown string) error {
 	sum := sha256.Sum256([]byte(shown))
 	who := identity.Principal{Scope: identity.Admin}
@@ -153,7 +231,7 @@ func (s *Server) configured(c *Call, shown string) error {
 		}
 	}
 	if who.Project == "" {
-		return incorrectKey()
+		return s.unknown(c, shown)
 	}
 	return c.act(who)
 }

@@ -37,6 +37,9 @@ type Config struct {
 	// Callers says who holds a key that was made here. identity.ErrRefused: nobody
 	// does. nil takes none.
 	Callers func(ctx context.Context, shown string) (identity.Principal, error)
+	// Tokens, where set, has tokens of other issuers taken; who shows neither one nor a
+	// key is refused then.
+	Tokens *Tokens
 	// Ready reports whether requests can be served. Its error's text is shown.
 	Ready func(ctx context.Context) error
 	// Stopping is closed when the server stops, so that streams end.
@@ -81,6 +84,7 @@ func New(cfg Config) *Server {
 	s.document = newDocument(cfg.Version, s.registry)
 	s.spec = sync.OnceValues(s.document.MarshalJSON)
 	s.own()
+	s.callers()
 	return s
 }
 
