@@ -18,11 +18,13 @@ import (
 
 	"github.com/stayd/stayd/internal/blob"
 	"github.com/stayd/stayd/internal/cluster"
+	"github.com/stayd/stayd/internal/credential"
 	"github.com/stayd/stayd/internal/effect"
 	"github.com/stayd/stayd/internal/environment/remote"
 	"github.com/stayd/stayd/internal/feed"
 	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/httpapi/agents"
+	"github.com/stayd/stayd/internal/httpapi/consent"
 	"github.com/stayd/stayd/internal/httpapi/keys"
 	"github.com/stayd/stayd/internal/httpapi/memories"
 	"github.com/stayd/stayd/internal/httpapi/vaults"
@@ -54,6 +56,7 @@ type App struct {
 	keeper       *keeper.Keeper
 	keys         *identity.Keys
 	vaults       *vault.Vaults
+	credentials  *credential.Source
 	hub          *remote.Hub
 	handler      http.Handler
 
@@ -107,6 +110,11 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 		a.holder.Stop(ctx)
 		return nil, errors.Join(err, st.Close(), tools.close())
 	}
+	if a.credentials, err = openCredentials(&cfg, a.vaults, st, log); err != nil {
+		a.holder.Stop(ctx)
+		return nil, errors.Join(err, st.Close(), tools.close())
+	}
+	tools.credentials = a.credentials
 	tokens, err := openTokens(&cfg)
 	if err != nil {
 		a.holder.Stop(ctx)
@@ -179,13 +187,15 @@ func (a *App) wire(tokens *httpapi.Tokens) {
 			_, err := a.vaults.Get(ctx, project, id)
 			return err
 		},
+		ConsentURL:          a.cfg.consentURL,
 		AllowNetwork:        a.cfg.allowNetwork,
 		AllowStdio:          a.tools.allowStdio,
 		CompactionThreshold: a.compactionThreshold,
 	}
 	agents.Mount(a.server, sessions)
 	keys.Mount(a.server, keys.Config{Keys: a.keys})
-	vaults.Mount(a.server, vaults.Config{Vaults: a.vaults})
+	vaults.Mount(a.server, vaults.Config{Vaults: a.vaults, Revoke: a.credentials.Revoke})
+	consent.Mount(a.server, consent.Config{Journal: j, Credentials: a.credentials, PublicURL: a.cfg.publicURL(), Log: a.log})
 	memories.Mount(a.server, memories.Config{Keeper: a.keeper, Erase: agents.Eraser(sessions)})
 	a.openHub(j)
 }
@@ -279,7 +289,9 @@ func (a *App) Close(ctx context.Context) error {
 		a.environments.Close()
 		a.hub.Close()
 		a.holder.Stop(ctx)
-		a.closeErr = errors.Join(a.tools.close(), a.store.Close())
+		err := a.tools.close()
+		a.credentials.Close()
+		a.closeErr = errors.Join(err, a.store.Close())
 	})
 	return a.closeErr
 }

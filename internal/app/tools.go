@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/stayd/stayd/internal/credential"
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/outbound"
@@ -21,6 +22,8 @@ type tools struct {
 	sandboxes map[string]environment.Driver
 	stdio     []string
 	egress    func(*event.Network, func(event.EgressRequest)) (environment.Proxy, error)
+
+	credentials *credential.Source // set before anything is called
 
 	choose sync.Once
 	chosen string
@@ -39,13 +42,11 @@ func openTools(cfg *Config, log *slog.Logger) (*tools, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tools{
-		pool: mcp.NewPool(mcp.PoolConfig{HTTP: client, Log: func(session, label, line string) {
-			log.Debug("an MCP server wrote to its standard error", "session", session, "server", label, "line", line)
-		}}),
-		sandboxes: sandboxes, egress: egress,
-		stdio: cfg.AllowStdioMCP,
-	}, nil
+	t := &tools{sandboxes: sandboxes, egress: egress, stdio: cfg.AllowStdioMCP}
+	t.pool = mcp.NewPool(mcp.PoolConfig{HTTP: client, Authorize: t.authorize, Log: func(session, label, line string) {
+		log.Debug("an MCP server wrote to its standard error", "session", session, "server", label, "line", line)
+	}})
+	return t, nil
 }
 
 // Server implements effect.Servers. A command that the operator no longer allows

@@ -64,11 +64,11 @@ func (s *Source) Authorize(ctx context.Context, c tool.Caller, t *event.Tool, ch
 	if t.Transport == nil || t.Transport.Type != "http" || (len(c.Vaults) == 0 && ch == nil) {
 		return "", nil
 	}
-	q := &request{caller: c, label: t.ServerLabel, server: t.Transport.ServerURL, challenge: ch}
+	q := &request{caller: c, label: t.ServerLabel, server: t.Transport.ServerURL, named: t.CredentialID, challenge: ch}
 	if ch != nil {
 		q.asked = parseChallenge(ch.Authenticate)
 	}
-	o, err := s.cfg.Vaults.OpenServer(ctx, c.Project, c.Vaults, c.Actor, q.server, t.CredentialID)
+	o, err := s.cfg.Vaults.OpenServer(ctx, c.Project, c.Vaults, c.Actor, q.server, q.named)
 	switch {
 	case err != nil:
 		return "", q.failed(err, "the credential for it cannot be opened: %v", err)
@@ -89,6 +89,7 @@ type request struct {
 	caller    tool.Caller
 	label     string
 	server    string          // URL
+	named     string          // id of the credential that the agent names; may be empty
 	challenge *tool.Challenge // nil at first
 	asked     challenge
 }
@@ -139,8 +140,14 @@ func (q *request) consent(scope string) error {
 }
 
 // consentable reports whether a person is asked where a credential is of no use
-// any more: it is theirs, or is there because somebody was asked before.
-func consentable(o *vault.Opened) bool { return o.Auth.Actor != "" || o.Auth.Consent != nil }
+// any more: it is theirs, or is there because somebody was asked before. Where the
+// agent names it, what the person brings has to take its place.
+func (q *request) consentable(o *vault.Opened) bool {
+	if q.named != "" {
+		return o.Auth.Consent != nil && o.VaultID == q.caller.Vaults[0]
+	}
+	return o.Auth.Actor != "" || o.Auth.Consent != nil
+}
 
 // margin is how long before its end a token is renewed.
 const margin = time.Minute
@@ -174,14 +181,14 @@ func (s *Source) oauth(ctx context.Context, q *request, o *vault.Opened) (string
 	if !refused && !soon {
 		return header, nil
 	}
-	if refused && q.asked.insufficient && consentable(o) {
+	if refused && q.asked.insufficient && q.consentable(o) {
 		return "", q.consent(scopeOf(o)) // a token for more needs a person
 	}
 	if o.Auth.Refresh == nil {
 		switch {
 		case !refused:
 			return header, nil // the server says whether it is over
-		case consentable(o):
+		case q.consentable(o):
 			return "", q.consent(scopeOf(o))
 		}
 		return "", q.failed(nil, "it refused the access token of the credential %s, which has no refresh token: put another token there, or delete it", o.ID)
@@ -199,7 +206,7 @@ func (s *Source) oauth(ctx context.Context, q *request, o *vault.Opened) (string
 	}
 	var no *answerError
 	if errors.As(err, &no) && no.code == "invalid_grant" {
-		if consentable(o) {
+		if q.consentable(o) {
 			return "", q.consent(scopeOf(o))
 		}
 		return "", q.failed(err, "the refresh token of the credential %s is not valid any more (%v): put new tokens there", o.ID, err)

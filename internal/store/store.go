@@ -194,6 +194,8 @@ const (
 	KindCredential  = "credential" // of a vault: the kind is KindCredential + "/" + the vault's id
 	KindVaultKey    = "vault_key"  // the wrapped key of a vault: of no project, so that all are found
 	KindKey         = "api_key"
+	KindOAuthClient = "oauth_client" // that was registered with an authorization server, sealed
+	KindConsent     = "consent"      // that a browser is away for, sealed: of no project, as it is found by its state
 	KindSigningKeys = "signing_keys" // of the runtime, sealed: of no project
 )
 

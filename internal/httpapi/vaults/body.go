@@ -12,6 +12,7 @@ type credentialBody struct {
 	Name     string                         `json:"name" doc:"1 to 256 bytes after spaces around it are taken off."`
 	Auth     authBody                       `json:"auth"`
 	Metadata httpapi.Opt[map[string]string] `json:"metadata,omitzero" doc:"Up to 16 pairs, with keys up to 64 and values up to 512 characters."`
+	Actor    string                         `json:"actor,omitzero" doc:"Whose the credential is: it is used in sessions with them and when they speak, and never for others. An addition of Stayd's."`
 }
 
 func (b *credentialBody) credential() vault.NewCredential {
@@ -25,6 +26,12 @@ func (b *credentialBody) credential() vault.NewCredential {
 		n.Auth.SecretName = a.SecretName
 		if a.Networking.Type == networkLimited {
 			n.Auth.AllowedHosts = append([]string{}, a.Networking.AllowedHosts...)
+		}
+	case vault.TypeClient:
+		n.Secrets.ClientSecret = vault.NewSecret(a.Client.Secret)
+		n.Auth.Client = &vault.Client{
+			ClientID: a.ClientID, Grant: a.Grant, TokenEndpoint: a.TokenEndpoint, TokenEndpointAuth: a.Client.Type,
+			AuthorizationEndpoint: orNil(a.AuthorizationEndpoint), Resource: orNil(a.Resource), Scope: orNil(a.Scope),
 		}
 	case vault.TypeOAuth:
 		n.Secrets.Token = vault.NewSecret(a.AccessToken)
@@ -58,12 +65,21 @@ type authBody struct {
 	SecretName  string                   `json:"secret_name"`
 	SecretValue string                   `json:"secret_value"`
 	Networking  networkingBody           `json:"networking"`
+
+	ClientID              string              `json:"client_id"`
+	Grant                 string              `json:"grant"`
+	TokenEndpoint         string              `json:"token_endpoint"`
+	AuthorizationEndpoint httpapi.Opt[string] `json:"authorization_endpoint"`
+	Client                clientBody          `json:"token_endpoint_auth"`
+	Resource              httpapi.Opt[string] `json:"resource"`
+	Scope                 httpapi.Opt[string] `json:"scope"`
 }
 
 // Schema tells the types apart.
 func (authBody) Schema(r huma.Registry) *huma.Schema {
 	return byType(map[string]*huma.Schema{
 		vault.TypeBearer: httpapi.SchemaOf[bearerBody](r), vault.TypeOAuth: httpapi.SchemaOf[oauthBody](r), vault.TypeEnvironment: httpapi.SchemaOf[variableBody](r),
+		vault.TypeClient: httpapi.SchemaOf[oauthClientBody](r),
 	})
 }
 
@@ -79,6 +95,19 @@ type oauthBody struct {
 	AccessToken string                   `json:"access_token" doc:"Never returned."`
 	ExpiresAt   httpapi.Opt[string]      `json:"expires_at,omitzero" doc:"When the access token expires, in RFC 3339."`
 	Refresh     httpapi.Opt[refreshBody] `json:"refresh,omitzero"`
+}
+
+// oauthClientBody is a client that gets tokens. It is an addition of Stayd's.
+type oauthClientBody struct {
+	Type                  string              `json:"type" enum:"oauth_client"`
+	ServerURL             string              `json:"mcp_server_url" doc:"The https URL of the MCP server; http to this machine is taken too."`
+	ClientID              string              `json:"client_id"`
+	Grant                 string              `json:"grant" enum:"client_credentials,authorization_code" doc:"client_credentials uses the server in the client's own name; authorization_code asks people to consent."`
+	TokenEndpoint         string              `json:"token_endpoint" doc:"An https URL."`
+	AuthorizationEndpoint httpapi.Opt[string] `json:"authorization_endpoint,omitzero" doc:"Where people consent; where it is left out, the server is asked. With the grant authorization_code alone."`
+	Client                clientBody          `json:"token_endpoint_auth"`
+	Resource              httpapi.Opt[string] `json:"resource,omitzero"`
+	Scope                 httpapi.Opt[string] `json:"scope,omitzero" doc:"Scopes with spaces between them."`
 }
 
 type refreshBody struct {
@@ -165,12 +194,16 @@ type authRotation struct {
 	SecretValue httpapi.Opt[string]          `json:"secret_value"`
 	ExpiresAt   httpapi.Opt[string]          `json:"expires_at"`
 	Refresh     httpapi.Opt[refreshRotation] `json:"refresh"`
+
+	ClientSecret httpapi.Opt[string] `json:"client_secret"`
+	Scope        httpapi.Opt[string] `json:"scope"`
 }
 
 // Schema tells the types apart.
 func (authRotation) Schema(r huma.Registry) *huma.Schema {
 	return byType(map[string]*huma.Schema{
 		vault.TypeBearer: httpapi.SchemaOf[bearerRotation](r), vault.TypeOAuth: httpapi.SchemaOf[oauthRotation](r), vault.TypeEnvironment: httpapi.SchemaOf[variableRotation](r),
+		vault.TypeClient: httpapi.SchemaOf[oauthClientRotation](r),
 	})
 }
 
@@ -189,6 +222,12 @@ type oauthRotation struct {
 	AccessToken httpapi.Opt[string]          `json:"access_token,omitzero" doc:"Never returned."`
 	ExpiresAt   httpapi.Opt[string]          `json:"expires_at,omitzero" doc:"In RFC 3339. Where it is left out, a new access token has none."`
 	Refresh     httpapi.Opt[refreshRotation] `json:"refresh,omitzero"`
+}
+
+type oauthClientRotation struct {
+	Type         string              `json:"type" enum:"oauth_client"`
+	ClientSecret httpapi.Opt[string] `json:"client_secret,omitzero" doc:"Never returned."`
+	Scope        httpapi.Opt[string] `json:"scope,omitzero" doc:"null asks for none any more."`
 }
 
 type refreshRotation struct {
@@ -227,6 +266,7 @@ func (b *rotationBody) rotation() vault.Rotation {
 	}
 	a := &b.Auth.V
 	rot.Auth = &vault.AuthRotation{Type: a.Type, SetExpiresAt: a.ExpiresAt.Set, ExpiresAt: orNil(a.ExpiresAt)}
+	rot.Auth.SetScope, rot.Auth.Scope, rot.Auth.ClientSecret = a.Scope.Set, orNil(a.Scope), secret(a.ClientSecret)
 	for _, token := range []httpapi.Opt[string]{a.Token, a.AccessToken, a.SecretValue} {
 		if token.Given() {
 			rot.Auth.Token = secret(token)

@@ -1,6 +1,8 @@
 package vaults
 
 import (
+	"net/http"
+
 	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/vault"
 )
@@ -71,6 +73,9 @@ func (a *api) updateVault(c *httpapi.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := forAll(c); err != nil {
+		return nil, err
+	}
 	v, err := a.Vaults.Update(c.Context(), c.Project, c.Path("vault_id"), body.change(), in)
 	if err != nil {
 		return nil, answer(err)
@@ -80,10 +85,32 @@ func (a *api) updateVault(c *httpapi.Call) (any, error) {
 
 func (a *api) deleteVault(c *httpapi.Call) (any, error) {
 	id := c.Path("vault_id")
+	if err := forAll(c); err != nil {
+		return nil, err
+	}
+	var revoked []vault.Opened
+	if a.Revoke != nil {
+		// A vault that cannot be read can be deleted.
+		if found, err := a.Vaults.Consented(c.Context(), c.Project, id); err == nil {
+			revoked = found
+		}
+	}
 	if err := a.Vaults.Delete(c.Context(), c.Project, id); err != nil {
 		return nil, answer(err)
 	}
+	a.revoke(c, revoked)
 	return deletedVaultObject{ID: id, Object: "vault.deleted", Deleted: true}, nil
+}
+
+// forAll refuses who may act for one person alone: a vault has what others use.
+func forAll(c *httpapi.Call) error {
+	if c.Principal.Actor == "" {
+		return nil
+	}
+	return &httpapi.Error{
+		Status: http.StatusForbidden, Code: "actor_not_allowed",
+		Message: "Whoever shows this token acts for '" + c.Principal.Actor + "' alone, and does not change or delete a vault that others use.",
+	}
 }
 
 func (a *api) listVaults(c *httpapi.Call) (any, error) {

@@ -4,9 +4,11 @@
 package vaults
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -20,6 +22,9 @@ import (
 // Config is what the protocol needs.
 type Config struct {
 	Vaults *vault.Vaults
+	// Revoke takes back what people consented to, of credentials that were deleted; nil
+	// does not.
+	Revoke func(ctx context.Context, credentials []vault.Opened)
 }
 
 type api struct{ Config }
@@ -44,6 +49,7 @@ func (a *api) operations() []httpapi.Operation {
 		httpapi.Param{Name: "status", Doc: "active or archived. Nothing is archived by Stayd."},
 		httpapi.Param{Name: "status[]", Doc: "As status, one or both.", Repeated: true},
 		httpapi.Param{Name: "metadata[]", Doc: "Only those with all of these pairs, as metadata[key]=value."})
+	ofVault := slices.Concat(query, []httpapi.Param{{Name: "actor", Doc: "Only those that are this actor's own. An addition of Stayd's."}})
 	return []httpapi.Operation{
 		{Method: http.MethodPost, Path: basePath, ID: "createVault", Summary: "Create a vault", Body: vaultBody{}, Result: vaultObject{}, Do: a.createVault},
 		{Method: http.MethodGet, Path: basePath, ID: "listVaults", Summary: "List vaults", Query: query, Result: httpapi.List[vaultObject]{}, Do: a.listVaults},
@@ -51,7 +57,7 @@ func (a *api) operations() []httpapi.Operation {
 		{Method: http.MethodPost, Path: vaultPath, ID: "updateVault", Summary: "Change a vault", Body: vaultBody{}, Result: vaultObject{}, Do: a.updateVault},
 		{Method: http.MethodDelete, Path: vaultPath, ID: "deleteVault", Summary: "Delete a vault and all its credentials", Result: deletedVaultObject{}, Do: a.deleteVault},
 		{Method: http.MethodPost, Path: credentialsPath, ID: "createVaultCredential", Summary: "Create a credential", Body: credentialBody{}, Result: credentialObject{}, Do: a.createCredential},
-		{Method: http.MethodGet, Path: credentialsPath, ID: "listVaultCredentials", Summary: "List the credentials of a vault", Query: query, Result: httpapi.List[credentialObject]{}, Do: a.listCredentials},
+		{Method: http.MethodGet, Path: credentialsPath, ID: "listVaultCredentials", Summary: "List the credentials of a vault", Query: ofVault, Result: httpapi.List[credentialObject]{}, Do: a.listCredentials},
 		{Method: http.MethodGet, Path: credentialPath, ID: "getVaultCredential", Summary: "Get a credential, without its secrets", Result: credentialObject{}, Do: a.getCredential},
 		{Method: http.MethodPost, Path: credentialPath, ID: "updateVaultCredential", Summary: "Replace secrets or metadata of a credential", Body: rotationBody{}, Result: credentialObject{}, Do: a.updateCredential},
 		{Method: http.MethodDelete, Path: credentialPath, ID: "deleteVaultCredential", Summary: "Delete a credential", Result: deletedVaultObject{}, Do: a.deleteCredential},

@@ -1,0 +1,44 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/stayd/stayd/internal/credential"
+	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/outbound"
+	"github.com/stayd/stayd/internal/store"
+	"github.com/stayd/stayd/internal/tool"
+	"github.com/stayd/stayd/internal/vault"
+)
+
+const (
+	// issuerTimeout bounds one request to a server that issues tokens.
+	issuerTimeout = 20 * time.Second
+	// issuerBody bounds what one answers, in bytes.
+	issuerBody = 2 << 20
+)
+
+// openCredentials returns what gives calls of servers their credentials. What it
+// sends has secrets in it, and follows nobody elsewhere.
+func openCredentials(cfg *Config, vaults *vault.Vaults, st store.Objects, log *slog.Logger) (*credential.Source, error) {
+	client, err := outbound.New(outbound.Policy{Allow: cfg.AllowOutbound, Timeout: issuerTimeout, MaxBody: issuerBody, MaxRedirects: -1})
+	if err != nil {
+		return nil, fmt.Errorf("allow-outbound: %w", err)
+	}
+	return credential.New(credential.Config{
+		Vaults: vaults, Store: st, HTTP: client, PublicURL: cfg.publicURL(), Now: time.Now, Log: log,
+	}), nil
+}
+
+// consentURL is where a person answers for an effect.
+func (c *Config) consentURL(project, session, effectID, nonce string) string {
+	return c.publicURL() + credential.ConsentPath(project, session, effectID, nonce)
+}
+
+// authorize is what a call of an MCP server shows it.
+func (t *tools) authorize(ctx context.Context, c tool.Caller, cfg *event.Tool, ch *tool.Challenge) (string, error) {
+	return t.credentials.Authorize(ctx, c, cfg, ch)
+}
