@@ -160,7 +160,7 @@ func (a *App) wire(tokens *httpapi.Tokens) {
 		a.tidy(c)
 	})
 	a.environments = &effect.Environments{
-		Sandboxes: a.tools.sandboxes, Dir: filepath.Join(a.cfg.Data, workspacesFolder), Blobs: a.blobs, Egress: a.tools.egress,
+		Sandboxes: a.tools.sandboxes, Dir: filepath.Join(a.cfg.Data, workspacesFolder), Blobs: a.blobs, Egress: a.tools.egress, Secrets: a.secrets,
 	}
 	a.worker = &worker.Worker{
 		Journal: j, Feed: f, Due: a.store, Shards: a.holder, Now: time.Now, Log: a.log,

@@ -21,7 +21,7 @@ type tools struct {
 	pool      *mcp.Pool
 	sandboxes map[string]environment.Driver
 	stdio     []string
-	egress    func(*event.Network, func(event.EgressRequest)) (environment.Proxy, error)
+	egress    egressOpener
 
 	credentials *credential.Source // set before anything is called
 

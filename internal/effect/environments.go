@@ -30,8 +30,11 @@ type Environments struct {
 	// Blobs has the contents of workspaces.
 	Blobs blob.Store
 	// Egress makes the way of an environment's programs to the network. record is
-	// called with every request.
-	Egress func(n *event.Network, record func(event.EgressRequest)) (environment.Proxy, error)
+	// called with every request. Without secrets, s is nil.
+	Egress func(n *event.Network, s *environment.Secrets, record func(event.EgressRequest)) (environment.Proxy, error)
+	// Secrets returns those of the caller's vaults that are for programs. It may be
+	// nil.
+	Secrets func(ctx context.Context, c tool.Caller) ([]environment.Secret, error)
 	// Remote returns the environment of the session that is connected from
 	// elsewhere.
 	Remote func(project, session string) (tool.Server, error)
@@ -142,7 +145,11 @@ func (e *Environments) open(ctx context.Context, p *place, job *Job) error {
 		return fmt.Errorf("restore the workspace: %w", err)
 	}
 	if env.Network != nil {
-		if spec.Proxy, err = e.Egress(env.Network, p.request); err != nil {
+		secrets, err := e.secrets(ctx, job)
+		if err != nil {
+			return err
+		}
+		if spec.Proxy, err = e.Egress(env.Network, secrets, p.request); err != nil {
 			return fmt.Errorf("open the way to the network: %w", err)
 		}
 	}
@@ -157,6 +164,23 @@ func (e *Environments) open(ctx context.Context, p *place, job *Job) error {
 	p.open.Store(true)
 	p.root, p.own, p.dirty = job.Place.Root, map[event.Hash]bool{job.Place.Root: true}, false
 	return nil
+}
+
+// secrets returns those of the session, for whom it is with now; nil where there
+// are none.
+func (e *Environments) secrets(ctx context.Context, job *Job) (*environment.Secrets, error) {
+	if e.Secrets == nil || len(job.Caller.Vaults) == 0 {
+		return nil, nil
+	}
+	caller := job.Caller
+	given, err := e.Secrets(ctx, caller)
+	if err != nil {
+		return nil, fmt.Errorf("open the secrets of the session's vaults: %w", err)
+	}
+	if len(given) == 0 {
+		return nil, nil
+	}
+	return &environment.Secrets{Given: given, Now: func(ctx context.Context) ([]environment.Secret, error) { return e.Secrets(ctx, caller) }}, nil
 }
 
 // furnish returns the tree that the workspace begins with: the environment's

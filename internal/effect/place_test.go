@@ -350,7 +350,7 @@ func TestRequestsOfASetUpThatFailedAreTold(t *testing.T) {
 		request(event.EgressRequest{Host: "example.org"})
 		return tool.Failure("there is no make"), nil
 	})
-	h.Environments.Egress = func(_ *event.Network, record func(event.EgressRequest)) (environment.Proxy, error) {
+	h.Environments.Egress = func(_ *event.Network, _ *environment.Secrets, record func(event.EgressRequest)) (environment.Proxy, error) {
 		request = record
 		return nil, nil
 	}

@@ -52,6 +52,11 @@ type Proxy interface {
 	// Serve answers the connections of a listener until Close. The listener is
 	// reached by the environment's programs alone.
 	Serve(l net.Listener) error
+	// Variables are those that programs get because of it: placeholders of secrets.
+	Variables() map[string]string
+	// Certificates are the authorities that programs have to trust, in PEM; empty
+	// are the machine's.
+	Certificates() []byte
 	Close() error
 }
 

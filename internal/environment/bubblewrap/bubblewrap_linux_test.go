@@ -450,6 +450,10 @@ func (p *proxy) Serve(l net.Listener) error {
 	}
 }
 
+func (p *proxy) Variables() map[string]string { return nil }
+
+func (p *proxy) Certificates() []byte { return nil }
+
 func (p *proxy) Close() error { close(p.closed); return nil }
 
 func TestProxy(t *testing.T) {

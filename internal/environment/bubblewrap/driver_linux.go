@@ -30,7 +30,7 @@ func New(cfg Config) *Driver {
 		Spare: shell.MaxProcesses,
 		Find:  func() (string, error) { return find(cfg.Path) },
 		Confine: func(bwrap string, spec environment.Spec) sandbox.Confinement {
-			return &confinement{cfg: cfg, landlock: d.landlock, helpers: helpers, bwrap: bwrap, workspace: spec.WorkspaceDir(), tmp: sandbox.TmpDir(spec), env: view.Variables(spec)}
+			return &confinement{cfg: cfg, landlock: d.landlock, helpers: helpers, bwrap: bwrap, workspace: spec.WorkspaceDir(), tmp: sandbox.TmpDir(spec), env: view.Variables(spec), etc: view.EtcFiles(spec)}
 		},
 	})
 	return d
@@ -61,6 +61,7 @@ type confinement struct {
 	bwrap          string
 	workspace, tmp string // folders on this machine
 	env            map[string]string
+	etc            []view.File
 }
 
 // Launch implements sandbox.Confinement.

@@ -16,7 +16,6 @@ import (
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/environment/sandbox"
 	"github.com/stayd/stayd/internal/environment/shell"
-	"github.com/stayd/stayd/internal/environment/view"
 )
 
 // launch is one bwrap. It sets up the sandbox in a child, in which the program
@@ -102,7 +101,7 @@ func (l *launch) arguments(info, goOn *os.File) (*os.File, error) {
 	if err := l.data(&o, "--seccomp", filter); err != nil {
 		return nil, err
 	}
-	for _, f := range view.EtcFiles() {
+	for _, f := range l.etc {
 		if err := l.data(&o, "--ro-bind-data", []byte(f.Content), f.Path); err != nil {
 			return nil, err
 		}

@@ -4,15 +4,21 @@
 // it. Which addresses may be dialled is the rule of package outbound: this
 // package is given the function that dials. It knows nothing of the sandbox.
 //
-// It sees the names that programs ask for, and not what they say in an encrypted
-// connection: a server that is allowed, and passes requests on to others, opens
-// the way to those.
+// Of an encrypted connection it sees the name that programs ask for, and not what
+// they say: a server that is allowed, and passes requests on to others, opens the
+// way to those. But where a secret may be sent to the host, the connection is
+// opened here, by a certificate that the environment's programs trust, and the
+// secret is put where its placeholder stands.
 package egress
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -20,6 +26,8 @@ import (
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"github.com/stayd/stayd/internal/environment"
 )
 
 // Limits of every environment.
@@ -40,7 +48,7 @@ type Request struct {
 	Method     string
 	Host       string // in lower case, without a dot at its end, internationalised names encoded
 	Port       uint16
-	Path       string // of plain HTTP only; never a query
+	Path       string // as the program sent it, never a query; not known of a tunnel
 	Allowed    bool
 	Reason     string // of the refusal or the failure, else empty
 	Status     int    // 0 where there was no answer
@@ -51,14 +59,16 @@ type Request struct {
 
 // Proxy is a proxy for one environment: HTTP/1.1 with absolute URLs, and CONNECT.
 type Proxy struct {
-	rules   *rules
-	dial    Dial
-	record  func(Request)
-	idle    time.Duration
-	server  *http.Server
-	forward *httputil.ReverseProxy
-	life    context.Context // ends with Close
-	stop    context.CancelFunc
+	rules     *rules
+	dial      Dial
+	record    func(Request)
+	idle      time.Duration
+	server    *http.Server
+	forward   *httputil.ReverseProxy
+	life      context.Context // ends with Close
+	stop      context.CancelFunc
+	ring      *ring      // nil where there are no secrets
+	authority *authority // the same
 
 	mu      sync.Mutex
 	closed  bool
@@ -67,25 +77,56 @@ type Proxy struct {
 
 // New returns a proxy that follows the policy. It fails on a policy that cannot
 // be understood. Record is called once for each request, at its end, and by
-// several goroutines.
-func New(p Policy, dial Dial, record func(Request)) (*Proxy, error) {
+// several goroutines. Secrets may be nil.
+func New(p Policy, secrets *environment.Secrets, dial Dial, record func(Request)) (*Proxy, error) {
 	rules, err := parsePolicy(p)
 	if err != nil {
 		return nil, fmt.Errorf("the network policy: %w", err)
 	}
 	x := &Proxy{rules: rules, dial: dial, record: record, idle: idleTimeout}
+	var roots *x509.CertPool
+	if secrets != nil && len(secrets.Given) > 0 {
+		x.ring = newRing(secrets)
+		if x.authority, err = newAuthority(); err != nil {
+			return nil, fmt.Errorf("the certificates of the environment: %w", err)
+		}
+		roots = x.authority.servers
+	}
 	x.life, x.stop = context.WithCancel(context.Background())
-	x.forward = newForward(dial)
-	x.server = &http.Server{
-		Handler:           x,
+	x.forward = newForward(dial, roots)
+	x.server = newServer(x.ServeHTTP, x.life)
+	return x, nil
+}
+
+// newServer returns what answers programs. What it would print may have what they
+// sent.
+func newServer(h http.HandlerFunc, life context.Context) *http.Server { //nolint:revive // it is the parent of all contexts, and not of this call
+	return &http.Server{
+		Handler:           h,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          log.New(io.Discard, "", 0),
 		// Every request is refused or forwarded, and recorded.
 		DisableGeneralOptionsHandler: true,
-		BaseContext:                  func(net.Listener) context.Context { return x.life },
+		BaseContext:                  func(net.Listener) context.Context { return life },
 	}
-	return x, nil
+}
+
+// Variables implements environment.Proxy.
+func (x *Proxy) Variables() map[string]string {
+	if x.ring == nil {
+		return nil
+	}
+	return maps.Clone(x.ring.placeholders)
+}
+
+// Certificates implements environment.Proxy.
+func (x *Proxy) Certificates() []byte {
+	if x.authority == nil {
+		return nil
+	}
+	return x.authority.roots
 }
 
 // Serve answers the connections of the listener until Close, which it returns

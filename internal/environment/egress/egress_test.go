@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/environment/egress"
 	"github.com/stayd/stayd/internal/outbound"
 )
@@ -122,9 +123,14 @@ func start(t *testing.T, p egress.Policy, o outbound.Policy) *proxy {
 
 func startDial(t *testing.T, p egress.Policy, dial egress.Dial) *proxy {
 	t.Helper()
+	return startSecrets(t, p, nil, dial)
+}
+
+func startSecrets(t *testing.T, p egress.Policy, secrets *environment.Secrets, dial egress.Dial) *proxy {
+	t.Helper()
 	x := &proxy{records: make(chan egress.Request, 1000)}
 	var err error
-	if x.Proxy, err = egress.New(p, dial, func(r egress.Request) { x.records <- r }); err != nil {
+	if x.Proxy, err = egress.New(p, secrets, dial, func(r egress.Request) { x.records <- r }); err != nil {
 		t.Fatal(err)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -313,7 +319,7 @@ func TestDomains(t *testing.T) {
 
 func TestBadPolicy(t *testing.T) {
 	for _, p := range []egress.Policy{{}, {Access: "none"}, {Access: egress.Restricted, Allowed: []string{"*"}}, {Access: egress.Restricted, Allowed: []string{"https://a.test"}}, {Access: egress.Restricted, Allowed: []string{"a.*.test"}}, {Access: egress.Restricted, Allowed: []string{"a.test:http"}}, {Access: egress.Restricted, Allowed: []string{"10.0.0.0/8"}}, {Access: egress.Restricted, Allowed: []string{"*.127.0.0.1"}}, {Access: egress.Enabled, Blocked: []string{""}}} {
-		if _, err := egress.New(p, nil, nil); err == nil {
+		if _, err := egress.New(p, nil, nil, nil); err == nil {
 			t.Errorf("%+v was taken", p)
 		}
 	}

@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,12 +19,18 @@ type refusal struct {
 	code    string
 	message string // for the model
 	ask     string // what the operator could do; empty where nothing
+	detail  string // for the log alone
 }
 
 func (r *refusal) Error() string { return r.message }
 
-// asRefusal returns the refusal that an error of Dial is, or nil.
+// asRefusal returns the refusal that an error of Dial, or of sending a body, is;
+// else nil.
 func asRefusal(err error, t target) *refusal {
+	var r *refusal
+	if errors.As(err, &r) {
+		return r
+	}
 	var address *outbound.RefusedError
 	if !errors.As(err, &address) {
 		return nil
@@ -40,10 +47,15 @@ func asRefusal(err error, t target) *refusal {
 type exchange struct {
 	proxy *Proxy
 	Request
-	up, down atomic.Int64
+	encrypted bool // it came through a tunnel that is opened here
+	up, down  atomic.Int64
+	inside    atomic.Int64 // requests in the tunnel, each of which is recorded itself
 }
 
 func (e *exchange) end() {
+	if e.inside.Load() > 0 && e.Allowed {
+		return
+	}
 	e.BytesUp, e.BytesDown = e.up.Load(), e.down.Load()
 	e.DurationMS = time.Since(e.At).Milliseconds()
 	e.proxy.record(e.Request)
@@ -53,6 +65,9 @@ func (e *exchange) end() {
 func (e *exchange) note(r *refusal) []byte {
 	e.Allowed = false
 	e.Reason = r.code + ": " + r.message
+	if r.detail != "" {
+		e.Reason += ": " + r.detail
+	}
 	body := map[string]string{"type": "network_refused", "code": r.code, "message": r.message}
 	if r.ask != "" {
 		body["ask_the_operator_to"] = r.ask
@@ -83,7 +98,12 @@ func (e *exchange) fail(w http.ResponseWriter, err error, t target) {
 	e.Status = http.StatusBadGateway
 	e.Allowed = true
 	e.Reason = "unreachable: " + err.Error()
-	body, _ := json.Marshal(map[string]any{"error": map[string]string{"type": "unreachable", "code": "unreachable", "message": t.String() + " could not be reached"}}) //nolint:errchkjson // strings can always be encoded
+	message := t.String() + " could not be reached"
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &untrusted) {
+		message += ": its certificate could not be verified: " + untrusted.Err.Error()
+	}
+	body, _ := json.Marshal(map[string]any{"error": map[string]string{"type": "unreachable", "code": "unreachable", "message": message}}) //nolint:errchkjson // strings can always be encoded
 	e.answer(w, "502 Could not reach "+t.String(), append(body, '\n'))
 }
 

@@ -106,7 +106,7 @@ func TestIdle(t *testing.T) {
 	}
 	defer l.Close()
 	records := make(chan Request, 8)
-	x, err := New(Policy{Access: Enabled}, func(ctx context.Context, network, _ string) (net.Conn, error) {
+	x, err := New(Policy{Access: Enabled}, nil, func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, l.Addr().String()) // accepts, and never answers
 	}, func(r Request) { records <- r })
 	if err != nil {

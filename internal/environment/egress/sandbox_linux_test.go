@@ -35,7 +35,7 @@ func TestSandbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	records := make(chan egress.Request, 100)
-	x, err := egress.New(egress.Policy{Access: egress.Restricted, Allowed: []string{"127.0.0.1:" + port, "127.0.0.1:" + secret, "169.254.169.254"}}, dial, func(r egress.Request) { records <- r })
+	x, err := egress.New(egress.Policy{Access: egress.Restricted, Allowed: []string{"127.0.0.1:" + port, "127.0.0.1:" + secret, "169.254.169.254"}}, nil, dial, func(r egress.Request) { records <- r })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,14 +30,19 @@ func closeWrite(c net.Conn) error {
 // tunnel answers a CONNECT.
 func (e *exchange) tunnel(w http.ResponseWriter, t target) {
 	e.Allowed = true
-	// The context of the request ends when the program has sent all it will send.
-	// It may still wait for the answer.
-	server, err := e.proxy.dial(e.proxy.life, "tcp", t.dialled())
-	if err != nil {
-		e.fail(w, err, t)
-		return
+	x := e.proxy
+	opens, only := x.ring != nil && x.ring.concerns(x.life, t), x.rules.tlsOnly(t)
+	var server net.Conn
+	if !opens || !only { // else it is dialled for the requests in the tunnel
+		var err error
+		// The context of the request ends when the program has sent all it will send.
+		// It may still wait for the answer.
+		if server, err = x.dial(x.life, "tcp", t.dialled()); err != nil {
+			e.fail(w, err, t)
+			return
+		}
+		defer server.Close() //nolint:errcheck // all was sent, or is lost
 	}
-	defer server.Close() //nolint:errcheck // all was sent, or is lost
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		e.Reason = "failed: " + err.Error()
@@ -45,7 +50,12 @@ func (e *exchange) tunnel(w http.ResponseWriter, t target) {
 	}
 	defer conn.Close() //nolint:errcheck // all was sent, or is lost
 	e.Status = http.StatusOK
-	stop := context.AfterFunc(e.proxy.life, func() { conn.Close(); server.Close() }) //nolint:errcheck,gosec // it may be closed
+	stop := context.AfterFunc(x.life, func() {
+		conn.Close() //nolint:errcheck,gosec // it may be closed
+		if server != nil {
+			server.Close() //nolint:errcheck,gosec // as above
+		}
+	})
 	defer stop()
 	conn.SetDeadline(time.Now().Add(headerTimeout)) //nolint:errcheck,gosec // the writing finds out
 	if _, err := io.WriteString(conn, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
@@ -53,15 +63,23 @@ func (e *exchange) tunnel(w http.ResponseWriter, t target) {
 		return
 	}
 	from := client{Conn: conn, buffered: rw.Reader}
-	if e.proxy.rules.tlsOnly(t) {
+	if only {
 		var refused *refusal
 		if from, refused = e.checkTLS(from, t); refused != nil {
 			e.Status = http.StatusForbidden
 			return
 		}
 	}
+	to := server
+	if opens && !only {
+		from, to, opens = e.findTLS(from, rw.Reader, server, t)
+	}
+	if opens {
+		e.intercept(from, t)
+		return
+	}
 	conn.SetDeadline(time.Time{}) //nolint:errcheck,gosec // the copying finds out
-	e.join(from, server)
+	e.join(from, to)
 }
 
 // checkTLS reads the first message of TLS, and refuses a tunnel that does not
@@ -78,7 +96,7 @@ func (e *exchange) checkTLS(from client, t target) (client, *refusal) {
 		fmt.Fprintf(from.Conn, "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body) //nolint:errcheck // a program that went away
 		return from, r
 	}
-	if strings.EqualFold(name, t.host) || name == "" && t.addr.IsValid() {
+	if isName(name, t) {
 		from.buffered = io.MultiReader(strings.NewReader(hello), from.buffered)
 		return from, nil
 	}
@@ -87,6 +105,12 @@ func (e *exchange) checkTLS(from client, t target) (client, *refusal) {
 	// An alert (RFC 8446, 6.2): fatal, access_denied.
 	from.Write([]byte{21, 3, 3, 0, 2, 2, 49}) //nolint:errcheck,gosec // a program that went away
 	return from, r
+}
+
+// isName reports whether a name in TLS is that of the target. Of an address there
+// is none.
+func isName(name string, t target) bool {
+	return strings.EqualFold(name, t.host) || name == "" && t.addr.IsValid()
 }
 
 // join copies both ways until both have ended, one has failed, or nothing moves.

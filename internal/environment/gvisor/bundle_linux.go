@@ -83,14 +83,14 @@ type bundle struct {
 }
 
 // newBundle makes the root file system in a folder.
-func newBundle(dir, workspace, tmp string, data []shell.Mount) (*bundle, error) {
+func newBundle(dir, workspace, tmp string, etc []view.File, data []shell.Mount) (*bundle, error) {
 	b := &bundle{root: dir}
 	for _, d := range []string{"/proc", "/dev", "/etc", "/run", "/usr", "/var", "/tmp", environment.Workspace} {
 		if err := b.folder(d); err != nil {
 			return nil, err
 		}
 	}
-	for _, f := range view.EtcFiles() {
+	for _, f := range etc {
 		if err := os.WriteFile(filepath.Join(b.root, f.Path), []byte(f.Content), 0o644); err != nil { //nolint:gosec // all in the environment may read it
 			return nil, fmt.Errorf("make the sandbox's files: %w", err)
 		}

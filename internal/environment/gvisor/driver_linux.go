@@ -31,7 +31,7 @@ func kind(cfg Config) sandbox.Kind {
 		Spare: shell.MaxProcesses * (64 + 8*runtime.NumCPU()),
 		Find:  func() (string, error) { return find(cfg.Path) },
 		Confine: func(runsc string, spec environment.Spec) sandbox.Confinement {
-			return &confinement{cfg: cfg, runsc: runsc, workspace: spec.WorkspaceDir(), tmp: sandbox.TmpDir(spec), env: view.Variables(spec)}
+			return &confinement{cfg: cfg, runsc: runsc, workspace: spec.WorkspaceDir(), tmp: sandbox.TmpDir(spec), env: view.Variables(spec), etc: view.EtcFiles(spec)}
 		},
 	}
 }
@@ -42,6 +42,7 @@ type confinement struct {
 	runsc          string
 	workspace, tmp string // folders on this machine
 	env            map[string]string
+	etc            []view.File
 
 	mu      sync.Mutex
 	scratch string // a folder of its own, once there was a launch
@@ -68,7 +69,7 @@ func (c *confinement) newDir() (string, error) {
 		if c.scratch, err = newScratch(); err != nil {
 			return "", err
 		}
-		if c.bundle, err = newBundle(filepath.Join(c.scratch, "root"), c.workspace, c.tmp, c.cfg.Data); err != nil {
+		if c.bundle, err = newBundle(filepath.Join(c.scratch, "root"), c.workspace, c.tmp, c.etc, c.cfg.Data); err != nil {
 			return "", errors.Join(err, os.RemoveAll(c.scratch))
 		}
 	}

@@ -86,6 +86,10 @@ func (a *answering) Serve(l net.Listener) error {
 	}
 }
 
+func (a *answering) Variables() map[string]string { return nil }
+
+func (a *answering) Certificates() []byte { return nil }
+
 func (a *answering) Close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -57,6 +58,7 @@ type server struct {
 	files   *workspace.Workspace
 	has     Programs
 	network bool
+	secrets []string // the variables that have placeholders
 	code    *js.Session
 	limits  js.Limits // of JavaScript
 	python  python
@@ -77,12 +79,19 @@ type server struct {
 // closes them.
 func New(sandbox Sandbox, files *workspace.Workspace, code *js.Engine, spec environment.Spec, has Programs) tool.Server {
 	s := &server{
-		sandbox: sandbox, files: files, has: has, network: spec.Proxy != nil,
+		sandbox: sandbox, files: files, has: has, network: spec.Proxy != nil, secrets: secrets(spec),
 		code: code.NewSession(files, slices.Contains(spec.Languages, js.Language)), limits: code.Limits(),
 		python: python{sandbox: sandbox, path: has.Python, lost: slices.Contains(spec.Languages, pythonLanguage), busy: make(chan struct{}, 1)},
 	}
 	s.ctx, s.stop = context.WithCancelCause(context.Background())
 	return s
+}
+
+func secrets(spec environment.Spec) []string {
+	if spec.Proxy == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(spec.Proxy.Variables()))
 }
 
 // ErrClosed says that an environment was closed before, or while, it was used.
@@ -179,6 +188,9 @@ func (s *server) describeCommand() string {
 	}
 	if s.network {
 		network = "The network is reached through the proxy in http_proxy and https_proxy only; programs reach each other on 127.0.0.1."
+	}
+	if len(s.secrets) > 0 {
+		network += fmt.Sprintf(" The variables %s hold placeholders of secrets: send them as they are, and where the host may have the secret the proxy puts it in.", strings.Join(s.secrets, ", "))
 	}
 	return fmt.Sprintf("Run a shell command (%s) in a Linux sandbox. Only /workspace is kept; /tmp is shared by the programs of the environment. %s Limits of all programs together: %s. The output is what it prints, standard output and error in order, at most 256 KiB. Exit code 124 is the time limit. With background, the command goes on after the call, at most %d at once; without, nothing of it does.",
 		name, network, describe(s.sandbox.Limits()), MaxProcesses)
