@@ -48,6 +48,9 @@ var (
 		stringSetting("environment-network", "the most that environments may be given of the network: none, restricted (to the domains that they name) or enabled", func(c *app.Config) *string { return &c.Network }),
 		stringSetting("vault-key", "where the master keys of vaults are: the path of a file, env:VARIABLE, or aws-kms://KEY?region=R; without it in the data folder, if the store is there too", func(c *app.Config) *string { return &c.VaultKey }),
 		stringSetting("public-url", "URL under which others reach the server, as https://stayd.example.com; without it http:// and the address to listen on", func(c *app.Config) *string { return &c.PublicURL }),
+		stringSetting("trust-domain", "what the SPIFFE ids of agents begin with; without it the host of public-url", func(c *app.Config) *string { return &c.TrustDomain }),
+		stringSetting("signing-key", "by what tokens of agents are signed: es256 or eddsa, by keys that the server makes, or aws-kms://KEY?region=R; without it es256", func(c *app.Config) *string { return &c.SigningKey }),
+		listSetting("token-audiences", "audiences that callers may exchange their API keys and tokens for; without it none"),
 		listSetting("dataset", "folders that all environments may read: NAME=FOLDER is /data/NAME"),
 		listSetting("allow-outbound", "private addresses that may be reached: CIDR or host:port"),
 		listSetting("allow-stdio-mcp", "commands that may be started as MCP servers; * allows any"),
@@ -111,12 +114,13 @@ func assign(k *koanf.Koanf) (app.Config, error) {
 	for name, to := range map[string]*string{
 		"listen": &c.Listen, "data": &c.Data, "store": &c.Store, "models": &c.Models, "scripts": &c.Scripts,
 		"blobs": &c.Blobs, "environment-network": &c.Network, "vault-key": &c.VaultKey, "public-url": &c.PublicURL,
+		"trust-domain": &c.TrustDomain, "signing-key": &c.SigningKey,
 	} {
 		if k.Exists(name) {
 			*to = k.String(name)
 		}
 	}
-	for name, to := range map[string]*[]string{"allow-outbound": &c.AllowOutbound, "allow-stdio-mcp": &c.AllowStdioMCP, "dataset": &c.DataSets, "memory-embedder": &c.Embedders} {
+	for name, to := range map[string]*[]string{"allow-outbound": &c.AllowOutbound, "allow-stdio-mcp": &c.AllowStdioMCP, "dataset": &c.DataSets, "memory-embedder": &c.Embedders, "token-audiences": &c.TokenAudiences} {
 		if k.Exists(name) {
 			*to = list(k.Get(name))
 		}

@@ -29,6 +29,7 @@ import (
 	"github.com/stayd/stayd/internal/httpapi/memories"
 	"github.com/stayd/stayd/internal/httpapi/vaults"
 	"github.com/stayd/stayd/internal/identity"
+	"github.com/stayd/stayd/internal/identity/workload"
 	"github.com/stayd/stayd/internal/journal"
 	"github.com/stayd/stayd/internal/memory/keeper"
 	"github.com/stayd/stayd/internal/model/router"
@@ -56,6 +57,7 @@ type App struct {
 	keeper       *keeper.Keeper
 	keys         *identity.Keys
 	vaults       *vault.Vaults
+	issuer       *workload.Issuer // of tokens of agents
 	credentials  *credential.Source
 	hub          *remote.Hub
 	handler      http.Handler
@@ -107,6 +109,10 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	}
 	a.keys = &identity.Keys{Store: st, Now: time.Now}
 	if a.vaults, err = openVaults(ctx, &cfg, st); err != nil {
+		a.holder.Stop(ctx)
+		return nil, errors.Join(err, st.Close(), tools.close())
+	}
+	if a.issuer, err = openIssuer(ctx, &cfg, st, a.vaults, log); err != nil {
 		a.holder.Stop(ctx)
 		return nil, errors.Join(err, st.Close(), tools.close())
 	}
@@ -181,8 +187,8 @@ func (a *App) wire(tokens *httpapi.Tokens) {
 			_, err := a.models.Resolve(name)
 			return err
 		},
-		CheckSandbox:        a.tools.check,
-		DefaultSandbox:      func(context.Context) string { return a.tools.defaultSandbox() },
+		CheckSandbox:   a.tools.check,
+		DefaultSandbox: func(context.Context) string { return a.tools.defaultSandbox() },
 		CheckVault: func(ctx context.Context, project, id string) error {
 			_, err := a.vaults.Get(ctx, project, id)
 			return err
@@ -196,6 +202,7 @@ func (a *App) wire(tokens *httpapi.Tokens) {
 	keys.Mount(a.server, keys.Config{Keys: a.keys})
 	vaults.Mount(a.server, vaults.Config{Vaults: a.vaults, Revoke: a.credentials.Revoke})
 	consent.Mount(a.server, consent.Config{Journal: j, Credentials: a.credentials, PublicURL: a.cfg.publicURL(), Log: a.log})
+	a.mountTokens(j, tokens)
 	memories.Mount(a.server, memories.Config{Keeper: a.keeper, Erase: agents.Eraser(sessions)})
 	a.openHub(j)
 }

@@ -44,6 +44,13 @@ type Config struct {
 	// env:VARIABLE, or aws-kms://KEY. Empty is a file in Data, where the store is
 	// there too.
 	VaultKey string
+	// TrustDomain is what the SPIFFE ids of agents begin with; empty is the host of
+	// PublicURL. SigningKey says by what their tokens are signed: es256 (which empty is)
+	// or eddsa for keys that the runtime makes, or aws-kms://KEY. TokenAudiences are
+	// those that callers may ask tokens for.
+	TrustDomain    string
+	SigningKey     string
+	TokenAudiences []string
 	// AllowOutbound has the addresses (CIDR, or host:port) that may be reached
 	// although they are not public.
 	AllowOutbound []string
@@ -89,6 +96,7 @@ func (c *Config) Validate() error {
 	if err := checkPublicURL(c.PublicURL); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, c.checkIdentity()...)
 	if c.Data == "" {
 		add("data is empty: name the folder where Stayd keeps its files")
 	}

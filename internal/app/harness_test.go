@@ -47,6 +47,11 @@ func start(t *testing.T, cfg app.Config) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startOn(t, cfg, l)
+}
+
+func startOn(t *testing.T, cfg app.Config, l net.Listener) *node {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	a, err := app.Open(ctx, cfg, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {

@@ -50,6 +50,7 @@ var bodies = map[string]string{
 	"updateMemory":              `{"text":"stolen"}`,
 	"rotateKey":                 `{}`,
 	"updateVault":               `{"name":"stolen"}`,
+	"createSessionToken":        `{"audience":"https://mcp.example.com"}`,
 	"createVaultCredential":     `{"name":"stolen","auth":{"type":"static_bearer","mcp_server_url":"https://mcp.example.com","token":"stolen"}}`,
 	"updateVaultCredential":     `{"metadata":{"a":"stolen"}}`,
 }
@@ -64,9 +65,10 @@ var queries = map[string]string{
 
 // without are the operations whose paths name no resource.
 var without = []string{
-	"createAgent", "createEnvironment", "createEnvironmentTemplate", "createKey", "createMemory", "createSession", "createVault", "exportMemories", "forgetMemories", "health",
+	"createAgent", "createEnvironment", "createEnvironmentTemplate", "createKey", "createMemory", "createSession", "createVault", "exchangeToken", "exportMemories", "forgetMemories",
+	"getAuthorizationServer", "getIdentity", "getKeySet", "getOpenIDConfiguration", "health",
 	"importMemories", "listAgents", "listEnvironmentTemplates", "listEnvironments", "listFiles", "listKeys", "listMemories", "listMemoryReceipts",
-	"listMemoryRules", "listSessions", "listVaults", "ready", "rewrapVaultKeys", "searchMemories", "setMemoryRule", "uploadFile", "whoami",
+	"listMemoryRules", "listSessions", "listVaults", "ready", "rewrapVaultKeys", "rotateIdentityKey", "searchMemories", "setMemoryRule", "uploadFile", "whoami",
 }
 
 // TestProjects shows that what one project has is for another not there: on every

@@ -126,16 +126,22 @@ func checkName(what, name string) error {
 	return nil
 }
 
-// checkAudience takes what tokens are for: a URL, or another name. The issuer is
-// none of them, as tokens for it are for exchange.
-func (i *Issuer) checkAudience(a string) error {
-	switch {
-	case a == "" || len(a) > maxAudience || strings.IndexFunc(a, func(r rune) bool { return r <= ' ' || r > '~' }) >= 0:
+// CheckAudience reports what is wrong with the name of whom tokens are for: a URL,
+// or another name.
+func CheckAudience(a string) error {
+	if a == "" || len(a) > maxAudience || strings.IndexFunc(a, func(r rune) bool { return r <= ' ' || r > '~' }) >= 0 {
 		return bad("An audience is named by 1 to %d visible ASCII characters, as by a URL.", maxAudience)
-	case a == i.cfg.URL:
-		return bad("The issuer is no audience for whom a token is signed.")
 	}
 	return nil
+}
+
+// checkAudience is CheckAudience for tokens that others get. The issuer is none of
+// these, as tokens for it are for exchange.
+func (i *Issuer) checkAudience(a string) error {
+	if a == i.cfg.URL {
+		return bad("The issuer is no audience for whom a token is signed.")
+	}
+	return CheckAudience(a)
 }
 
 // joinScope is a list of scopes as a token has them.

@@ -123,6 +123,7 @@ func narrowAudiences(have, want []string) ([]string, error) {
 			return nil, notExchanged(InvalidTarget, "The subject_token may not be exchanged for tokens for '%s'.", a)
 		}
 	}
+	want = once(want)
 	if len(want) == 0 {
 		return nil, notExchanged(InvalidTarget, "The subject_token may not be exchanged for tokens for anybody.")
 	}
@@ -139,7 +140,18 @@ func narrowScope(have string, want []string) (string, error) {
 			return "", notExchanged(InvalidScope, "The subject_token does not have the scope '%s'.", s)
 		}
 	}
-	return strings.Join(want, " "), nil
+	return strings.Join(once(want), " "), nil
+}
+
+// once is a list without what it has twice.
+func once(list []string) []string {
+	var out []string
+	for _, s := range list {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // addActor has the agent of another token act from now on, for those who acted

@@ -2,9 +2,11 @@ package workload
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -33,6 +35,25 @@ func (i *Issuer) Own(token string) bool {
 		Issuer string `json:"iss"`
 	}
 	return json.Unmarshal(sig.UnsafePayloadWithoutVerification(), &c) == nil && c.Issuer == i.cfg.URL
+}
+
+// farthest is the last time that is taken for one, in Unix seconds.
+const farthest = 1 << 40
+
+// ExpiryOf is when a token ends that somebody else has verified.
+func ExpiryOf(token string) (time.Time, error) {
+	var c struct {
+		Expires float64 `json:"exp"`
+	}
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return time.Time{}, refuse("It is not a signed token.")
+	}
+	body, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(body, &c) != nil || c.Expires <= 0 || c.Expires > farthest {
+		return time.Time{}, refuse("The token does not say when it ends.")
+	}
+	return time.Unix(int64(c.Expires), 0).UTC(), nil
 }
 
 func parse(token string) (*jose.JSONWebSignature, error) {

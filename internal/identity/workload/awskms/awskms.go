@@ -1,0 +1,133 @@
+// Package awskms has a key that signs tokens in AWS's Key Management Service,
+// which it never leaves.
+package awskms
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/http"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/stayd/stayd/internal/identity/workload"
+)
+
+// Config says where the service is.
+type Config struct {
+	Region   string // empty: what the environment says
+	Endpoint string // of another service than AWS; empty is AWS
+	// HTTPClient is nil for the default.
+	HTTPClient *http.Client
+}
+
+// Service has keys. It is safe for use by many goroutines.
+type Service struct {
+	client *kms.Client
+
+	mu   sync.Mutex
+	keys map[string]*Key // by ARN
+}
+
+// New has the keys of a service. Credentials are those of the environment, as the
+// AWS SDK finds them; they need the rights kms:GetPublicKey and kms:Sign. Nothing is
+// asked of the service yet.
+func New(ctx context.Context, c Config) (*Service, error) {
+	var options []func(*config.LoadOptions) error
+	if c.Region != "" {
+		options = append(options, config.WithRegion(c.Region))
+	}
+	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, fmt.Errorf("set up AWS KMS: %w", err)
+	}
+	client := kms.NewFromConfig(loaded, func(o *kms.Options) {
+		if c.HTTPClient != nil {
+			o.HTTPClient = c.HTTPClient
+		}
+		if c.Endpoint != "" {
+			o.BaseEndpoint = aws.String(c.Endpoint)
+		}
+	})
+	return &Service{client: client, keys: map[string]*Key{}}, nil
+}
+
+// Open returns the key with the ARN, id or alias/NAME, and its ARN. Only by the ARN
+// is a key found that was opened before; what else leads to one may lead to another
+// later, and the service is asked.
+func (s *Service) Open(ctx context.Context, name string) (workload.Signer, string, error) {
+	s.mu.Lock()
+	known := s.keys[name]
+	s.mu.Unlock()
+	if known != nil {
+		return known, name, nil
+	}
+	out, err := s.client.GetPublicKey(ctx, &kms.GetPublicKeyInput{KeyId: &name})
+	if err != nil {
+		return nil, "", fmt.Errorf("ask AWS KMS for the signing key %s: %w", name, err)
+	}
+	arn := aws.ToString(out.KeyId)
+	if arn == "" {
+		return nil, "", fmt.Errorf("AWS KMS does not say what the ARN of %s is", name)
+	}
+	parsed, err := x509.ParsePKIXPublicKey(out.PublicKey)
+	if err != nil {
+		return nil, "", fmt.Errorf("read the public key of %s: %w", arn, err)
+	}
+	public, ok := parsed.(*ecdsa.PublicKey)
+	if !ok || public.Curve != elliptic.P256() || out.KeyUsage != types.KeyUsageTypeSignVerify {
+		return nil, "", fmt.Errorf("the key %s is %s for %s: make one of ECC_NIST_P256 for SIGN_VERIFY", arn, out.KeySpec, out.KeyUsage)
+	}
+	k := &Key{client: s.client, arn: arn, public: public}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys[arn] = k
+	return k, arn, nil
+}
+
+// Key is a key on P-256. It is a workload.Signer.
+type Key struct {
+	client *kms.Client
+	arn    string
+	public *ecdsa.PublicKey
+}
+
+// Public is the public part.
+func (k *Key) Public() crypto.PublicKey { return k.public }
+
+// Algorithm is ES256.
+func (k *Key) Algorithm() string { return workload.ES256 }
+
+// Sign has the service sign the digest of the message.
+func (k *Key) Sign(ctx context.Context, message []byte) ([]byte, error) {
+	digest := sha256.Sum256(message)
+	out, err := k.client.Sign(ctx, &kms.SignInput{
+		KeyId: &k.arn, Message: digest[:], MessageType: types.MessageTypeDigest, SigningAlgorithm: types.SigningAlgorithmSpecEcdsaSha256,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("have AWS KMS sign by %s: %w", k.arn, err)
+	}
+	return joined(out.Signature)
+}
+
+// joined turns a signature from the form that AWS has it in (ASN.1) to that of JWS.
+func joined(der []byte) ([]byte, error) {
+	const bytes = 32
+	var pair struct{ R, S *big.Int }
+	rest, err := asn1.Unmarshal(der, &pair)
+	if err != nil || len(rest) > 0 || pair.R.Sign() <= 0 || pair.S.Sign() <= 0 || pair.R.BitLen() > 8*bytes || pair.S.BitLen() > 8*bytes {
+		return nil, errors.New("AWS KMS answered with what is no signature")
+	}
+	return append(pair.R.FillBytes(make([]byte, bytes)), pair.S.FillBytes(make([]byte, bytes))...), nil
+}
