@@ -50,9 +50,9 @@ func connect(ctx context.Context, fs *pflag.FlagSet, progress *progress) (*runti
 		server = f.Value.String()
 	}
 	if server != "" {
-		c, err := client.Dial(server, key)
+		c, err := dial(ctx, server, key)
 		if err != nil {
-			return nil, &coded{code: exitUsage, err: err}
+			return nil, err
 		}
 		return &runtime{Client: c, Where: "the server " + server}, nil
 	}
@@ -61,10 +61,11 @@ func connect(ctx context.Context, fs *pflag.FlagSet, progress *progress) (*runti
 		return nil, err
 	}
 	if url := running(ctx, cfg.Data); url != "" {
-		c, err := client.Dial(url, key)
-		if err == nil {
-			return &runtime{Client: c, Where: "the server " + url, Data: cfg.Data}, nil
+		c, err := dial(ctx, url, key)
+		if err != nil {
+			return nil, err
 		}
+		return &runtime{Client: c, Where: "the server " + url, Data: cfg.Data}, nil
 	}
 	return embed(ctx, cfg, progress)
 }

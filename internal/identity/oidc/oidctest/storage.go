@@ -73,7 +73,7 @@ func (c *client) AccessTokenType() op.AccessTokenType {
 }
 func (c *client) IDTokenLifetime() time.Duration { return time.Hour }
 func (c *client) DevMode() bool                  { return false }
-func (c *client) RestrictAdditionalIdTokenScopes() func([]string) []string {
+func (c *client) RestrictAdditionalIdTokenScopes() func([]string) []string { //nolint:revive // the name is the interface's
 	return func(s []string) []string { return s }
 }
 
@@ -113,6 +113,7 @@ func (s *storage) SetUserinfoFromScopes(context.Context, *oidc.UserInfo, string,
 }
 
 func (s *storage) SetUserinfoFromRequest(_ context.Context, info *oidc.UserInfo, r op.IDTokenRequest, _ []string) error {
+	info.Subject = r.GetSubject()
 	for name, v := range s.claimsOf(r.GetSubject()) {
 		info.AppendClaims(name, v)
 	}
