@@ -1,0 +1,306 @@
+package app_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stayd/stayd/internal/app"
+	"github.com/stayd/stayd/internal/credential/oauthtest"
+)
+
+// consents is a runtime, an MCP server that asks for tokens, and the provider of
+// these.
+type consents struct {
+	*node
+	t      *testing.T
+	cfg    app.Config
+	log    *lockedBuffer
+	issuer *oauthtest.Server
+	guard  *oauthtest.Resource
+	vault  string
+	pages  *bytes.Buffer // all that browsers were shown
+}
+
+// lockedBuffer is written to by many goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func newConsents(t *testing.T) *consents {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &consents{t: t, cfg: config(t), log: &lockedBuffer{}, pages: &bytes.Buffer{}}
+	c.cfg.PublicURL, c.cfg.AllowOutbound = "http://"+l.Addr().String(), []string{"127.0.0.0/8"}
+	c.issuer = oauthtest.Start(t, c.cfg.PublicURL+"/oauth/callback")
+	c.guard = c.issuer.Guard(t)
+	c.serve(l)
+	var v struct{ ID string }
+	c.must(&v, "POST", "/v1/vaults", `{"name":"team"}`)
+	c.vault = v.ID
+	return c
+}
+
+func (c *consents) serve(l net.Listener) {
+	c.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	a, err := app.Open(ctx, c.cfg, slog.New(slog.NewTextHandler(c.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	if err != nil {
+		cancel()
+		c.t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- a.Serve(ctx, l) }()
+	transport := &http.Transport{}
+	c.node = &node{t: c.t, url: c.cfg.PublicURL, http: &http.Client{Transport: transport}}
+	c.stop = sync.OnceFunc(func() {
+		transport.CloseIdleConnections()
+		cancel()
+		if err := <-done; err != nil {
+			c.t.Errorf("stop: %v", err)
+		}
+	})
+	c.t.Cleanup(c.stop)
+}
+
+// restart stops the runtime and starts it again at its place.
+func (c *consents) restart() {
+	c.t.Helper()
+	c.stop()
+	l, err := net.Listen("tcp", strings.TrimPrefix(c.cfg.PublicURL, "http://"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.serve(l)
+}
+
+// begin makes a session with an actor and returns its id.
+func (c *consents) begin(actor string) string {
+	c.t.Helper()
+	var made struct{ ID string }
+	c.must(&made, "POST", sessions, `{"environment":{"type":"none"},"input":"Who am I?","vault_ids":["`+c.vault+`"],"actor":"`+actor+`","agent":{"model":"script/guarded",`+
+		`"tools":[{"type":"mcp","server_label":"mail","transport":{"type":"http","server_url":"`+c.guard.URL+`"}}]}}`)
+	return made.ID
+}
+
+// asked waits until a person is asked, and returns the link.
+func (c *consents) asked(id string) string {
+	c.t.Helper()
+	c.until(id, "requires_action")
+	var s struct {
+		RequiredActions []struct{ Type, URL, Actor string } `json:"required_actions"`
+	}
+	c.must(&s, "GET", sessions+"/"+id, "")
+	if len(s.RequiredActions) != 1 || s.RequiredActions[0].Type != "consent" {
+		c.t.Fatalf("required actions: %+v", s.RequiredActions)
+	}
+	return s.RequiredActions[0].URL
+}
+
+// browser is a person's.
+type browser struct {
+	c    *consents
+	http *http.Client
+}
+
+func (c *consents) browser() *browser {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return &browser{c: c, http: &http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true}}}
+}
+
+// page is what a browser is shown.
+type page struct {
+	status int
+	header http.Header
+	body   string
+	to     string // of a redirect that was not followed
+}
+
+func (p page) String() string { return fmt.Sprintf("%d %s", p.status, p.body) }
+
+func (b *browser) do(req *http.Request) page {
+	b.c.t.Helper()
+	resp, err := b.http.Do(req)
+	if err != nil {
+		b.c.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.c.t.Fatal(err)
+	}
+	b.c.pages.Write(data)
+	return page{status: resp.StatusCode, header: resp.Header, body: string(data), to: resp.Header.Get("Location")}
+}
+
+func (b *browser) get(url string) page {
+	b.c.t.Helper()
+	req, err := http.NewRequestWithContext(b.c.t.Context(), "GET", url, nil)
+	if err != nil {
+		b.c.t.Fatal(err)
+	}
+	return b.do(req)
+}
+
+func (b *browser) post(url string, form url.Values, headers ...string) page {
+	b.c.t.Helper()
+	req, err := http.NewRequestWithContext(b.c.t.Context(), "POST", url, strings.NewReader(form.Encode()))
+	if err != nil {
+		b.c.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	return b.do(req)
+}
+
+var hidden = regexp.MustCompile(`name="token" value="([^"]+)"`)
+
+// decide follows the link and answers.
+func (b *browser) decide(link, decision string) page {
+	b.c.t.Helper()
+	asked := b.get(link)
+	m := hidden.FindStringSubmatch(asked.body)
+	if asked.status != http.StatusOK || m == nil {
+		b.c.t.Fatalf("the consent page: %s", asked)
+	}
+	return b.post(link, url.Values{"token": {m[1]}, "decision": {decision}})
+}
+
+// last is the last message of a session whose turn has ended.
+func (c *consents) last(id string) string {
+	c.t.Helper()
+	c.until(id, "idle")
+	all := c.items(id)
+	return all[len(all)-1].text()
+}
+
+// clean looks for secrets in all that is stored, logged and shown.
+func (c *consents) clean() {
+	c.t.Helper()
+	secrets := c.issuer.Secrets()
+	if len(secrets) < 2 {
+		c.t.Fatal("there were no secrets to look for")
+	}
+	look := func(where string, data []byte) {
+		for _, s := range secrets {
+			if bytes.Contains(data, []byte(s)) || bytes.Contains(data, []byte(url.QueryEscape(s))) {
+				c.t.Errorf("%s has the secret %s", where, s)
+			}
+		}
+	}
+	look("the log", []byte(c.log.String()))
+	look("a page", c.pages.Bytes())
+	err := filepath.WalkDir(c.cfg.Data, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(name)
+		look(name, data)
+		return err
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// TestConsent lets an agent use a server in ana's name, and nobody else's.
+func TestConsent(t *testing.T) {
+	c := newConsents(t)
+	id := c.begin("ana")
+	link := c.asked(id)
+	b := c.browser()
+	asked := b.get(link)
+	for _, want := range []string{strings.TrimPrefix(c.guard.Origin, "http://"), "openid", "ana", id} {
+		if !strings.Contains(asked.body, want) {
+			t.Errorf("the page does not say %q: %s", want, asked)
+		}
+	}
+	for name, want := range map[string]string{
+		"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff", "Content-Type": "text/html; charset=utf-8",
+	} {
+		if got := asked.header.Get(name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	if csp := asked.header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "frame-ancestors 'none'") {
+		t.Errorf("the policy of the page is %q", csp)
+	}
+	if strings.Contains(asked.body, "<script") || strings.Contains(asked.body, "http://www") {
+		t.Errorf("the page has what it may not have: %s", asked)
+	}
+	if done := b.decide(link, "allow"); done.status != http.StatusOK || !strings.Contains(done.body, "Allowed") {
+		t.Fatalf("allowed: %s", done)
+	}
+	if got := c.last(id); !strings.Contains(got, "You are known here.") {
+		t.Errorf("the agent says %q", got)
+	}
+	if again := b.get(link); again.status != http.StatusGone {
+		t.Errorf("the link, used: %s", again)
+	}
+	var made struct {
+		Data []struct {
+			ID, Actor string
+			Auth      struct {
+				Type      string
+				ServerURL string `json:"mcp_server_url"`
+				Consent   struct{ Issuer string }
+				Refresh   *struct {
+					ClientID string `json:"client_id"`
+				}
+			}
+		}
+	}
+	c.must(&made, "GET", "/v1/vaults/"+c.vault+"/credentials?actor=ana", "")
+	if len(made.Data) != 1 || made.Data[0].Auth.Type != "mcp_oauth" || made.Data[0].Auth.ServerURL != c.guard.URL || made.Data[0].Auth.Consent.Issuer != c.issuer.URL {
+		t.Fatalf("stored: %+v", made.Data)
+	}
+	if c.issuer.Count("register") != 1 || c.issuer.Count("authorization_code") != 1 {
+		t.Errorf("registered %d times, %d codes", c.issuer.Count("register"), c.issuer.Count("authorization_code"))
+	}
+
+	// The next session with her needs nobody, and one with another does.
+	if got := c.last(c.begin("ana")); !strings.Contains(got, "You are known here.") {
+		t.Errorf("the next session says %q", got)
+	}
+	c.asked(c.begin("bob"))
+	c.verify(id)
+	c.clean()
+	if a := c.do("DELETE", "/v1/vaults/"+c.vault+"/credentials/"+made.Data[0].ID, ""); a.status != http.StatusOK || c.issuer.Count("revoke") != 1 {
+		t.Errorf("deleted: %s, revoked %d times", a, c.issuer.Count("revoke"))
+	}
+	c.asked(c.begin("ana"))
+}
