@@ -51,8 +51,8 @@ func newRoot() *cobra.Command {
 		}
 	}
 	add("work", newDemo(), newRun(), newChat(), newAgents())
-	add("look", newSessions(), newDoctor(), newVersion())
-	add("operate", newServe(), newKeys(), newIdentity(), newExec(), newMemory(), newVaults(), newBench())
+	add("look", newSessions(), newDoctor(), newVersion(), newWhoami())
+	add("operate", newServe(), newKeys(), newIdentity(), newLogin(), newLogout(), newExec(), newMemory(), newVaults(), newBench())
 	root.AddCommand(newMCPDemo())
 	return root
 }
