@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 
 	"github.com/stayd/stayd/internal/app"
+	"github.com/stayd/stayd/internal/pgtest"
 )
 
 const (
@@ -139,4 +142,205 @@ func (n *node) exchange(form url.Values) (int, map[string]any) {
 		n.t.Errorf("Cache-Control is %q", got)
 	}
 	return a.status, out
+}
+
+// TestExchange hands the right of a caller on to an agent and a tool over HTTP, and
+// has what is refused on the way.
+func TestExchange(t *testing.T) {
+	n := issuing(t, func(c *app.Config) {
+		c.Keys = map[string]string{"operator-a": "a", "operator-b": "b"}
+		c.TokenAudiences = []string{mcpServer, mailTool}
+	})
+	// What a caller and an agent of a project have.
+	type project struct {
+		key, session, delegation string
+	}
+	made := func(operator string) (p project) {
+		by := n.as(operator)
+		var key struct{ Key string }
+		by.must(&key, "POST", "/v1/keys", `{"name":"caller","scope":"write"}`)
+		var s session
+		by.must(&s, "POST", sessions, `{"environment":{"type":"none"},"agent":{"model":"script/work"},"actor":"ann","input":"hello"}`)
+		var d signed
+		by.must(&d, "POST", sessions+"/"+s.ID+"/token", `{"audiences":["`+mcpServer+`"],"scope":["mail.read","mail.send"]}`)
+		return project{key.Key, s.ID, d.Token}
+	}
+	a, b := made("operator-a"), made("operator-b")
+
+	status, caller := n.exchange(url.Values{"subject_token": {a.key}, "audience": {n.url}, "audiences": {mcpServer}})
+	if status != 200 || caller["token_type"] != "Bearer" || caller["scope"] != "read write" || caller["issued_token_type"] != "urn:ietf:params:oauth:token-type:access_token" {
+		t.Fatalf("%d %v", status, caller)
+	}
+	handed, _ := caller["access_token"].(string)
+	status, tool := n.exchange(url.Values{"subject_token": {handed}, "actor_token": {a.delegation}, "resource": {mcpServer}, "scope": {"read"}, "requested_token_type": {"urn:ietf:params:oauth:token-type:jwt"}})
+	if status != 200 || tool["scope"] != "read" || tool["issued_token_type"] != "urn:ietf:params:oauth:token-type:jwt" {
+		t.Fatalf("%d %v", status, tool)
+	}
+	if in, _ := tool["expires_in"].(float64); in < 1 || in > 600 {
+		t.Errorf("it ends in %v seconds", tool["expires_in"])
+	}
+	token, _ := tool["access_token"].(string)
+	provider, err := oidc.NewProvider(t.Context(), n.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := provider.Verifier(&oidc.Config{ClientID: mcpServer}).Verify(t.Context(), token); err != nil {
+		t.Error(err)
+	}
+	got := claims(t, token)
+	act, _ := json.Marshal(got["act"])
+	if want := `{"sub":"spiffe://stayd.example.com/project/a/session/` + a.session + `"}`; string(act) != want || !strings.HasPrefix(got["sub"].(string), "key_") {
+		t.Errorf("%v acts: %s, want %s", got["sub"], act, want)
+	}
+
+	var expiring struct{ Key string }
+	n.as("operator-a").must(&expiring, "POST", "/v1/keys", `{"name":"for a minute","expires_at":`+strconv.FormatInt(time.Now().Add(time.Minute).Unix(), 10)+`}`)
+	if status, short := n.exchange(url.Values{"subject_token": {expiring.Key}, "audience": {mcpServer}}); status != 200 || short["expires_in"].(float64) > 60 {
+		t.Errorf("a key that ends in a minute: %d %v", status, short)
+	}
+
+	for name, tt := range map[string]struct {
+		form        url.Values
+		code, wants string
+	}{
+		"a token for a tool":               {url.Values{"subject_token": {token}, "audience": {mailTool}}, "invalid_request", "is for '" + mcpServer + "'"},
+		"a token for a tool, for that":     {url.Values{"subject_token": {token}, "audience": {mcpServer}}, "invalid_request", "tokens that are exchanged are for this issuer"},
+		"another audience than may be":     {url.Values{"subject_token": {a.key}, "audience": {"https://evil.example.com"}}, "invalid_target", "may not be exchanged"},
+		"one that was taken away":          {url.Values{"subject_token": {handed}, "audience": {mailTool}}, "invalid_target", "may not be exchanged"},
+		"a scope that is not there":        {url.Values{"subject_token": {handed}, "audience": {mcpServer}, "scope": {"read owner"}}, "invalid_scope", "'owner'"},
+		"an agent of another project":      {url.Values{"subject_token": {handed}, "actor_token": {b.delegation}, "audience": {mcpServer}}, "invalid_request", "of another project"},
+		"a key that acts":                  {url.Values{"subject_token": {handed}, "actor_token": {a.key}, "audience": {mcpServer}}, "invalid_request", "The actor_token is not taken"},
+		"no key of ours":                   {url.Values{"subject_token": {"stayd_bm9ib2R5.x"}, "audience": {mcpServer}}, "invalid_request", "neither an API key nor a token"},
+		"a key of the operator's file":     {url.Values{"subject_token": {"operator-a"}, "audience": {mcpServer}}, "invalid_request", "neither an API key nor a token"},
+		"a token of nobody":                {url.Values{"subject_token": {"e30.e30.e30"}, "audience": {mcpServer}}, "invalid_request", "neither an API key nor a token"},
+		"two audiences":                    {url.Values{"subject_token": {a.key}, "audience": {mcpServer, mailTool}}, "invalid_target", "one audience"},
+		"an audience and another resource": {url.Values{"subject_token": {a.key}, "audience": {mcpServer}, "resource": {mailTool}}, "invalid_target", "one audience"},
+		"no audience":                      {url.Values{"subject_token": {a.key}}, "invalid_request", "'audience' or 'resource'"},
+		"no subject":                       {url.Values{"audience": {mcpServer}}, "invalid_request", "'subject_token' is missing"},
+		"another type of subject":          {url.Values{"subject_token": {a.key}, "subject_token_type": {"urn:ietf:params:oauth:token-type:saml2"}, "audience": {mcpServer}}, "invalid_request", "'subject_token_type' is one of"},
+		"another type of result":           {url.Values{"subject_token": {a.key}, "audience": {mcpServer}, "requested_token_type": {"urn:ietf:params:oauth:token-type:refresh_token"}}, "invalid_request", "requested_token_type is"},
+		"a type of no actor":               {url.Values{"subject_token": {a.key}, "audience": {mcpServer}, "actor_token_type": {"x"}}, "invalid_request", "no 'actor_token'"},
+		"twice the same":                   {url.Values{"subject_token": {a.key, a.key}, "audience": {mcpServer}}, "invalid_request", "given more than once"},
+		"another grant":                    {url.Values{"grant_type": {"client_credentials"}}, "unsupported_grant_type", "The only grant_type here is"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, out := n.exchange(tt.form)
+			if why, _ := out["error_description"].(string); status != 400 || out["error"] != tt.code || !strings.Contains(why, tt.wants) {
+				t.Errorf("%d %v, want %s: %s", status, out, tt.code, tt.wants)
+			}
+		})
+	}
+	if a := n.do("POST", "/oauth/token", `{"grant_type":"x"}`); a.status != 400 || !strings.Contains(a.body, `"error":"invalid_request","error_description":"Send a form`) {
+		t.Errorf("JSON: %s", a)
+	}
+
+	// No token is a key of the API.
+	for name, bearer := range map[string]string{"for a tool": token, "for the issuer": a.delegation, "of a caller": handed} {
+		if a := n.as(bearer).do("GET", sessions, ""); a.status != 401 {
+			t.Errorf("a token %s is taken as a key: %s", name, a)
+		}
+	}
+	// What is signed for sessions is for administrators of their project.
+	for name, tt := range map[string]struct {
+		key    string
+		status int
+	}{"a writer": {a.key, 403}, "an administrator of another project": {"operator-b", 404}, "nobody": {"", 401}} {
+		if got := n.as(tt.key).do("POST", sessions+"/"+a.session+"/token", `{"audience":"x"}`); got.status != tt.status {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	for _, admin := range []string{"operator-a", a.key} {
+		if got := n.as(admin).do("POST", "/v1/identity/keys/rotate", `{"now":true}`); got.status != 403 {
+			t.Errorf("who is no owner rotates keys: %s", got)
+		}
+	}
+	// A caller whose key was revoked has nothing to exchange.
+	var keys struct{ Data []struct{ ID, Name string } }
+	n.as("operator-a").must(&keys, "GET", "/v1/keys", "")
+	for _, k := range keys.Data {
+		if k.Name == "caller" {
+			n.as("operator-a").must(nil, "DELETE", "/v1/keys/"+k.ID, "")
+		}
+	}
+	if status, out := n.exchange(url.Values{"subject_token": {a.key}, "audience": {mcpServer}}); status != 400 {
+		t.Errorf("a revoked key: %d %v", status, out)
+	}
+}
+
+// TestNoAudiences shows that a key mints nothing where the operator names nobody.
+func TestNoAudiences(t *testing.T) {
+	n := issuing(t, func(c *app.Config) { c.Keys = map[string]string{"operator": "a"} })
+	var key struct{ Key string }
+	n.as("operator").must(&key, "POST", "/v1/keys", `{"name":"caller","scope":"admin"}`)
+	for _, audience := range []string{mcpServer, n.url} {
+		if status, out := n.exchange(url.Values{"subject_token": {key.Key}, "audience": {audience}}); status != 400 || out["error"] != "invalid_target" {
+			t.Errorf("%s: %d %v", audience, status, out)
+		}
+	}
+}
+
+// TestDiscovery has what others are told, in the forms of three standards.
+func TestDiscovery(t *testing.T) {
+	n := issuing(t, func(c *app.Config) { c.Keys = map[string]string{"operator": "a"} })
+	var found issuerObject
+	n.as("operator").must(&found, "GET", "/v1/identity", "")
+	for path, want := range map[string]string{
+		"/.well-known/openid-configuration": `{"issuer":"URL","jwks_uri":"URL/.well-known/jwks.json","token_endpoint":"URL/oauth/token",` +
+			`"grant_types_supported":["urn:ietf:params:oauth:grant-type:token-exchange"],"response_types_supported":["id_token"],` +
+			`"token_endpoint_auth_methods_supported":["none"],"subject_types_supported":["public"],"id_token_signing_alg_values_supported":["ES256","EdDSA"],` +
+			`"claims_supported":["iss","sub","aud","exp","iat","nbf","jti","scope","client_id","act","stayd"]}`,
+		"/.well-known/oauth-authorization-server": `{"issuer":"URL","jwks_uri":"URL/.well-known/jwks.json","token_endpoint":"URL/oauth/token",` +
+			`"grant_types_supported":["urn:ietf:params:oauth:grant-type:token-exchange"],"response_types_supported":[],` +
+			`"token_endpoint_auth_methods_supported":["none"]}`,
+	} {
+		a := n.do("GET", path, "")
+		if got := a.body; a.status != 200 || got != strings.ReplaceAll(want, "URL", n.url) || a.header.Get("Cache-Control") != "public, max-age=300" {
+			t.Errorf("%s: %s", path, a)
+		}
+	}
+	a := n.do("GET", "/.well-known/jwks.json", "")
+	var set struct{ Keys []map[string]string }
+	if err := json.Unmarshal([]byte(a.body), &set); err != nil || len(set.Keys) != 1 || a.header.Get("Cache-Control") != "public, max-age=300" {
+		t.Fatalf("%v: %s", err, a)
+	}
+	k := set.Keys[0]
+	if len(k) != 7 || k["kty"] != "EC" || k["crv"] != "P-256" || k["alg"] != "ES256" || k["use"] != "sig" || k["kid"] != found.Keys[0].ID || k["x"] == "" || k["y"] == "" {
+		t.Errorf("the key is %v, want its public part and no more", k)
+	}
+}
+
+// TestIdentityOff shows what is said where signing keys cannot be kept.
+func TestIdentityOff(t *testing.T) {
+	n := issuing(t, func(c *app.Config) { c.Store = pgtest.Start(t) })
+	id := n.create("hello", "")
+	for _, tt := range []struct{ method, path, body string }{
+		{"GET", "/.well-known/openid-configuration", ""},
+		{"GET", "/.well-known/jwks.json", ""},
+		{"GET", "/v1/identity", ""},
+		{"POST", "/v1/identity/keys/rotate", "{}"},
+		{"POST", sessions + "/" + id + "/token", `{"audience":"` + mcpServer + `"}`},
+	} {
+		if a := n.do(tt.method, tt.path, tt.body); a.status != 503 || !strings.Contains(a.body, `"code":"identity_off"`) || !strings.Contains(a.body, "set --vault-key or STAYD_VAULT_KEY") {
+			t.Errorf("%s %s: %s", tt.method, tt.path, a)
+		}
+	}
+}
+
+// TestAgentVersion shows that a token names the version of the saved agent that
+// its session began with.
+func TestAgentVersion(t *testing.T) {
+	n := issuing(t, nil)
+	var agent struct{ ID string }
+	n.must(&agent, "POST", "/v1/agents", `{"model":"script/work"}`)
+	n.must(nil, "POST", "/v1/agents/"+agent.ID, `{"instructions":"Be brief."}`)
+	var made session
+	n.must(&made, "POST", sessions, `{"environment":{"type":"none"},"agent_id":"`+agent.ID+`","input":"hello"}`)
+	n.must(nil, "POST", "/v1/agents/"+agent.ID, `{"instructions":"Be long."}`)
+	var s signed
+	n.must(&s, "POST", sessions+"/"+made.ID+"/token", `{"audience":"`+mcpServer+`"}`)
+	got := claims(t, s.Token)
+	base := "spiffe://stayd.example.com/project/default/"
+	if got["client_id"] != base+"agent/"+agent.ID+"/version/2" || got["sub"] != base+"session/"+made.ID || got["act"] != nil {
+		t.Errorf("it says %v", got)
+	}
 }
