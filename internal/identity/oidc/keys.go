@@ -145,10 +145,8 @@ func (k *keys) current(ctx context.Context) (*keySet, error) {
 			return have, nil
 		}
 	default:
-		select {
-		case k.turn <- struct{}{}:
-		case <-ctx.Done():
-			return nil, &UnavailableError{Issuer: k.issuer, After: retryAfter, Err: ctx.Err()}
+		if err := k.wait(ctx); err != nil {
+			return nil, err
 		}
 	}
 	defer func() { <-k.turn }()
@@ -160,6 +158,21 @@ func (k *keys) current(ctx context.Context) (*keySet, error) {
 		return have, nil
 	}
 	return read, err
+}
+
+// wait takes the turn, at once where nobody has it.
+func (k *keys) wait(ctx context.Context) error {
+	select {
+	case k.turn <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case k.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return &UnavailableError{Issuer: k.issuer, After: retryAfter, Err: ctx.Err()}
+	}
 }
 
 // known is what is known, and how long ago it was read.
@@ -175,12 +188,10 @@ func (k *keys) known() (*keySet, time.Duration) {
 // again returns the keys as they are after the ones that were looked at, or those
 // where they may not be read again yet.
 func (k *keys) again(ctx context.Context, seen *keySet) (*keySet, error) {
-	select {
-	case k.turn <- struct{}{}:
-		defer func() { <-k.turn }()
-	case <-ctx.Done():
-		return nil, &UnavailableError{Issuer: k.issuer, After: retryAfter, Err: ctx.Err()}
+	if err := k.wait(ctx); err != nil {
+		return nil, err
 	}
+	defer func() { <-k.turn }()
 	if have, _ := k.known(); have != seen || !k.mayReadUnknown() {
 		return have, nil
 	}

@@ -69,6 +69,9 @@ func parse(s string) (*token, error) {
 	if parts[2] == "" {
 		return nil, refused(CodeSignature, "The token is not signed.")
 	}
+	if _, err := decode(parts[2]); err != nil {
+		return nil, refused(CodeInvalid, "The signature of the token cannot be read: %v.", err)
+	}
 	t := &token{claims: claims}
 	if err := t.readHeader(header); err != nil {
 		return nil, err
@@ -162,12 +165,21 @@ func moment(v any) (time.Time, bool) {
 	return time.Unix(int64(whole), int64(part*1e9)), true
 }
 
-// object reads a JSON object in base64, in which no name is there twice: two
-// readers of the same token would not take the same one.
-func object(part string) (map[string]any, error) {
+// decode reads base64 of which there is one spelling.
+func decode(part string) ([]byte, error) {
 	data, err := base64.RawURLEncoding.Strict().DecodeString(part)
 	if err != nil || strings.ContainsAny(part, "\r\n") {
 		return nil, errors.New("it is not base64 as URLs have it")
+	}
+	return data, nil
+}
+
+// object reads a JSON object in base64, in which no name is there twice: two
+// readers of the same token would not take the same one.
+func object(part string) (map[string]any, error) {
+	data, err := decode(part)
+	if err != nil {
+		return nil, err
 	}
 	if !utf8.Valid(data) {
 		return nil, errors.New("it is not UTF-8")
