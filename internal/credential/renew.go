@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/vault"
 )
 
@@ -130,7 +131,35 @@ func (s *Source) refresh(ctx context.Context, project string, o *vault.Opened, o
 	if err != nil {
 		return nil, errors.Join(err, s.release(ctx, project, o, owner, true))
 	}
-	return s.cfg.Vaults.Renew(ctx, project, o.VaultID, o.ID, owner, vault.Renewal{
-		From: o.Secrets.RefreshToken, Token: got.access, RefreshToken: got.refresh, ExpiresAt: got.expires,
-	})
+	now, err := s.keepTokens(ctx, project, o, owner, got)
+	if err != nil {
+		return nil, errors.Join(err, s.release(ctx, project, o, owner, true))
+	}
+	return now, nil
+}
+
+const (
+	// keeps is how often it is tried to store tokens that were got, as the ones before
+	// may be of no use any more.
+	keeps = 10
+	// keepPause is what lies between.
+	keepPause = 500 * time.Millisecond
+)
+
+func (s *Source) keepTokens(ctx context.Context, project string, o *vault.Opened, owner string, got *tokens) (*vault.Opened, error) {
+	tick := time.NewTicker(keepPause)
+	defer tick.Stop()
+	for n := 1; ; n++ {
+		now, err := s.cfg.Vaults.Renew(ctx, project, o.VaultID, o.ID, owner, vault.Renewal{
+			From: o.Secrets.RefreshToken, Token: got.access, RefreshToken: got.refresh, ExpiresAt: got.expires,
+		})
+		if n == keeps || (!errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrFull)) {
+			return now, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }

@@ -22,25 +22,25 @@ type claim struct {
 // credential, which it returns as it is then. held is set where the owner has the
 // right now, and is not where another has it.
 func (v *Vaults) Claim(ctx context.Context, project, vault, id, owner string, most time.Duration) (o *Opened, held bool, err error) {
-	err = v.change(ctx, project, vault, id, func(c *savedCredential, _ *sealed) (bool, error) {
+	err = v.change(ctx, project, vault, id, func(c *savedCredential, _ *sealed) outcome {
 		now := v.time()
-		held = c.Claim == nil || c.Claim.Owner == owner || !now.Before(c.Claim.Until)
-		if held {
-			c.Claim = &claim{Owner: owner, Until: now.Add(most)}
+		if held = c.Claim == nil || c.Claim.Owner == owner || !now.Before(c.Claim.Until); !held {
+			return leave
 		}
-		return held, nil
+		c.Claim = &claim{Owner: owner, Until: now.Add(most)}
+		return noted
 	}, &o)
 	return o, held, err
 }
 
 // Release gives up the right that Claim gave.
 func (v *Vaults) Release(ctx context.Context, project, vault, id, owner string) error {
-	return v.change(ctx, project, vault, id, func(c *savedCredential, _ *sealed) (bool, error) {
+	return v.change(ctx, project, vault, id, func(c *savedCredential, _ *sealed) outcome {
 		if c.Claim == nil || c.Claim.Owner != owner {
-			return false, nil
+			return leave
 		}
 		c.Claim = nil
-		return true, nil
+		return noted
 	}, nil)
 }
 
@@ -65,19 +65,19 @@ func (v *Vaults) Renew(ctx context.Context, project, vault, id, owner string, r 
 		}
 	}
 	var o *Opened
-	err := v.change(ctx, project, vault, id, func(c *savedCredential, s *sealed) (bool, error) {
-		ended := c.Claim != nil && c.Claim.Owner == owner
-		if ended {
-			c.Claim = nil
+	err := v.change(ctx, project, vault, id, func(c *savedCredential, s *sealed) outcome {
+		ended := leave
+		if c.Claim != nil && c.Claim.Owner == owner {
+			c.Claim, ended = nil, noted
 		}
 		if s.RefreshToken != r.From.text {
-			return ended, nil
+			return ended
 		}
 		s.Token, c.Auth.ExpiresAt = r.Token.text, timeText(r.ExpiresAt)
 		if r.RefreshToken.text != "" {
 			s.RefreshToken = r.RefreshToken.text
 		}
-		return true, nil
+		return changed
 	}, &o)
 	return o, err
 }
@@ -91,9 +91,18 @@ func timeText(t time.Time) *string {
 	return &s
 }
 
-// change has fn change a credential and its secrets until no other was first, and
-// stores it where fn says so. What the credential then is goes to out.
-func (v *Vaults) change(ctx context.Context, project, vault, id string, fn func(*savedCredential, *sealed) (bool, error), out **Opened) error {
+// outcome is what is to be done with what was looked at.
+type outcome int
+
+const (
+	leave   outcome = iota // it is as it was
+	noted                  // only who may renew it is another
+	changed                // it is another
+)
+
+// change has fn change a credential and its secrets until no other was first. What
+// the credential then is goes to out.
+func (v *Vaults) change(ctx context.Context, project, vault, id string, fn func(*savedCredential, *sealed) outcome, out **Opened) error {
 	if _, _, err := v.vault(ctx, project, vault); err != nil {
 		return err
 	}
@@ -110,17 +119,18 @@ func (v *Vaults) change(ctx context.Context, project, vault, id string, fn func(
 		if err != nil {
 			return err
 		}
-		changed, err := fn(saved, secrets)
-		if err != nil {
-			return err
-		}
-		if changed {
+		switch fn(saved, secrets) {
+		case changed:
 			if err := saved.seal(key, project, vault, id, secrets); err != nil {
 				return err
 			}
-			if err := v.replace(ctx, row, saved); err != nil {
-				return err
-			}
+			err = v.replace(ctx, row, saved)
+		case noted:
+			err = v.keep(ctx, row, saved)
+		case leave:
+		}
+		if err != nil {
+			return err
 		}
 		if out != nil {
 			*out = &Opened{Credential: credentialOf(row, vault, saved), Secrets: secrets.secrets()}

@@ -40,8 +40,13 @@ func (v *Vaults) insert(ctx context.Context, project, kind, id string, data any)
 // replace stores the next version of what was read. The error is
 // store.ErrConflict where another was first.
 func (v *Vaults) replace(ctx context.Context, row *store.Object, data any) error {
-	row.Version++
 	row.UpdatedAt = v.time()
+	return v.keep(ctx, row, data)
+}
+
+// keep is replace of what does not count as a change.
+func (v *Vaults) keep(ctx context.Context, row *store.Object, data any) error {
+	row.Version++
 	var err error
 	if row.Data, err = json.Marshal(data); err != nil {
 		return fmt.Errorf("encode %s %s: %w", row.Kind, row.ID, err)
