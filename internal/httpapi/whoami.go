@@ -28,7 +28,7 @@ type protectedResource struct {
 // principalObject is who calls, on the wire.
 type principalObject struct {
 	Object  string  `json:"object" enum:"principal"`
-	ID      *string `json:"id" doc:"Of the API key, or the subject of the token at its issuer; null where nobody has to say who calls."`
+	ID      *string `json:"id" doc:"Of the API key, or the subject of the token at its issuer; null for a key of the operator's, and where nobody has to say who calls."`
 	Issuer  *string `json:"issuer" doc:"Of the token; null for a key."`
 	Project string  `json:"project"`
 	Scope   string  `json:"scope" enum:"read,write,admin,owner"`
