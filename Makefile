@@ -47,7 +47,7 @@ fmt: $(BIN)/golangci-lint ## Format the code
 generate: ## Rewrite golden files from what the code does now; read the diff
 	go test ./internal/loop ./internal/session -update
 
-sdk: ## Run the official JavaScript SDK against a server
+sdk: ## Run the official JavaScript SDK, and a verifier of tokens, against a server
 	./scripts/sdk-js.sh
 
 bench: ## Measure this machine and the engine on it; STORE=postgres://... for PostgreSQL

