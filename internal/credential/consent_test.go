@@ -135,7 +135,7 @@ func TestConsented(t *testing.T) {
 			t.Fatalf("shown is %q: %v", header, err)
 		}
 		seen[header] = true
-		req, err := http.NewRequestWithContext(t.Context(), "GET", p.URL+"/userinfo", nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.URL+"/userinfo", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

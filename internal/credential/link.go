@@ -26,7 +26,7 @@ func (l Link) Path() string { return ConsentPath(l.Project, l.Session, l.EffectI
 // none.
 func ParseLink(s string) (Link, bool) {
 	place, nonce, ok := strings.Cut(s, ".")
-	if !ok || nonce == "" {
+	if !ok || nonce == "" || strings.ContainsAny(place, "\r\n") { // which base64 passes over
 		return Link{}, false
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(place)
