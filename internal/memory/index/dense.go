@@ -30,7 +30,19 @@ type nearness struct {
 	mean    []float64
 	query   []float64 // less the mean, of length 1
 	vectors map[int32][]float64
+	free    []float64 // for more of them
 	sum     []float64 // for adding up
+}
+
+// room returns numbers for a vector, of which some are made at once.
+func (n *nearness) room(dims int) []float64 {
+	const atOnce = 64
+	if len(n.free) < dims {
+		n.free = make([]float64, atOnce*dims)
+	}
+	v := n.free[:dims:dims]
+	n.free = n.free[dims:]
+	return v
 }
 
 // nearness makes the query ready, where it has a vector.
@@ -86,7 +98,7 @@ func (r *ranker) vector(at int32) []float64 {
 			continue
 		}
 		if ordinal := group.ordinal(doc); ordinal >= 0 {
-			out = make([]float64, group.dims)
+			out = r.near.room(group.dims)
 			scale, block := float64(group.scale(ordinal)), group.block(ordinal)
 			for d := range out {
 				out[d] = float64(int8(block[d*lanes]^0x80))*scale - r.near.mean[d]

@@ -63,17 +63,27 @@ func (r *ranker) read() {
 	m.counts = make([]uint8, n*len(r.slots))
 	m.about = make([]bool, len(r.slots))
 	m.lengths, m.rarest = make([]int32, len(r.slots)), make([]float32, len(r.slots))
+	words := make([]int, len(r.parts)) // of all slots, by part
+	for i := range r.slots {
+		s := &r.slots[i]
+		begin, end := r.parts[s.part].bounds(int(s.doc))
+		words[s.part] += end - begin
+	}
 	dictionaries := make([]*dictionary, len(r.parts))
 	for i := range r.slots {
 		s := &r.slots[i]
 		d := dictionaries[s.part]
 		if d == nil {
 			d = r.dictionary(r.parts[s.part])
+			d.known.expect(words[s.part] / repeated)
 			dictionaries[s.part] = d
 		}
 		r.readSlot(d, int32(i), int(s.doc))
 	}
 }
+
+// repeated is how often a word is there in what is near candidates, about.
+const repeated = 3
 
 func (r *ranker) readSlot(d *dictionary, at int32, doc int) {
 	m := &r.match

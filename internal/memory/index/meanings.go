@@ -21,6 +21,11 @@ type meanings struct {
 
 const fewestMeanings = 1 << 9
 
+// expect makes room for so many terms.
+func (m *meanings) expect(terms int) {
+	m.table = make([]meaning, max(1<<bits.Len(uint(2*terms)), fewestMeanings))
+}
+
 // find returns the place of the term, where it is or is to be put.
 func (m *meanings) find(term uint32) *meaning {
 	if 2*m.used >= len(m.table) {

@@ -106,12 +106,20 @@ func (p *probe) products(block []byte) (sums04, sums26, sums15, sums37 uint64) {
 // dot returns the product of the query and one vector. It is exact, so it does
 // not depend on where the vector lies.
 func (p *probe) dot(g *vectorGroup, ordinal int) float64 {
-	block := g.block(ordinal)
-	sum, at := int32(0), 0
-	for _, n := range p.numbers {
-		sum += n * int32(block[at])
-		at += lanes
+	block, numbers := g.block(ordinal), p.numbers
+	var sum, sum1, sum2, sum3 int32
+	for len(numbers) >= 4 && len(block) > 3*lanes {
+		b, n := (*[3*lanes + 1]byte)(block), (*[4]int32)(numbers)
+		sum += n[0] * int32(b[0])
+		sum1 += n[1] * int32(b[lanes])
+		sum2 += n[2] * int32(b[2*lanes])
+		sum3 += n[3] * int32(b[3*lanes])
+		block, numbers = block[min(4*lanes, len(block)):], numbers[4:]
 	}
+	for d, n := range numbers {
+		sum += n * int32(block[d*lanes])
+	}
+	sum += sum1 + sum2 + sum3
 	return float64(sum-128*p.sum) * float64(g.scale(ordinal)) * p.scale
 }
 

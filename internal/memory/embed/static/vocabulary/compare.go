@@ -9,9 +9,8 @@ import "math"
 type Comparison struct {
 	v     *Vocabulary
 	n     int
-	sums  []sums    // by part and code
-	norms []float32 // squared, by part and code
-	zero  float32   // what a product of 0 is after all parts
+	sums  []sums  // by part and code
+	zero  float32 // what a product of 0 is after all parts
 	scale float32
 }
 
@@ -23,28 +22,17 @@ type sums [2]uint64
 
 // Compare makes the words ready for being compared. There are at most Compared.
 func (v *Vocabulary) Compare(words []int) *Comparison {
-	c := &Comparison{
-		v: v, n: len(words), sums: make([]sums, v.parts*centroids), norms: make([]float32, v.parts*centroids),
-	}
+	c := &Comparison{v: v, n: len(words), sums: make([]sums, v.parts*centroids)}
 	lanes := v.lanes(words)
 	longest := float32(math.SmallestNonzeroFloat32) // product of a word's part and a centroid
 	for p := range v.parts {
 		from, to := part(p, v.parts, v.dims)
-		most := float32(0)
-		for code := range centroids {
-			square := float32(0)
-			for _, x := range v.codebooks[from*centroids+code*(to-from):][:to-from] {
-				square += x * x
-			}
-			c.norms[p*centroids+code] = square
-			most = max(most, square)
-		}
 		for i := range words {
 			square := float32(0)
 			for d := from; d < to; d++ {
 				square += lanes[d][i] * lanes[d][i]
 			}
-			longest = max(longest, float32(math.Sqrt(float64(square*most))))
+			longest = max(longest, float32(math.Sqrt(float64(square*v.longest[p]))))
 		}
 	}
 	// A product lies so many steps from its zero that all parts fit into a lane.
@@ -98,20 +86,19 @@ func (v *Vocabulary) lanes(words []int) [][Compared]float32 {
 
 // With returns the cosines of a word with the words compared, in their order.
 func (c *Comparison) With(word int) (cosines [Compared]float32) {
+	length := c.v.lengths[word]
+	if length == 0 {
+		return cosines
+	}
 	var low, high uint64
-	square := float32(0)
 	at := 0
 	for _, code := range c.v.codes[word*c.v.parts : (word+1)*c.v.parts] {
 		i := at + int(code)
 		low += c.sums[i][0]
 		high += c.sums[i][1]
-		square += c.norms[i]
 		at += centroids
 	}
-	if square == 0 {
-		return cosines
-	}
-	scale := c.scale / float32(math.Sqrt(float64(square)))
+	scale := c.scale / length
 	for i := range cosines[:c.n] {
 		sum := low
 		if i >= 4 {

@@ -45,6 +45,8 @@ const (
 type Vocabulary struct {
 	dims, parts int
 	codebooks   []float32
+	longest     []float32 // by part: the squared norm of its longest centroid
+	lengths     []float32 // by word
 	codes       []byte
 	ranks       []byte
 	stemWords   []byte
@@ -79,7 +81,32 @@ func Open(b []byte) (*Vocabulary, error) {
 	for i := range v.codebooks {
 		v.codebooks[i] = math.Float32frombits(binary.LittleEndian.Uint32(books[4*i:]))
 	}
+	v.measure(words)
 	return v, nil
+}
+
+// measure works out how long the words are.
+func (v *Vocabulary) measure(words int) {
+	squares := make([]float32, v.parts*centroids) // by part and code
+	v.longest, v.lengths = make([]float32, v.parts), make([]float32, words)
+	for p := range v.parts {
+		from, to := part(p, v.parts, v.dims)
+		for code := range centroids {
+			square := float32(0)
+			for _, x := range v.codebooks[from*centroids+code*(to-from):][:to-from] {
+				square += x * x
+			}
+			squares[p*centroids+code] = square
+			v.longest[p] = max(v.longest[p], square)
+		}
+	}
+	for w := range v.lengths {
+		square := float32(0)
+		for p, code := range v.codes[w*v.parts : (w+1)*v.parts] {
+			square += squares[p*centroids+int(code)]
+		}
+		v.lengths[w] = float32(math.Sqrt(float64(square)))
+	}
 }
 
 // sections takes a file apart from its front.
