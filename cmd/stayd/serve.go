@@ -27,10 +27,10 @@ second signal stops at once, which loses nothing either.
 
 A flag goes before its STAYD_ variable (--lease-ttl before STAYD_LEASE_TTL), that
 before the key of the same name in the file that --config or STAYD_CONFIG names.
-Where other machines reach the address, every caller has to show an API key: one
-of --keys, or one that was made with stayd keys. The first one is told when the
-server first starts. On loopback nobody has to, unless --require-key or --keys is
-given.`,
+Where other machines reach the address, every caller has to show an API key, one
+of --keys or one that was made with stayd keys, or a token of one of --issuers. The
+first key is told when the server first starts. On loopback nobody has to, unless
+--require-key, --keys or --issuers is given.`,
 		Example: `  stayd serve
   stayd serve --listen 127.0.0.1:9090 --data /var/lib/stayd --models models.yaml`,
 		Args: args(cobra.NoArgs),

@@ -34,11 +34,15 @@ func (a *App) projectsOf(r *http.Request) []string {
 	}
 	projects := []string{httpapi.DefaultProject}
 	for _, p := range a.cfg.Keys {
-		if !slices.Contains(projects, p) {
-			projects = append(projects, p)
+		projects = append(projects, p)
+	}
+	for i := range a.cfg.Issuers {
+		for j := range a.cfg.Issuers[i].Rules {
+			projects = append(projects, a.cfg.Issuers[i].Rules[j].Project)
 		}
 	}
-	return projects
+	slices.Sort(projects)
+	return slices.Compact(projects)
 }
 
 // withConnections has connections of machines answered beside the API, as they

@@ -248,7 +248,7 @@ func (k *keys) ask(ctx context.Context, have *keySet) (*keySet, error) {
 	} else {
 		p, err := oidc.NewProvider(oidc.ClientContext(ctx, k.client), k.issuer)
 		if err != nil {
-			return nil, fmt.Errorf("ask the issuer %s about itself: %w", k.issuer, err)
+			return nil, fmt.Errorf("ask the issuer %s about itself: %.400s", k.issuer, err.Error()) // which may have a whole page in it
 		}
 		var about struct {
 			Keys string `json:"jwks_uri"`
