@@ -120,7 +120,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 		a.holder.Stop(ctx)
 		return nil, errors.Join(err, st.Close(), tools.close())
 	}
-	tools.credentials = a.credentials
+	tools.credentials, tools.issuer = a.credentials, a.issuer
 	tokens, err := openTokens(&cfg)
 	if err != nil {
 		a.holder.Stop(ctx)

@@ -40,5 +40,8 @@ func (c *Config) consentURL(project, session, effectID, nonce string) string {
 
 // authorize is what a call of an MCP server shows it.
 func (t *tools) authorize(ctx context.Context, c tool.Caller, cfg *event.Tool, ch *tool.Challenge) (string, error) {
+	if cfg.Identity != nil {
+		return t.identify(ctx, c, cfg, ch)
+	}
 	return t.credentials.Authorize(ctx, c, cfg, ch)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stayd/stayd/internal/credential"
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/identity/workload"
 	"github.com/stayd/stayd/internal/outbound"
 	"github.com/stayd/stayd/internal/tool"
 	"github.com/stayd/stayd/internal/tool/mcp"
@@ -23,7 +24,9 @@ type tools struct {
 	stdio     []string
 	egress    egressOpener
 
-	credentials *credential.Source // set before anything is called
+	credentials *credential.Source // set before anything is called, as is issuer
+	issuer      *workload.Issuer   // of tokens of agents
+	audiences   []string           // that these may be for, beside the server that is called
 
 	choose sync.Once
 	chosen string
@@ -42,7 +45,7 @@ func openTools(cfg *Config, log *slog.Logger) (*tools, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tools{sandboxes: sandboxes, egress: egress, stdio: cfg.AllowStdioMCP}
+	t := &tools{sandboxes: sandboxes, egress: egress, stdio: cfg.AllowStdioMCP, audiences: cfg.TokenAudiences}
 	t.pool = mcp.NewPool(mcp.PoolConfig{HTTP: client, Authorize: t.authorize, Log: func(session, label, line string) {
 		log.Debug("an MCP server wrote to its standard error", "session", session, "server", label, "line", line)
 	}})

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/httpapi/tokens"
 	"github.com/stayd/stayd/internal/identity"
@@ -22,6 +24,7 @@ import (
 	"github.com/stayd/stayd/internal/outbound"
 	"github.com/stayd/stayd/internal/session"
 	"github.com/stayd/stayd/internal/store"
+	"github.com/stayd/stayd/internal/tool"
 	"github.com/stayd/stayd/internal/vault"
 )
 
@@ -33,6 +36,11 @@ func (c *Config) checkIdentity() []error {
 	}
 	if _, err := parseSigningKey(c.SigningKey); err != nil {
 		errs = append(errs, err)
+	}
+	for i := range c.Issuers {
+		if c.Issuers[i].URL == c.publicURL() {
+			errs = append(errs, fmt.Errorf("issuers: %s is this server, whose tokens are for others; it takes them for exchange alone", c.publicURL()))
+		}
 	}
 	for _, a := range c.TokenAudiences {
 		if err := workload.CheckAudience(a); err != nil || a == c.publicURL() {
@@ -155,6 +163,29 @@ func subjectOf(ctx context.Context, j *journal.Journal, project, id string) (fou
 		return nil
 	})
 	return found, err
+}
+
+// identify is the header with a token of the agent's for an MCP server. It is for
+// the server that is called, or for whom the operator allows, so that nobody has
+// tokens for one server sent to another.
+func (t *tools) identify(ctx context.Context, c tool.Caller, cfg *event.Tool, ch *tool.Challenge) (string, error) {
+	if ch != nil {
+		return "", notIdentified(cfg, nil, "it does not take the token of the agent: %s", cmp.Or(strings.Join(ch.Authenticate, ", "), "it does not say why"))
+	}
+	audience := cmp.Or(cfg.Identity.Audience, cfg.Transport.ServerURL)
+	if audience != cfg.Transport.ServerURL && !slices.Contains(t.audiences, audience) {
+		return "", notIdentified(cfg, nil, "a token for %q is shown to that server alone; the operator may allow others with --token-audiences", audience)
+	}
+	s := workload.Subject{Project: c.Project, Agent: c.Agent, AgentVersion: max(c.Version, 1), Session: c.Session, Actor: c.Actor, By: c.By}
+	token, _, err := t.issuer.Token(ctx, s, audience, cfg.Identity.Scope)
+	if err != nil {
+		return "", notIdentified(cfg, err, "no token of the agent can be signed: %v", err)
+	}
+	return "Bearer " + token, nil
+}
+
+func notIdentified(cfg *event.Tool, err error, format string, args ...any) error {
+	return &tool.Error{Message: "The MCP server '" + cfg.ServerLabel + "' is not called: " + strings.TrimSuffix(fmt.Sprintf(format, args...), ".") + ".", Err: err}
 }
 
 // bearerOf is who shows a key or a token of another issuer, and when that ends.

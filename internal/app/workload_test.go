@@ -1,16 +1,24 @@
 package app_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/stayd/stayd/internal/app"
 	"github.com/stayd/stayd/internal/pgtest"
@@ -188,8 +196,8 @@ func TestExchange(t *testing.T) {
 		t.Error(err)
 	}
 	got := claims(t, token)
-	act, _ := json.Marshal(got["act"])
-	if want := `{"sub":"spiffe://stayd.example.com/project/a/session/` + a.session + `"}`; string(act) != want || !strings.HasPrefix(got["sub"].(string), "key_") {
+	act := fmt.Sprint(got["act"])
+	if want := "map[sub:spiffe://stayd.example.com/project/a/session/" + a.session + "]"; act != want || !strings.HasPrefix(got["sub"].(string), "key_") {
 		t.Errorf("%v acts: %s, want %s", got["sub"], act, want)
 	}
 
@@ -342,5 +350,71 @@ func TestAgentVersion(t *testing.T) {
 	base := "spiffe://stayd.example.com/project/default/"
 	if got["client_id"] != base+"agent/"+agent.ID+"/version/2" || got["sub"] != base+"session/"+made.ID || got["act"] != nil {
 		t.Errorf("it says %v", got)
+	}
+}
+
+// TestShown has an agent show an MCP server a token of its own, by which the server
+// knows agent, session and person.
+func TestShown(t *testing.T) {
+	n := issuing(t, func(c *app.Config) { c.AllowOutbound = []string{"127.0.0.0/8"} })
+	var verifier *oidc.IDTokenVerifier
+	var mu sync.Mutex
+	var said []string
+	mail := mcp.NewServer(&mcp.Implementation{Name: "mail", Version: "1"}, nil)
+	mcp.AddTool(mail, &mcp.Tool{Name: "whoami"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
+		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "You are known here."}}}, nil, nil
+	})
+	guarded := auth.RequireBearerToken(func(ctx context.Context, token string, _ *http.Request) (*auth.TokenInfo, error) {
+		id, err := verifier.Verify(ctx, token)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", auth.ErrInvalidToken, err)
+		}
+		var c struct {
+			Scope string
+			Act   struct{ Sub string }
+		}
+		if err := id.Claims(&c); err != nil {
+			return nil, err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		said = append(said, id.Subject+" by "+c.Act.Sub)
+		return &auth.TokenInfo{Scopes: strings.Fields(c.Scope), Expiration: id.Expiry}, nil
+	}, &auth.RequireBearerTokenOptions{Scopes: []string{"mail.read"}})(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return mail }, nil))
+	server := httptest.NewServer(guarded)
+	defer server.Close()
+	provider, err := oidc.NewProvider(t.Context(), n.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier = provider.Verifier(&oidc.Config{ClientID: server.URL})
+	call := func(path, identity string) (string, string) {
+		var made session
+		n.must(&made, "POST", sessions, `{"environment":{"type":"none"},"input":"Who am I?","actor":"ann","agent":{"model":"script/guarded",`+
+			`"tools":[{"type":"mcp","server_label":"mail","required":true,"identity":`+identity+`,"transport":{"type":"http","server_url":"`+server.URL+path+`"}}]}}`)
+		n.until(made.ID, "idle")
+		turns, items := n.turns(made.ID), n.items(made.ID)
+		last := items[len(items)-1].text()
+		if e := turns[0].Error; e != nil {
+			last += e.Message
+		}
+		return made.ID, last
+	}
+	id, got := call("", `{"scope":["mail.read"]}`)
+	if !strings.Contains(got, "You are known here.") {
+		t.Errorf("answered %q", got)
+	}
+	want := "ann by spiffe://stayd.example.com/project/default/session/" + id
+	if len(said) == 0 || slices.ContainsFunc(said, func(s string) bool { return s != want }) {
+		t.Errorf("the server was told %q, want %s", said, want)
+	}
+	if _, got := call("/other", `{"scope":["mail.read"]}`); !strings.Contains(got, "it does not take the token of the agent") {
+		t.Errorf("a token for another path of the server: %q", got)
+	}
+	if _, got := call("", `{}`); !strings.Contains(got, "Forbidden") {
+		t.Errorf("without the scope: %q", got)
+	}
+	if _, got := call("", `{"audience":"https://another.example.com"}`); !strings.Contains(got, "is shown to that server alone; the operator may allow others with --token-audiences") {
+		t.Errorf("a token for another server: %q", got)
 	}
 }

@@ -123,7 +123,7 @@ func (p *Performer) Prepare(s *session.State, start loop.Start, epoch int64) Job
 
 // caller says for whom the session's turn calls servers.
 func caller(s *session.State) tool.Caller {
-	return tool.Caller{Project: s.Project, Session: s.ID, Agent: s.Agent.ID, Actor: s.Speaker(), By: s.Created.By, Vaults: s.VaultIDs}
+	return tool.Caller{Project: s.Project, Session: s.ID, Agent: s.Agent.ID, Version: s.Agent.Version, Actor: s.Speaker(), By: s.Created.By, Vaults: s.VaultIDs}
 }
 
 func serverConfig(s *session.State, label string) *event.Tool {

@@ -43,6 +43,7 @@ type Caller struct {
 	Project string
 	Session string
 	Agent   string   // id of the agent
+	Version int64    // of the saved agent; 0 is one that was not saved
 	Actor   string   // who speaks in the turn; empty is nobody in particular
 	By      string   // the principal that made the session
 	Vaults  []string // ids, of the session
