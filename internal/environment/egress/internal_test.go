@@ -121,7 +121,7 @@ func TestIdle(t *testing.T) {
 	go func() { served <- x.Serve(p) }()
 	for name, raw := range map[string]string{
 		"tunnel":  "CONNECT a.test:443 HTTP/1.1\r\nHost: x\r\n\r\nhello",
-		"request": "GET http://a.test/ HTTP/1.1\r\nHost: x\r\n\r\n",
+		"request": "GET http://a.test/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
 		"body":    "POST http://a.test/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhello",
 	} {
 		c, err := net.Dial("tcp", p.Addr().String())

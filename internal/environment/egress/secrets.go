@@ -36,10 +36,12 @@ type ring struct {
 	mu    sync.Mutex
 	asked time.Time
 	now   []environment.Secret
+	hosts map[string][]string // where each may be sent, by its name, as it was known last
 }
 
 func newRing(s *environment.Secrets) *ring {
-	k := &ring{placeholders: map[string]string{}, ask: s.Now, kept: secretsKept, asked: time.Now(), now: s.Given}
+	k := &ring{placeholders: map[string]string{}, ask: s.Now, kept: secretsKept, hosts: map[string][]string{}}
+	k.note(s.Given)
 	for i := range s.Given {
 		b := make([]byte, markRandom)
 		rand.Read(b) // it never fails
@@ -61,25 +63,34 @@ func (k *ring) current(ctx context.Context) ([]environment.Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.now, k.asked = now, time.Now()
+	k.note(now)
 	return now, nil
 }
 
-// concerns reports whether a secret may be sent to the target. Where the secrets
-// cannot be had it goes by those that were known last: it is asked again before
-// one is sent.
-func (k *ring) concerns(ctx context.Context, t target) bool {
-	now, err := k.current(ctx)
-	if err != nil {
-		k.mu.Lock()
-		now = k.now
-		k.mu.Unlock()
+// note keeps what the secrets are now. The caller holds mu, or is alone.
+func (k *ring) note(now []environment.Secret) {
+	k.now, k.asked = now, time.Now()
+	for i := range now {
+		k.hosts[now[i].Name] = now[i].Hosts
 	}
-	return slices.ContainsFunc(now, func(s environment.Secret) bool { return k.placeholders[s.Name] != "" && isFor(&s, t) })
 }
 
-func isFor(s *environment.Secret, t target) bool {
-	return len(s.Hosts) == 0 || slices.Contains(s.Hosts, t.host)
+// concerns reports whether a secret may be sent to the target, or might until it
+// was deleted: its program is to be told.
+func (k *ring) concerns(ctx context.Context, t target) bool {
+	k.current(ctx) //nolint:errcheck,gosec // it is asked again before one is sent
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for name := range k.placeholders {
+		if isFor(k.hosts[name], t) {
+			return true
+		}
+	}
+	return false
+}
+
+func isFor(hosts []string, t target) bool {
+	return len(hosts) == 0 || slices.Contains(hosts, t.host)
 }
 
 // pass is what of the secrets concerns one request.
@@ -123,7 +134,7 @@ func refuseSecret(name string, s *environment.Secret, t target, encrypted bool) 
 	switch {
 	case s == nil:
 		return &refusal{code: "secret_gone", message: fmt.Sprintf("the credential behind the variable %s is not in the session's vaults any more, so nothing was sent", name), ask: "create a credential for " + name}
-	case !isFor(s, t):
+	case !isFor(s.Hosts, t):
 		return &refusal{
 			code:    "secret_not_for_host",
 			message: fmt.Sprintf("the request has the placeholder of the variable %s, whose secret may be sent to %s and not to %s, so nothing was sent", name, strings.Join(s.Hosts, ", "), t.host),

@@ -350,7 +350,7 @@ func TestAnswersAreMasked(t *testing.T) {
 // A secret that was replaced or deleted is another one for the next request, and
 // one that cannot be had is sent to nobody.
 func TestSecretsChange(t *testing.T) {
-	g := newGuarded(t, egress.Policy{Access: egress.Enabled}, secret("TOKEN", "before-it"))
+	g := newGuarded(t, egress.Policy{Access: egress.Enabled}, secret("TOKEN", "before-it", "example.com"))
 	g.KeepSecrets(0)
 	c := g.program(t)
 	p := g.Variables()["TOKEN"]
@@ -359,12 +359,13 @@ func TestSecretsChange(t *testing.T) {
 		err        error
 		want, code string
 	}{
-		{[]environment.Secret{secret("TOKEN", "before-it")}, nil, "before-it", ""},
-		{[]environment.Secret{secret("TOKEN", "after-it")}, nil, "after-it", ""},
+		{[]environment.Secret{secret("TOKEN", "before-it", "example.com")}, nil, "before-it", ""},
+		{[]environment.Secret{secret("TOKEN", "after-it", "example.com")}, nil, "after-it", ""},
 		{nil, errors.New("the store is away"), "", "secrets_unavailable"},
 		{[]environment.Secret{secret("NEW", "after-it")}, nil, "", "secret_gone"},
 	} {
 		g.set(step.all, step.err)
+		c.CloseIdleConnections()
 		resp := g.do(t, c, http.MethodGet, "https://example.com/", "", "X-Key", p)
 		rec := <-g.records
 		if step.code != "" {
