@@ -53,6 +53,7 @@ var bodies = map[string]string{
 	"createSessionToken":        `{"audience":"https://mcp.example.com"}`,
 	"createVaultCredential":     `{"name":"stolen","auth":{"type":"static_bearer","mcp_server_url":"https://mcp.example.com","token":"stolen"}}`,
 	"updateVaultCredential":     `{"metadata":{"a":"stolen"}}`,
+	"answerConsent":             `decision=allow`,
 }
 
 // queries of the operations that cannot do without.
@@ -65,7 +66,7 @@ var queries = map[string]string{
 
 // without are the operations whose paths name no resource.
 var without = []string{
-	"createAgent", "createEnvironment", "createEnvironmentTemplate", "createKey", "createMemory", "createSession", "createVault", "exchangeToken", "exportMemories", "forgetMemories",
+	"createAgent", "createEnvironment", "createEnvironmentTemplate", "createKey", "createMemory", "createSession", "createVault", "exchangeToken", "exportMemories", "finishConsent", "forgetMemories",
 	"getAuthorizationServer", "getIdentity", "getKeySet", "getOpenIDConfiguration", "health",
 	"importMemories", "listAgents", "listEnvironmentTemplates", "listEnvironments", "listFiles", "listKeys", "listMemories", "listMemoryReceipts",
 	"listMemoryRules", "listSessions", "listVaults", "ready", "rewrapVaultKeys", "rotateIdentityKey", "searchMemories", "setMemoryRule", "uploadFile", "whoami",
