@@ -29,9 +29,18 @@ func (e *Environments) enter(ctx context.Context, job *Job) (*visit, error) {
 	p := e.hold(job.Session)
 	defer p.mu.Unlock()
 	v := &visit{job: job, place: p}
+	others, err := e.isForOthers(ctx, p, job)
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case p.srv == nil:
 		if err := e.open(ctx, p, job); err != nil {
+			return nil, err
+		}
+		v.connected()
+	case others:
+		if err := e.reopen(ctx, v); err != nil {
 			return nil, err
 		}
 		v.connected()

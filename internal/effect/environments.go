@@ -145,7 +145,7 @@ func (e *Environments) open(ctx context.Context, p *place, job *Job) error {
 		return fmt.Errorf("restore the workspace: %w", err)
 	}
 	if env.Network != nil {
-		secrets, err := e.secrets(ctx, job)
+		secrets, err := e.secrets(ctx, p, job)
 		if err != nil {
 			return err
 		}
@@ -164,23 +164,6 @@ func (e *Environments) open(ctx context.Context, p *place, job *Job) error {
 	p.open.Store(true)
 	p.root, p.own, p.dirty = job.Place.Root, map[event.Hash]bool{job.Place.Root: true}, false
 	return nil
-}
-
-// secrets returns those of the session, for whom it is with now; nil where there
-// are none.
-func (e *Environments) secrets(ctx context.Context, job *Job) (*environment.Secrets, error) {
-	if e.Secrets == nil || len(job.Caller.Vaults) == 0 {
-		return nil, nil
-	}
-	caller := job.Caller
-	given, err := e.Secrets(ctx, caller)
-	if err != nil {
-		return nil, fmt.Errorf("open the secrets of the session's vaults: %w", err)
-	}
-	if len(given) == 0 {
-		return nil, nil
-	}
-	return &environment.Secrets{Given: given, Now: func(ctx context.Context) ([]environment.Secret, error) { return e.Secrets(ctx, caller) }}, nil
 }
 
 // furnish returns the tree that the workspace begins with: the environment's

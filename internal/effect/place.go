@@ -20,13 +20,17 @@ import (
 type place struct {
 	// mu is held while the place is opened, closed or looked at, and not while a
 	// call is made in it.
-	mu     sync.Mutex
-	left   bool        // it is no session's any more
-	open   atomic.Bool // whether srv is there
-	srv    tool.Server // nil while it is closed
-	proxy  environment.Proxy
-	tree   *snapshot.Tree
-	folder *snapshot.Folder
+	mu    sync.Mutex
+	left  bool        // it is no session's any more
+	open  atomic.Bool // whether srv is there
+	srv   tool.Server // nil while it is closed
+	proxy environment.Proxy
+	// caller is for whom secrets are asked for; nil where none are. secrets are the ids
+	// of those that it was opened with.
+	caller  atomic.Pointer[tool.Caller]
+	secrets []string
+	tree    *snapshot.Tree
+	folder  *snapshot.Folder
 
 	root  event.Hash          // what the folder held when it was last looked at
 	own   map[event.Hash]bool // the roots that came about here
