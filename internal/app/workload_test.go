@@ -17,10 +17,14 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"github.com/zitadel/oidc/v3/pkg/client/tokenexchange"
+	zitadel "github.com/zitadel/oidc/v3/pkg/oidc"
 
 	"github.com/stayd/stayd/internal/app"
+	"github.com/stayd/stayd/internal/identity/oidc/oidctest"
 	"github.com/stayd/stayd/internal/pgtest"
 )
 
@@ -416,5 +420,56 @@ func TestShown(t *testing.T) {
 	}
 	if _, got := call("", `{"audience":"https://another.example.com"}`); !strings.Contains(got, "is shown to that server alone; the operator may allow others with --token-audiences") {
 		t.Errorf("a token for another server: %q", got)
+	}
+}
+
+// TestOtherCaller has a caller with a token of another issuer exchange it, by a
+// client of RFC 8693 that is not ours.
+func TestOtherCaller(t *testing.T) {
+	p := oidctest.Start(t, oidctest.Options{})
+	n := issuing(t, func(c *app.Config) {
+		c.Issuers, c.AllowOutbound, c.TokenAudiences = issuersOf(t, p).Issuers, []string{"127.0.0.0/8"}, []string{mcpServer}
+	})
+	exchanger, err := tokenexchange.NewTokenExchanger(t.Context(), n.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exchange := func(token, audience string) (*zitadel.TokenExchangeResponse, error) {
+		return tokenexchange.ExchangeToken(t.Context(), exchanger, token, zitadel.AccessTokenType, "", "", nil, []string{audience}, []string{"read"}, zitadel.JWTTokenType)
+	}
+	ends := time.Now().Add(2 * time.Minute).Unix()
+	got, err := exchange(tokenOf(p, "staff", "exp", ends), mcpServer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.TokenType != "Bearer" || got.IssuedTokenType != zitadel.JWTTokenType || got.Scopes.String() != "read" || got.ExpiresIn > 120 {
+		t.Errorf("granted %+v", got)
+	}
+	says, who := claims(t, got.AccessToken), strings.TrimPrefix(p.URL, "http://")+"#ann"
+	if stayd := fmt.Sprint(says["stayd"]); says["sub"] != who || says["client_id"] != who || says["aud"] != mcpServer || stayd != "map[project:people]" || says["exp"].(float64) > float64(ends) {
+		t.Errorf("it says %v", says)
+	}
+	for name, tt := range map[string]struct{ token, audience, want string }{
+		"another audience":      {tokenOf(p, "staff"), mailTool, "invalid_target"},
+		"nobody's place":        {tokenOf(p, "strangers"), mcpServer, "The subject_token is not taken"},
+		"one that has expired":  {tokenOf(p, "staff", "exp", time.Now().Add(-time.Hour).Unix()), mcpServer, "The subject_token is not taken"},
+		"one for somebody else": {tokenOf(p, "staff", "aud", "other"), mcpServer, "The subject_token is not taken"},
+		"what was exchanged":    {got.AccessToken, mcpServer, "tokens that are exchanged are for this issuer"},
+		"a broken signature":    {tokenOf(p, "staff") + "x", mcpServer, "The subject_token is not taken"},
+	} {
+		if got, err := exchange(tt.token, tt.audience); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %+v %v, want %q", name, got, err, tt.want)
+		}
+	}
+	p.SetDown(true)
+	p.Rotate(jose.RS256)
+	if _, err := exchange(tokenOf(p, "staff"), mcpServer); err == nil || !strings.Contains(err.Error(), "cannot be asked for its keys now") {
+		t.Errorf("an issuer that is away: %v", err)
+	}
+	cfg := config(t)
+	cfg.PublicURL = p.URL
+	cfg.Issuers = issuersOf(t, p).Issuers
+	if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), "is this server, whose tokens are for others") {
+		t.Errorf("a server that takes its own tokens: %v", err)
 	}
 }
