@@ -294,9 +294,15 @@ func TestLoginOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	refuses(t, exitFailed, "cannot be read", "whoami", "--server", server)
+	p.Set(func(o *oidctest.Options) { o.Lifetime = time.Nanosecond })
 	if _, err := logInAs(t, ann(p), "--url", server); err != nil {
 		t.Errorf("another login: %v", err)
 	}
+	p.SetDown(true)
+	refuses(t, exitFailed, "the token for "+server+" expired, and cannot be renewed now: ", "whoami", "--server", server)
+	refuses(t, exitFailed, "ask the issuer "+p.URL+" about itself: ", "login", "--url", server)
+	refuses(t, exitFailed, "the token is removed here, and may still be good: revoke the login: ", "logout", "--url", server)
+	refuses(t, exitFailed, "you are not logged in", "logout", "--url", server)
 }
 
 // TestLoginRefused has logins that come to nothing, of which nothing is kept.

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 
+	"github.com/stayd/stayd/cmd/stayd/internal/login"
 	"github.com/stayd/stayd/internal/client"
 	"github.com/stayd/stayd/internal/cluster"
 	"github.com/stayd/stayd/internal/environment/host"
@@ -52,6 +53,9 @@ func run(args []string) int {
 
 // message is an error in one sentence.
 func message(err error) string {
+	if e := new(login.Error); errors.As(err, &e) {
+		return e.Error()
+	}
 	var u *url.Error
 	if !errors.As(err, &u) {
 		return client.Message(err)

@@ -50,7 +50,7 @@ func Begin(ctx context.Context, server string, o Offer) (*Flow, error) {
 	}
 	p, err := oidc.NewProvider(asking, o.Issuer)
 	if err != nil {
-		return nil, fmt.Errorf("ask the issuer %s about itself: %w", o.Issuer, err)
+		return nil, fmt.Errorf("ask the issuer %s about itself: %w", o.Issuer, said(err))
 	}
 	var about struct {
 		Revocation string `json:"revocation_endpoint"`
@@ -94,6 +94,9 @@ func (f *Flow) Wait(ctx context.Context) ([]Login, error) {
 		return nil, err
 	}
 	got, err := f.config.DeviceAccessToken(asking, f.device)
+	if end := f.device.Expiry; errors.Is(err, context.DeadlineExceeded) && !end.IsZero() && !time.Now().Before(end) {
+		return nil, fmt.Errorf("the login at %s: nobody entered the code in time", f.login.Issuer)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the login at %s: %w", f.login.Issuer, said(err))
 	}
@@ -107,14 +110,15 @@ func (f *Flow) Wait(ctx context.Context) ([]Login, error) {
 	return all, nil
 }
 
-// said puts an issuer's refusal into words.
+// said puts what came of a question to an issuer into words for a terminal. An
+// answer may have a whole page in it.
 func said(err error) error {
 	var refused *oauth2.RetrieveError
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return errors.New("nobody entered the code in time")
-	case !errors.As(err, &refused):
+	case errors.Is(err, context.Canceled):
 		return err
+	case !errors.As(err, &refused):
+		return fmt.Errorf("%.300s", Plain(err.Error()))
 	case refused.ErrorCode == "access_denied":
 		return errors.New("it was refused there")
 	case refused.ErrorCode == "expired_token":
@@ -141,7 +145,7 @@ func (in *Login) Revoke(ctx context.Context) error {
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	resp, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("revoke the login: %w", err)
+		return fmt.Errorf("revoke the login: %w", said(err))
 	}
 	defer resp.Body.Close() //nolint:errcheck // only read
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {

@@ -188,20 +188,24 @@ func (s *Source) Bearer(ctx context.Context) (string, error) {
 		s.in = in
 		return in.Token, nil
 	}
-	if refused := new(EndedError); !errors.As(err, &refused) && s.logins.Now().Before(s.in.Expires) {
+	if e := new(Error); errors.As(err, &e) && !e.Over && s.logins.Now().Before(s.in.Expires) {
 		return s.in.Token, nil // the issuer may be back when it is over
 	}
 	return "", err
 }
 
-// EndedError is a login that nothing but another one helps.
-type EndedError struct {
+// Error is a token that cannot be renewed.
+type Error struct {
 	Server string
 	Why    string
+	Over   bool // nothing but another login helps
 }
 
-func (e *EndedError) Error() string {
-	return fmt.Sprintf("the login at %s is over: %s; run `stayd login --url %s`", e.Server, e.Why, e.Server)
+func (e *Error) Error() string {
+	if e.Over {
+		return fmt.Sprintf("the login at %s is over: %s; run `stayd login --url %s`", e.Server, e.Why, e.Server)
+	}
+	return fmt.Sprintf("the token for %s expired, and cannot be renewed now: %s; try again, or run `stayd login --url %s`", e.Server, e.Why, e.Server)
 }
 
 // renewed returns the login with a token that lasts, which another process may have
@@ -214,13 +218,13 @@ func (l *Logins) renewed(ctx context.Context, server string) (*Login, error) {
 	defer unlock()
 	in, err := l.Get(server)
 	if errors.Is(err, ErrNone) {
-		return nil, &EndedError{Server: server, Why: "it was removed"}
+		return nil, &Error{Server: server, Why: "it was removed", Over: true}
 	}
 	if err != nil || l.lasts(in) {
 		return in, err
 	}
 	if in.Refresh == "" {
-		return nil, &EndedError{Server: server, Why: "its token expired, and the issuer gave none to renew it with"}
+		return nil, &Error{Server: server, Why: "its token expired, and the issuer gave none to renew it with", Over: true}
 	}
 	if err := in.renew(ctx); err != nil {
 		return nil, err
@@ -238,13 +242,13 @@ func (in *Login) renew(ctx context.Context) error {
 	got, err := c.TokenSource(ctx, &oauth2.Token{RefreshToken: in.Refresh}).Token()
 	var refused *oauth2.RetrieveError
 	if errors.As(err, &refused) && refused.Response.StatusCode < 500 {
-		return &EndedError{Server: in.Server, Why: "the issuer " + in.Issuer + " does not renew it" + reason(refused)}
+		return &Error{Server: in.Server, Why: "the issuer " + in.Issuer + " does not renew it" + reason(refused), Over: true}
 	}
 	if err != nil {
-		return fmt.Errorf("renew the login at %s by its issuer %s: %w", in.Server, in.Issuer, err)
+		return &Error{Server: in.Server, Why: said(err).Error()}
 	}
 	if !in.take(got) {
-		return &EndedError{Server: in.Server, Why: "the issuer gave no other " + in.Shown}
+		return &Error{Server: in.Server, Why: "the issuer gave no other " + in.Shown, Over: true}
 	}
 	return nil
 }
