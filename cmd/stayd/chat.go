@@ -62,7 +62,7 @@ func exchange(ctx context.Context, rt *runtime, w *who, line string, o output) e
 	if err != nil {
 		return err
 	}
-	w.session, w.file, w.model, w.env, w.actor = f.session, "", "", "", ""
+	w.session, w.file, w.model, w.env, w.vaults = f.session, "", "", "", nil
 	err = f.run(ctx, events)
 	if code := exitCode(err); err != nil && (code == exitPerson || ctx.Err() != nil || client.Status(err) != 0) {
 		return err

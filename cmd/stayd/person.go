@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -116,6 +117,13 @@ func (f *follower) decide(ctx context.Context, a *show.Action) error {
 		return resolve(ctx, f.rt, f.session, a.EffectID, choice, "", reason)
 	case show.ActionOutcome:
 		return f.outcome(ctx, a, what)
+	case show.ActionConsent:
+		f.printer.Line(show.Warn, "the MCP server %s (%s) wants to know that %s lets the agent use it; answer here:", a.ServerLabel, a.ServerURL, cmp.Or(a.Actor, "somebody"))
+		f.printer.Line(show.Warn, "  %s", a.URL)
+		return nil // the session goes on by itself
+	case show.ActionConnection:
+		f.printer.Line(show.Warn, "the session waits for the machine of its environment %s; `stayd exec` connects it", a.EnvironmentID)
+		return nil
 	}
 	f.printer.Line(show.Warn, "the agent calls the function %s, which is yours to perform:", what)
 	f.printer.Line(show.Warn, "  %s", a.Arguments)
@@ -153,14 +161,18 @@ func (f *follower) leave(a *show.Action, err error) error {
 
 // unanswered says how to answer later.
 func (f *follower) unanswered(a *show.Action) error {
-	how := fmt.Sprintf("waits for your approval; answer with `stayd sessions resolve %s %s approve`, or deny", f.session, a.EffectID)
+	what, how := a.Name, fmt.Sprintf("waits for your approval; answer with `stayd sessions resolve %s %s approve`, or deny", f.session, a.EffectID)
 	switch a.Type {
 	case show.ActionOutcome:
 		how = fmt.Sprintf("was interrupted, and nobody knows whether it took place; say so with `stayd sessions resolve %s %s completed`, failed or retry", f.session, a.EffectID)
 	case show.ActionFunction:
 		how = "is a function of the client and waits for its result; send an agent.session.input.tool_result event by an SDK"
+	case show.ActionConsent:
+		what, how = "the MCP server "+a.ServerLabel, fmt.Sprintf("is used when %s has consented; the page for it is %s", cmp.Or(a.Actor, "somebody"), a.URL)
+	case show.ActionConnection:
+		what, how = "the environment "+a.EnvironmentID, "waits for its machine; connect it with `stayd exec`"
 	}
-	return &coded{code: exitPerson, err: fmt.Errorf("%s %s; then go on with `stayd run --session %s`", a.Name, how, f.session)}
+	return &coded{code: exitPerson, err: fmt.Errorf("%s %s; then go on with `stayd run --session %s`", what, how, f.session)}
 }
 
 // toolResult answers a function call for the client.

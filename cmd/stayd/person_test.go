@@ -67,6 +67,35 @@ func TestPersonLeaves(t *testing.T) {
 	}
 }
 
+// TestAnsweredElsewhere checks that what is not answered at the terminal says where
+// it is, and leaves the command to wait.
+func TestAnsweredElsewhere(t *testing.T) {
+	consent := show.Action{Type: show.ActionConsent, EffectID: "eff_1", ServerLabel: "mail", ServerURL: "https://mail.example.com/mcp", Actor: "ann", URL: "https://stayd.example.com/oauth/consent/x"}
+	connection := show.Action{Type: show.ActionConnection, EnvironmentID: "env_1"}
+	var told []string
+	f, out := fakeFollower("", &told)
+	if err := f.answer(t.Context(), []show.Action{consent, connection}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"mail (https://mail.example.com/mcp) wants to know that ann lets the agent use it", consent.URL, "environment env_1"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("shown\n%s\nwithout %q", out, want)
+		}
+	}
+	f.person = nil
+	f.already = map[string]bool{}
+	for action, want := range map[*show.Action]string{&consent: "is used when ann has consented; the page for it is " + consent.URL, &connection: "`stayd exec`"} {
+		err := f.answer(t.Context(), []show.Action{*action})
+		var c *coded
+		if !errors.As(err, &c) || c.code != exitPerson || !strings.Contains(err.Error(), want) {
+			t.Errorf("with nobody there: %v, want code %d and %q", err, exitPerson, want)
+		}
+	}
+	if len(told) > 0 {
+		t.Errorf("the runtime was told %q", told)
+	}
+}
+
 // fakeFollower follows a session of a runtime that only notes what it is told.
 func fakeFollower(typed string, told *[]string) (*follower, *bytes.Buffer) {
 	c := client.Embed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -44,6 +44,8 @@ func newOutput(cmd *cobra.Command, asJSON bool) output {
 // who are the flags that say which agent a session runs.
 type who struct {
 	file, model, env, session, actor string
+
+	vaults []string
 }
 
 func (w *who) register(cmd *cobra.Command) {
@@ -52,7 +54,8 @@ func (w *who) register(cmd *cobra.Command) {
 	fs.StringVar(&w.model, "model", "", "model, as provider/name; default: the agent's, else the first that is ready")
 	fs.StringVar(&w.env, "env", "", "sandbox for commands and code: none, js, bubblewrap or gvisor; default: the agent's, else the safest that works here")
 	fs.StringVar(&w.session, "session", "", "go on with this session")
-	fs.StringVar(&w.actor, "actor", "", "whom the agent talks with, for its memory; default: the user of this machine, where the agent remembers")
+	fs.StringVar(&w.actor, "actor", "", "who talks with the agent, for its memory and for credentials of theirs; default: the user of this machine, where the agent remembers, and in a session whom it is with")
+	fs.StringSliceVar(&w.vaults, "vault", nil, "ids of vaults whose credentials the session may use")
 	addRuntimeFlags(cmd)
 }
 
@@ -108,8 +111,8 @@ func begin(ctx context.Context, rt *runtime, w *who, task string, o output) (*fo
 		}
 		return newFollower(rt, id, client.FromStart, o), nil, nil
 	}
-	if w.file != "" || w.env != "" || w.model != "" || w.actor != "" {
-		return nil, nil, usage("--session goes on with the agent of that session; leave out --agent, --model, --env and --actor")
+	if w.file != "" || w.env != "" || w.model != "" || len(w.vaults) > 0 {
+		return nil, nil, usage("--session goes on with the agent of that session; leave out --agent, --model, --env and --vault")
 	}
 	events, err := rt.Follow(ctx, w.session, "")
 	if err != nil {
@@ -121,7 +124,7 @@ func begin(ctx context.Context, rt *runtime, w *who, task string, o output) (*fo
 	}
 	f := newFollower(rt, w.session, "", o)
 	if task != "" {
-		return f, events, say(ctx, rt, w.session, task)
+		return f, events, say(ctx, rt, w.session, w.actor, task)
 	}
 	if s.Status == openai.AgentSessionStatusIdle {
 		fmt.Fprintln(os.Stderr, "the session is idle; give it a task")
@@ -162,7 +165,7 @@ func create(ctx context.Context, rt *runtime, w *who, input string) (string, err
 	default:
 		return "", usage("--env %q is none of none, js, bubblewrap, gvisor", w.env)
 	}
-	body, err := sessionBody(agent, w.with(agent), input)
+	body, err := sessionBody(agent, w.with(agent), w.vaults, input)
 	if err != nil {
 		return "", &coded{code: exitUsage, err: err}
 	}
@@ -185,7 +188,7 @@ func (w *who) with(agent *agentfile.Agent) string {
 
 // sessionBody is the request for a session with the agent. Its name becomes
 // metadata, since the agent of a session has none.
-func sessionBody(a *agentfile.Agent, actor, input string) ([]byte, error) {
+func sessionBody(a *agentfile.Agent, actor string, vaults []string, input string) ([]byte, error) {
 	env, err := a.Environment.JSON()
 	if err != nil {
 		return nil, err
@@ -198,7 +201,8 @@ func sessionBody(a *agentfile.Agent, actor, input string) ([]byte, error) {
 		Input       string            `json:"input,omitempty"`
 		Metadata    map[string]string `json:"metadata,omitempty"`
 		Actor       string            `json:"actor,omitempty"`
-	}{env, &settings, input, a.Metadata, actor}
+		Vaults      []string          `json:"vault_ids,omitempty"`
+	}{env, &settings, input, a.Metadata, actor, vaults}
 	if a.Name != "" {
 		body.Metadata = map[string]string{"agent": a.Name}
 		for k, v := range a.Metadata {

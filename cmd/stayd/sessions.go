@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -104,7 +105,7 @@ func showSession(ctx context.Context, rt *runtime, id string, o output) error {
 	}
 	for i := range now.Actions {
 		a := &now.Actions[i]
-		p.Line(show.Warn, "waits: %s of %s %s", a.Type, a.Name, a.EffectID+a.CallID)
+		p.Line(show.Warn, "waits: %s of %s %s", a.Type, cmp.Or(a.Name, a.ServerLabel, "the environment"), cmp.Or(a.URL, a.EffectID+a.CallID, a.EnvironmentID))
 	}
 	return nil
 }

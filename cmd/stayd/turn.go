@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/openai/openai-go/v3"
+	"github.com/openai/openai-go/v3/option"
 
 	"github.com/stayd/stayd/cmd/stayd/internal/show"
 	"github.com/stayd/stayd/internal/client"
@@ -202,15 +203,19 @@ func (f *follower) cancel(ctx context.Context) {
 }
 
 // say adds a message to the session.
-func say(ctx context.Context, rt *runtime, session, text string) error {
+func say(ctx context.Context, rt *runtime, session, actor, text string) error {
 	message := openai.AgentSessionInputMessageParam{Content: []openai.InputContentParamUnion{
 		{OfParamInputText: &openai.InputContentParamInputText{Text: text}},
 	}}
+	var with []option.RequestOption
+	if actor != "" {
+		with = append(with, option.WithJSONSet("events.0.actor", actor))
+	}
 	return rt.SDK.Beta.Agents.Sessions.Events.New(ctx, session, openai.BetaAgentSessionEventNewParams{
 		Events: []openai.AgentSessionInputParamUnion{
 			openai.AgentSessionInputParamOfParamAgentSessionInputMessage([]openai.AgentSessionInputMessageParam{message}),
 		},
-	})
+	}, with...)
 }
 
 // resolve tells the runtime what a person decided about an effect.

@@ -73,6 +73,12 @@ type Action struct {
 	ServerLabel string          `json:"server_label"`
 	Arguments   json.RawMessage `json:"arguments"`
 	Reason      string          `json:"reason"`
+
+	// of a consent and a connection
+	ServerURL     string `json:"server_url"`
+	Actor         string `json:"actor"`
+	URL           string `json:"url"` // where a person answers
+	EnvironmentID string `json:"environment_id"`
 }
 
 // Types of actions.
@@ -80,6 +86,9 @@ const (
 	ActionApproval = "effect_approval"
 	ActionOutcome  = "effect_outcome"
 	ActionFunction = "function_call"
+	// ActionConsent is answered in a browser, ActionConnection by a machine.
+	ActionConsent    = "consent"
+	ActionConnection = "environment_connection"
 )
 
 // Environment is where the session's commands run.
