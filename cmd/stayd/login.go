@@ -92,7 +92,11 @@ func logIn(cmd *cobra.Command, server, issuer string) error {
 	if err := logins.Put(in); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "logged in to %s as %s\n", server, who)
+	hint := ""
+	if os.Getenv("STAYD_API_KEY") != "" {
+		hint = "STAYD_API_KEY is set, and commands show that instead\n"
+	}
+	_, err = fmt.Fprintf(out, "logged in to %s as %s\n%s", server, who, hint)
 	return err
 }
 

@@ -233,6 +233,11 @@ func TestLoginByIDToken(t *testing.T) {
 	if in := kept(t); in.Shown != "id_token" {
 		t.Errorf("kept %+v", in)
 	}
+	t.Setenv("STAYD_API_KEY", "stayd_none")
+	if out, err := logInAs(t, ann(p), "--url", server, "--issuer", p.URL); err != nil || !strings.HasSuffix(out, "STAYD_API_KEY is set, and commands show that instead\n") {
+		t.Errorf("a second login wrote %q, %v", out, err)
+	}
+	t.Setenv("STAYD_API_KEY", "")
 	t.Setenv("STAYD_SERVER", server)
 	if got := says(t, "whoami", "--json"); !strings.Contains(got, `"project":"infra","scope":"write","actor":"ann"`) {
 		t.Errorf("whoami says %q", got)

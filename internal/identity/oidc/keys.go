@@ -28,6 +28,10 @@ const (
 	aboutFor = time.Hour
 	// retryAfter is the pause after an issuer did not answer.
 	retryAfter = 5 * time.Second
+	// firstTimeout is how long a caller waits for an issuer of which nothing is known,
+	// and againTimeout for one whose keys are.
+	firstTimeout = 20 * time.Second
+	againTimeout = 4 * time.Second
 	// Tokens that name a key which is not known have the keys read again at most
 	// unknownReads times in unknownWithin: anybody can make such tokens.
 	unknownReads  = 3
@@ -153,11 +157,13 @@ func (k *keys) current(ctx context.Context) (*keySet, error) {
 	if have, age = k.known(); have != nil && age < freshFor {
 		return have, nil
 	}
-	read, err := k.read(ctx)
-	if err != nil && have != nil && age < staleFor {
-		return have, nil
+	if have == nil || age >= staleFor {
+		return k.read(ctx, firstTimeout)
 	}
-	return read, err
+	if read, err := k.read(ctx, againTimeout); err == nil {
+		return read, nil
+	}
+	return have, nil
 }
 
 // wait takes the turn, at once where nobody has it.
@@ -195,7 +201,7 @@ func (k *keys) again(ctx context.Context, seen *keySet) (*keySet, error) {
 	if have, _ := k.known(); have != seen || !k.mayReadUnknown() {
 		return have, nil
 	}
-	return k.read(ctx)
+	return k.read(ctx, againTimeout)
 }
 
 // mayReadUnknown counts a reading for a key that is not known.
@@ -213,14 +219,14 @@ func (k *keys) mayReadUnknown() bool {
 
 // read asks the issuer, unless it did not answer just now. It goes on when the
 // caller is gone: others wait for the same.
-func (k *keys) read(ctx context.Context) (*keySet, error) {
+func (k *keys) read(ctx context.Context, limit time.Duration) (*keySet, error) {
 	k.mu.Lock()
 	have, failed, left := k.have, k.failed, retryAfter-k.now().Sub(k.failedAt)
 	k.mu.Unlock()
 	if failed != nil && left > 0 {
 		return nil, &UnavailableError{Issuer: k.issuer, After: left, Err: failed}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*askTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	set, err := k.ask(ctx, have)
 	k.mu.Lock()
