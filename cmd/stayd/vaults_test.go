@@ -105,8 +105,15 @@ func TestVaultCommands(t *testing.T) {
 		t.Errorf("the token is %q", got)
 	}
 	s.must("v", `^cred_\w+ for KEY to a\.example\.com, b\.example\.com\n$`, "add", id, "--name", "api", "--variable", "KEY", "--host", "a.example.com,b.example.com")
+	s.must("hers", `^cred_\w+ for https://mcp\.example\.com/mcp\n$`, "add", id, "--name", "hers", "--actor", "ann", "--mcp-server", "https://mcp.example.com/mcp")
+	s.must("", `hers +static_bearer +ann +https`, "credentials", id, "--actor", "ann")
+	clientArgs := []string{"add", id, "--name", "crm", "--mcp-server", "https://crm.example.com/mcp", "--client-id", "stayd", "--token-endpoint", "https://login.example.com/token"}
+	crm := s.must("client secret", `^(cred_\w+) for https://crm\.example\.com/mcp\n$`, append(clientArgs, "--scope", "read write")...)
+	s.must("", `"scope":"read write"`, "credentials", id, "--json")
+	people := s.must("", `^(cred_\w+) for`, append(clientArgs, "--grant", "authorization_code", "--client-auth", "none")...)
+	s.must("", `^deleted `+crm+`\ndeleted (`+people+`)\n$`, "remove", id, crm, people)
 	s.must("v", `^cred_\w+ for OTHER to any host`, "add", id, "--name", "api", "--variable", "OTHER")
-	if listed, err := s.run("", "credentials", id); err != nil || strings.Count(listed, "cred_") != 3 || strings.Contains(listed, "secret ") {
+	if listed, err := s.run("", "credentials", id); err != nil || strings.Count(listed, "cred_") != 4 || strings.Contains(listed, "secret ") {
 		t.Errorf("listed: %s (%v)", listed, err)
 	}
 	for _, c := range []struct {
@@ -118,6 +125,10 @@ func TestVaultCommands(t *testing.T) {
 		{"x", "--mcp-server URL, or --variable NAME", []string{"add", id, "--name", "n"}},
 		{"x", "--mcp-server URL, or --variable NAME", []string{"add", id, "--name", "n", "--variable", "KEY", "--mcp-server", "https://a"}},
 		{"x", "--host goes with --variable", []string{"add", id, "--name", "n", "--host", "a", "--mcp-server", "https://a"}},
+		{"x", "--token-endpoint URL", []string{"add", id, "--name", "n", "--mcp-server", "https://a", "--client-id", "c"}},
+		{"x", "basic, post or none", []string{"add", id, "--name", "n", "--mcp-server", "https://a", "--client-id", "c", "--token-endpoint", "https://a", "--client-auth", "jwt"}},
+		{"x", "--client-id goes with --mcp-server", []string{"add", id, "--name", "n", "--variable", "KEY", "--client-id", "c", "--token-endpoint", "https://a"}},
+		{"x", "go with --client-id", []string{"add", id, "--name", "n", "--mcp-server", "https://a", "--scope", "x"}},
 		{"x", "auth.mcp_server_url", []string{"add", id, "--name", "n", "--mcp-server", "http://a.example.com"}},
 	} {
 		if out, err := s.run(c.in, c.args...); err == nil || !strings.Contains(message(err), c.want) {

@@ -3,6 +3,9 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
+
+	"github.com/openai/openai-go/v3"
 )
 
 // RewrappedKeys says what became of the keys of vaults.
@@ -18,4 +21,38 @@ type RewrappedKeys struct {
 func (c *Client) RewrapVaultKeys(ctx context.Context) (*RewrappedKeys, error) {
 	r := &RewrappedKeys{}
 	return r, c.Do(ctx, http.MethodPost, "/v1/vaults/rewrap", struct{}{}, r)
+}
+
+// NewCredential is a credential that is to be made, with what Stayd adds to those
+// of the SDK.
+type NewCredential struct {
+	Name     string            `json:"name"`
+	Auth     any               `json:"auth"` // of the SDK, or an OAuthClient
+	Metadata map[string]string `json:"metadata,omitempty"`
+	Actor    string            `json:"actor,omitempty"` // whose it is; empty is nobody's own
+}
+
+// OAuthClient is a client that gets tokens for an MCP server.
+type OAuthClient struct {
+	Type                  string     `json:"type"` // "oauth_client"
+	ServerURL             string     `json:"mcp_server_url"`
+	ClientID              string     `json:"client_id"`
+	Grant                 string     `json:"grant"` // "client_credentials" or "authorization_code"
+	TokenEndpoint         string     `json:"token_endpoint"`
+	AuthorizationEndpoint string     `json:"authorization_endpoint,omitempty"`
+	Client                ClientAuth `json:"token_endpoint_auth"`
+	Resource              string     `json:"resource,omitempty"`
+	Scope                 string     `json:"scope,omitempty"`
+}
+
+// ClientAuth is how a client shows who it is.
+type ClientAuth struct {
+	Type   string `json:"type"` // "client_secret_basic", "client_secret_post" or "none"
+	Secret string `json:"client_secret,omitempty"`
+}
+
+// AddCredential puts a credential into a vault.
+func (c *Client) AddCredential(ctx context.Context, vault string, n NewCredential) (*openai.Credential, error) {
+	made := &openai.Credential{}
+	return made, c.Do(ctx, http.MethodPost, "/v1/vaults/"+url.PathEscape(vault)+"/credentials", n, made)
 }
