@@ -32,10 +32,13 @@ const (
 	keyA  = identity.Prefix + "a"
 	keyB  = identity.Prefix + "b"
 	admin = identity.Prefix + "admin"
+	// keyAna is of somebody who may act for ana alone.
+	keyAna = identity.Prefix + "ana"
 )
 
 var callers = map[string]identity.Principal{
 	keyA: {Project: "a", Scope: identity.Owner}, keyB: {Project: "b", Scope: identity.Owner}, admin: {Project: "a", Scope: identity.Admin},
+	keyAna: {Project: "a", Scope: identity.Write, Actor: "ana"},
 }
 
 // world is a server of vaults over a data folder of its own.
@@ -48,6 +51,7 @@ type world struct {
 	store  store.Store
 	vaults *vault.Vaults
 	seen   *seen
+	revoke func(context.Context, []vault.Opened)
 }
 
 // seen is all that the server logged and answered.
@@ -94,7 +98,7 @@ func (w *world) serve(master vault.Master) {
 		},
 	})
 	w.vaults = vault.New(w.store, master, time.Now)
-	vaults.Mount(server, vaults.Config{Vaults: w.vaults})
+	vaults.Mount(server, vaults.Config{Vaults: w.vaults, Revoke: func(ctx context.Context, deleted []vault.Opened) { w.revoke(ctx, deleted) }})
 	hs := httptest.NewServer(server)
 	w.t.Cleanup(func() {
 		hs.Close()
