@@ -85,11 +85,7 @@ func newGuarded(t *testing.T, p egress.Policy, secrets ...environment.Secret) *g
 	t.Cleanup(s.Close)
 	g.plain = httptest.NewServer(handler)
 	t.Cleanup(g.plain.Close)
-	trusted := filepath.Join(t.TempDir(), "roots.pem")
-	if err := os.WriteFile(trusted, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("SSL_CERT_FILE", trusted)
+	t.Setenv("SSL_CERT_FILE", certificateFile(t, s))
 	g.proxy = startSecrets(t, p, &environment.Secrets{Given: secrets, Now: g.now}, func(ctx context.Context, network, addr string) (net.Conn, error) {
 		to := s.Listener.Addr().String()
 		if strings.HasSuffix(addr, ":80") {
@@ -98,6 +94,16 @@ func newGuarded(t *testing.T, p egress.Policy, secrets ...environment.Secret) *g
 		return new(net.Dialer).DialContext(ctx, network, to)
 	})
 	return g
+}
+
+// certificateFile is a file with the server's certificate.
+func certificateFile(tb testing.TB, s *httptest.Server) string {
+	tb.Helper()
+	name := filepath.Join(tb.TempDir(), "roots.pem")
+	if err := os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	return name
 }
 
 // program is a client that trusts what programs of the environment do.
