@@ -65,6 +65,7 @@ var (
 		{"require-key", "have every caller show an API key, on loopback too", func(fs *pflag.FlagSet, name, usage string, c *app.Config) {
 			fs.Bool(name, c.RequireKey, usage)
 		}},
+		stringSetting("log-level", "what is logged: debug (every request too), info, warn or error", func(*app.Config) *string { s := "info"; return &s }),
 		{"max-body", "largest request body in bytes", func(fs *pflag.FlagSet, name, usage string, c *app.Config) {
 			fs.Int64(name, c.MaxBody, usage)
 		}},
@@ -126,6 +127,11 @@ func assign(k *koanf.Koanf) (app.Config, error) {
 		}
 	}
 	c.RequireKey = k.Bool("require-key")
+	if level := k.String("log-level"); level != "" {
+		if err := c.LogLevel.UnmarshalText([]byte(level)); err != nil {
+			return c, fmt.Errorf("log-level %q is none of debug, info, warn and error", level)
+		}
+	}
 	if k.Exists("max-body") {
 		n := k.Int64("max-body")
 		if n == 0 {

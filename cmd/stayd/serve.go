@@ -47,7 +47,7 @@ first key is told when the server first starts. On loopback nobody has to, unles
 }
 
 func serve(ctx context.Context, cfg app.Config) error {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel}))
 	ctx, stop := stopOnSignal(ctx, log)
 	defer stop()
 	a, err := app.Open(ctx, cfg, log)

@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -32,6 +33,7 @@ type Config struct {
 	// before, whose vectors are searched until the first one's are made.
 	Embedders []string
 	MaxBody   int64 // bytes of a request's body
+	LogLevel  slog.Level
 	// Keys has the project of each API key that the operator sets. RequireKey has
 	// every caller show a key, one of these or one that was made; other machines always
 	// have to.

@@ -16,6 +16,7 @@ import (
 	"reflect"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,7 +26,7 @@ import (
 
 // Config is what the frame needs to know.
 type Config struct {
-	Log     *slog.Logger
+	Log     *slog.Logger // nil logs nothing
 	Version string // of the server, for the OpenAPI document
 	// MaxBody bounds a request's body in bytes; 0 is DefaultMaxBody.
 	MaxBody int64
@@ -71,6 +72,9 @@ func New(cfg Config) *Server {
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = DefaultMaxBody
 	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	s := &Server{
 		cfg:      cfg,
 		mux:      http.NewServeMux(),
@@ -102,6 +106,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out.Header().Set("X-Request-Id", c.id)
 	done := s.metrics.begin(c, out)
 	defer done()
+	defer s.logged(c, time.Now())
 	defer s.recovered(c)
 	s.serve(c) //nolint:contextcheck // the call has the request, and the request its context
 }
@@ -123,6 +128,13 @@ func (s *Server) serve(c *Call) {
 	}
 	c.route = pattern
 	mux.ServeHTTP(c.w, c.WithContext(withCall(c.Context(), c)))
+}
+
+// logged notes a request that was answered. Its route stands for its path, which
+// may have a secret in it.
+func (s *Server) logged(c *Call, started time.Time) {
+	s.cfg.Log.Debug("a request was answered", "request_id", c.id, "route", c.route, "status", c.w.status, "took", time.Since(started).Round(time.Microsecond),
+		"project", c.Project, "principal", c.Principal.ID)
 }
 
 // noRoute says why there is nothing at the path.

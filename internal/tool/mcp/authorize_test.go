@@ -5,9 +5,13 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/tool"
@@ -129,6 +133,73 @@ func TestCredentialStaysHome(t *testing.T) {
 	if got := other.auth.Load(); got != nil && got != "" {
 		t.Errorf("the other server was shown %v", got)
 	}
+}
+
+// TestEchoedCredential has a server say the credential that it was shown, in every
+// place where it can. None of it goes on to the model or the log.
+func TestEchoedCredential(t *testing.T) {
+	const secret = `sec<ret>&"\\-of-ana`
+	say := func(r *http.Request) string { return "you said " + r.Header.Get("Authorization") }
+	s := sdk.NewServer(&sdk.Implementation{Name: "echo", Version: "1"}, nil)
+	add := func(name string, result func(said string) (*sdk.CallToolResult, error)) {
+		s.AddTool(&sdk.Tool{Name: name, Description: secret, InputSchema: map[string]any{"type": "object", "title": secret}}, func(_ context.Context, r *sdk.CallToolRequest) (*sdk.CallToolResult, error) {
+			return result("you said " + r.Extra.Header.Get("Authorization"))
+		})
+	}
+	add("text", func(said string) (*sdk.CallToolResult, error) {
+		return &sdk.CallToolResult{Content: []sdk.Content{&sdk.TextContent{Text: said}}}, nil
+	})
+	add("parts", func(said string) (*sdk.CallToolResult, error) {
+		return &sdk.CallToolResult{Content: []sdk.Content{&sdk.TextContent{Text: said}, &sdk.TextContent{Text: said}}}, nil
+	})
+	add("structured", func(said string) (*sdk.CallToolResult, error) {
+		return &sdk.CallToolResult{StructuredContent: map[string]any{"said": said}}, nil
+	})
+	add("fails", func(said string) (*sdk.CallToolResult, error) {
+		return &sdk.CallToolResult{IsError: true, Content: []sdk.Content{&sdk.TextContent{Text: said}}}, nil
+	})
+	add("breaks", func(said string) (*sdk.CallToolResult, error) {
+		return nil, &jsonrpc.Error{Code: -32000, Message: said}
+	})
+	var refuses atomic.Bool
+	handler := sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return s }, nil)
+	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if refuses.Load() {
+			http.Error(w, say(r), http.StatusBadRequest)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	}))
+	defer host.Close()
+	cfg := mcp.Config{Tool: plainTool(host.URL), HTTP: client(t), Authorize: func(context.Context, *tool.Challenge) (string, error) { return "Bearer " + secret, nil }}
+	clean := func(what, text string) {
+		t.Helper()
+		if text == "" || strings.Contains(text, "-of-ana") {
+			t.Errorf("%s: %s", what, text)
+		}
+	}
+	c := connect(t, cfg)
+	specs, err := c.List(t.Context())
+	if err != nil || len(specs) != 5 {
+		t.Fatalf("%d tools, %v", len(specs), err)
+	}
+	for _, spec := range specs {
+		clean("the description of "+spec.Name, spec.Description+string(spec.Parameters))
+		res, err := call(t, c, spec.Name)
+		if err != nil {
+			t.Errorf("%s: %v", spec.Name, err)
+			continue
+		}
+		if said := string(res.Output) + res.Error; !strings.Contains(said, "you said Bearer [credential]") {
+			t.Errorf("%s says %s", spec.Name, said)
+		}
+		clean(spec.Name, string(res.Output)+res.Error)
+	}
+	refuses.Store(true)
+	_, err = call(t, c, "text")
+	clean("a call that is refused", err.Error())
+	_, err = mcp.Connect(t.Context(), cfg)
+	clean("a connection that is refused", err.Error())
 }
 
 // TestPoolKeepsPeopleApart uses one connection for each person.

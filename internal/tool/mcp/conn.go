@@ -51,7 +51,7 @@ func (s *server) dial(ctx context.Context) (*conn, error) {
 	})
 	a := &attempt{}
 	session, err := client.Connect(withAttempt(ctx, a), transport, nil)
-	if err = a.reason(err); err != nil {
+	if err = a.unsaid(a.reason(err)); err != nil {
 		if c.process != nil {
 			err = errors.Join(err, c.process.stop())
 		}
@@ -117,58 +117,3 @@ func (c *conn) onProgress(_ context.Context, req *sdk.ProgressNotificationClient
 	}
 	out.(func(string))(text + "\n") //nolint:forcetypeassert // only these are stored
 }
-
-// attempt is what is known of one sending of a call, or of a listing.
-type attempt struct {
-	written atomic.Bool
-	status  atomic.Int32           // of the HTTP response, once there is one
-	denied  atomic.Pointer[denied] // why there is no credential for it
-}
-
-// denied is an error that keeps its place when the library makes a text of it.
-type denied struct{ err error }
-
-// unauthorized notes that nothing was sent for want of a credential.
-func (a *attempt) unauthorized(err error) error {
-	if a != nil {
-		a.denied.Store(&denied{err: err})
-	}
-	return err
-}
-
-// reason is err, or why there was no credential.
-func (a *attempt) reason(err error) error {
-	if d := a.denied.Load(); d != nil && err != nil {
-		return d.err
-	}
-	return err
-}
-
-type attemptKey struct{}
-
-func withAttempt(ctx context.Context, a *attempt) context.Context {
-	return context.WithValue(ctx, attemptKey{}, a)
-}
-
-func attemptOf(ctx context.Context) *attempt {
-	a, _ := ctx.Value(attemptKey{}).(*attempt)
-	return a
-}
-
-// mayHaveArrived reports whether the tool may have been called. A server that
-// answered that it does not know the client, the session or the path has not
-// called one.
-func (a *attempt) mayHaveArrived() bool {
-	if a.denied.Load() != nil {
-		return false
-	}
-	switch a.status.Load() {
-	case 401, 403, 404, 405, 411, 413, 415, 429, 431:
-		return false
-	}
-	return a.written.Load()
-}
-
-// sessionGone reports whether the server said that it does not know the session
-// any more, as it does after a restart.
-func (a *attempt) sessionGone() bool { return a.status.Load() == 404 }

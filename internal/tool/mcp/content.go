@@ -35,21 +35,23 @@ func toolSpec(t *sdk.Tool) (event.ToolSpec, error) {
 }
 
 // result is what a tool answered: a string where it is text, and parts where
-// there is more to it.
-func result(r *sdk.CallToolResult) (tool.Result, error) {
+// there is more to it, without credentials that the server was shown.
+func (a *attempt) result(r *sdk.CallToolResult) (tool.Result, error) {
 	if r.InputRequests != nil {
 		return tool.Failure("the tool asks for further input, which is not supported"), nil
 	}
 	parts := make([]event.Content, 0, len(r.Content))
 	for _, c := range r.Content {
-		parts = append(parts, part(c))
+		p := part(c)
+		p.Text = a.mask(p.Text)
+		parts = append(parts, p)
 	}
 	if len(parts) == 0 && r.StructuredContent != nil {
 		b, err := json.Marshal(r.StructuredContent)
 		if err != nil {
 			return tool.Result{}, &tool.Error{Message: "the tool's answer cannot be encoded", Sent: true, Err: err}
 		}
-		parts = append(parts, event.Content{Type: event.PartInputText, Text: string(b)})
+		parts = append(parts, event.Content{Type: event.PartInputText, Text: a.mask(string(b))})
 	}
 	if r.IsError {
 		return failed(parts), nil

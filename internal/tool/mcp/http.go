@@ -112,6 +112,7 @@ func (e *endpoint) send(r *http.Request, own bool, authorization string) (*http.
 		}
 		if authorization != "" {
 			r.Header.Set("Authorization", authorization)
+			a.show(authorization)
 		}
 	}
 	resp, err := e.next.RoundTrip(r)

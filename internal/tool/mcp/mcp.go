@@ -155,6 +155,7 @@ func (s *server) List(ctx context.Context) ([]event.ToolSpec, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	var last error
+	var why string
 	for range 2 {
 		c, err := s.connection(ctx)
 		if err != nil {
@@ -166,14 +167,17 @@ func (s *server) List(ctx context.Context) ([]event.ToolSpec, error) {
 		lost := err != nil && c.noteLoss(err)
 		s.calls.Done()
 		if err == nil {
+			for i := range specs {
+				specs[i].Description, specs[i].Parameters = a.mask(specs[i].Description), []byte(a.mask(string(specs[i].Parameters)))
+			}
 			return specs, nil
 		}
-		last = err
+		last, why = err, a.mask(s.reason(err))
 		if !lost || ctx.Err() != nil {
 			break
 		}
 	}
-	return nil, &tool.Error{Message: fmt.Sprintf("the MCP server '%s' did not list its tools: %s", s.cfg.Tool.ServerLabel, s.reason(last)), Sent: true, Err: last}
+	return nil, &tool.Error{Message: fmt.Sprintf("the MCP server '%s' did not list its tools: %s", s.cfg.Tool.ServerLabel, why), Sent: true, Err: last}
 }
 
 func (s *server) list(ctx context.Context, c *conn) ([]event.ToolSpec, error) {
@@ -224,10 +228,10 @@ func (s *server) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 		}
 		s.calls.Done()
 		if err == nil {
-			return result(res)
+			return a.result(res)
 		}
 		if answered := answer(err); answered != nil {
-			return tool.Failure("%s", answered.Message), nil
+			return tool.Failure("%s", a.mask(answered.Message)), nil
 		}
 		sent := a.mayHaveArrived()
 		if lost && !sent && again && ctx.Err() == nil {
@@ -236,7 +240,7 @@ func (s *server) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return tool.Result{}, &tool.Error{Message: fmt.Sprintf("the call of '%s' on the MCP server '%s' was not answered: %s", c.Name, s.cfg.Tool.ServerLabel, s.reason(err)), Sent: sent, Err: err}
+		return tool.Result{}, &tool.Error{Message: fmt.Sprintf("the call of '%s' on the MCP server '%s' was not answered: %s", c.Name, s.cfg.Tool.ServerLabel, a.mask(s.reason(err))), Sent: sent, Err: err}
 	}
 }
 
@@ -253,7 +257,7 @@ func (s *server) call(ctx context.Context, conn *conn, a *attempt, c tool.Call) 
 	if c.Output != nil {
 		token := fmt.Sprintf("%s.%d", c.EffectID, s.counter.Add(1))
 		params.SetProgressToken(token)
-		conn.progress.Store(token, c.Output)
+		conn.progress.Store(token, func(chunk string) { c.Output(a.mask(chunk)) })
 		defer conn.progress.Delete(token)
 	}
 	return conn.session.CallTool(withAttempt(ctx, a), params)
