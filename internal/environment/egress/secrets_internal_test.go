@@ -85,8 +85,13 @@ func FuzzFill(f *testing.F) {
 // valid is the text as it is after JSON, which has no bytes that are no text.
 func valid(s string) string {
 	var out string
-	b, _ := json.Marshal(s)
-	json.Unmarshal(b, &out)
+	b, err := json.Marshal(s)
+	if err == nil {
+		err = json.Unmarshal(b, &out)
+	}
+	if err != nil {
+		return err.Error()
+	}
 	return out
 }
 
@@ -96,7 +101,7 @@ func FuzzMask(f *testing.F) {
 	f.Add("aaaa", "aaaaaaaa", "aaaa", []byte{5})
 	f.Add(`{"`, `12345"\678`, `"}`, []byte{7})
 	f.Fuzz(func(t *testing.T, before, value, after string, sizes []byte) {
-		if len(value) < leastMasked || len(before)+len(value)+len(after) > 1<<12 || strings.Contains(mark+"0123456789abcdef", value) {
+		if len(value) < leastMasked || len(before)+len(value)+len(after) > 1<<12 {
 			return
 		}
 		p := &pass{allowed: []allowed{{placeholder: mark + strings.Repeat("0", 40), secret: value}}}
