@@ -3,6 +3,8 @@ package app_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"io/fs"
@@ -10,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -505,5 +508,32 @@ func TestConsentKeys(t *testing.T) {
 	c.browser().decide(link, "allow").want(t, "allowed", http.StatusOK, "Allowed")
 	if got := c.last(id); !strings.Contains(got, "You are known here.") {
 		t.Errorf("the agent says %q", got)
+	}
+}
+
+// TestConsentPage shows that nothing that a server or a session says becomes part
+// of the page but as text.
+func TestConsentPage(t *testing.T) {
+	c := newConsents(t)
+	const evil = "<script>alert(1)</script> javascript:alert(1) &quot; ' onload=x"
+	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Bearer scope="`+evil+`"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	t.Cleanup(hs.Close)
+	var made struct{ ID string }
+	c.must(&made, "POST", sessions, `{"environment":{"type":"none"},"input":"Hi","vault_ids":["`+c.vault+`"],"actor":"<img src=x onerror=alert(1)>","agent":{"model":"script/guarded",`+
+		`"tools":[{"type":"mcp","server_label":"mail","transport":{"type":"http","server_url":"`+hs.URL+`"}}]}}`)
+	p := c.browser().get(c.asked(made.ID))
+	p.want(t, "the page", http.StatusOK, "&lt;script&gt;alert(1)&lt;/script&gt;")
+	for _, s := range []string{"<script", "<img", "&quot; '"} {
+		if strings.Contains(p.body, s) {
+			t.Errorf("the page has %q: %s", s, p)
+		}
+	}
+	style := regexp.MustCompile(`(?s)<style>(.*)</style>`).FindStringSubmatch(p.body)
+	sum := sha256.Sum256([]byte(style[1]))
+	if csp := p.header.Get("Content-Security-Policy"); !strings.Contains(csp, "'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'") {
+		t.Errorf("the policy %q does not allow the page's own style", csp)
 	}
 }

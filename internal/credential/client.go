@@ -71,14 +71,13 @@ func (s *Source) issue(ctx context.Context, key string, o *vault.Opened, before 
 		form.Set("resource", *c.Resource)
 	}
 	got, err := s.token(ctx, endpoint{url: c.TokenEndpoint, id: c.ClientID, auth: c.TokenEndpointAuth, secret: o.Secrets.ClientSecret}, form)
+	s.noteFailure(o.ID, err)
+	if err != nil {
+		return nil, err
+	}
 	now := s.cfg.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err != nil {
-		s.failed[o.ID] = now
-		return nil, err
-	}
-	delete(s.failed, o.ID)
 	if len(s.issued) >= maxIssued {
 		for k, t := range s.issued {
 			if _, over := ends(t.at, t.expires, now); over || t.expires.IsZero() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"maps"
 	"net/url"
 	"time"
 
@@ -63,15 +64,22 @@ func (s *Source) renewed(ctx context.Context, project string, o *vault.Opened, n
 	key := "renew " + project + " " + o.ID + " " + o.Secrets.Token.Reveal()
 	return s.once(ctx, key, func(ctx context.Context) (*vault.Opened, error) {
 		now, err := s.renew(ctx, project, o, need)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if err != nil {
-			s.failed[o.ID] = s.cfg.Now()
-		} else {
-			delete(s.failed, o.ID)
-		}
+		s.noteFailure(o.ID, err)
 		return now, err
 	})
+}
+
+// noteFailure remembers that a token could not be renewed, or forgets that.
+func (s *Source) noteFailure(credential string, err error) {
+	now := s.cfg.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		delete(s.failed, credential)
+		return
+	}
+	maps.DeleteFunc(s.failed, func(_ string, at time.Time) bool { return now.Sub(at) >= rest })
+	s.failed[credential] = now
 }
 
 // restsFrom reports whether the renewing of a token failed just now.
