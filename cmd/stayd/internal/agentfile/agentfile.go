@@ -62,7 +62,14 @@ type Tool struct {
 	Transport    *Transport        `yaml:"transport" json:"transport,omitempty"`
 	AllowedTools []string          `yaml:"allowed_tools" json:"allowed_tools,omitempty"`
 	Required     bool              `yaml:"required" json:"required,omitempty"`
+	Identity     *Identity         `yaml:"identity" json:"identity,omitempty"`
 	Effects      map[string]Effect `yaml:"effects" json:"effects,omitempty"`
+}
+
+// Identity is the token of the agent's that an MCP server is shown.
+type Identity struct {
+	Audience string   `yaml:"audience" json:"audience,omitempty"`
+	Scope    []string `yaml:"scope" json:"scope,omitempty"`
 }
 
 // Transport of an MCP server.

@@ -28,6 +28,7 @@ tools:
   - type: mcp
     server_label: mail
     transport: {type: http, server_url: "https://example.com/mcp"}
+    identity: {scope: [mail.send]}
     effects: {send: {approval: always, on_unknown: ask}}
 limits: {max_steps: 7}
 environment:
@@ -45,7 +46,7 @@ environment:
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"name":"analyst","model":"script/weather","instructions":"Look closely.","tools":[{"type":"mcp","server_label":"mail","transport":{"type":"http","server_url":"https://example.com/mcp"},"effects":{"send":{"on_unknown":"ask","approval":"always"}}}],"limits":{"max_steps":7}}`
+	want := `{"name":"analyst","model":"script/weather","instructions":"Look closely.","tools":[{"type":"mcp","server_label":"mail","transport":{"type":"http","server_url":"https://example.com/mcp"},"identity":{"scope":["mail.send"]},"effects":{"send":{"on_unknown":"ask","approval":"always"}}}],"limits":{"max_steps":7}}`
 	if string(got) != want {
 		t.Errorf("agent\n%s, want\n%s", got, want)
 	}
