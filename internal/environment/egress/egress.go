@@ -67,8 +67,9 @@ type Proxy struct {
 	forward   *httputil.ReverseProxy
 	life      context.Context // ends with Close
 	stop      context.CancelFunc
-	ring      *ring      // nil where there are no secrets
-	authority *authority // the same
+	ring      *ring         // nil where there are no secrets
+	authority *authority    // the same
+	inside    chan struct{} // holds one for each request in a tunnel that is opened
 
 	mu      sync.Mutex
 	closed  bool
@@ -91,6 +92,7 @@ func New(p Policy, secrets *environment.Secrets, dial Dial, record func(Request)
 			return nil, fmt.Errorf("the certificates of the environment: %w", err)
 		}
 		roots = x.authority.servers
+		x.inside = make(chan struct{}, maxConnections)
 	}
 	x.life, x.stop = context.WithCancel(context.Background())
 	x.forward = newForward(dial, roots)

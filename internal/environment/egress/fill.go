@@ -14,9 +14,14 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// maxFilled is how long a body may be, in bytes, whose length was told: it is
-// read as a whole, since the length is another with the secrets in it.
-const maxFilled = 1 << 20
+// Bounds on what is held of one request, in bytes.
+const (
+	// maxFilled is how long a body may be whose length was told: it is read as a
+	// whole, since the length is another with the secrets in it.
+	maxFilled = 1 << 20
+	// maxGrown is how much secrets may take that are put into one text.
+	maxGrown = 8 << 20
+)
 
 // escape writes a secret as it has to be where the placeholder stood.
 type escape func(string) string
@@ -128,8 +133,15 @@ func (p *pass) replace(s string, texts *replacer) (string, error) {
 		}
 		rest = rest[len(mark):]
 	}
+	if !p.fits(s) {
+		return "", &refusal{code: "too_many_secrets", message: fmt.Sprintf("the secrets for one part of the request take more than %d bytes", maxGrown)}
+	}
 	return texts.all(s)
 }
+
+// fits reports whether a text is of a bounded length with the secrets in it. Each
+// of their bytes may be escaped by up to six.
+func (p *pass) fits(s string) bool { return strings.Count(s, mark)*p.longest*6 <= maxGrown }
 
 func isPlaceholder(s string) bool {
 	return len(s) == markLength && strings.Trim(s[len(mark):], "0123456789abcdef") == ""
@@ -153,6 +165,9 @@ func (p *pass) fillBody(r *http.Request) error {
 	b, err := io.ReadAll(r.Body)
 	if err != nil {
 		return &refusal{code: "failed", message: "the request's body broke off"}
+	}
+	if !p.fits(string(b)) {
+		return &refusal{code: "too_many_secrets", message: fmt.Sprintf("the secrets for the body of the request take more than %d bytes; send it chunked", maxGrown)}
 	}
 	filled, _, err := texts.some(nil, b, true)
 	if err != nil {

@@ -141,14 +141,11 @@ func (e *exchange) forward(w http.ResponseWriter, r *http.Request, t target) {
 
 // fill puts the secrets into a request.
 func (e *exchange) fill(f *forwarded, out *http.Request) error {
-	p, err := e.proxy.ring.passFor(out.Context(), f.target, e.encrypted)
-	if err != nil {
-		return err
-	}
+	p := e.proxy.ring.passFor(out.Context(), f.target, e.encrypted)
 	if err := p.fill(out); err != nil {
 		return err
 	}
-	if len(p.allowed) > 0 {
+	if len(p.masked) > 0 {
 		f.mask = p.mask()
 		readable(out.Header)
 	}

@@ -47,6 +47,12 @@ func (x *Proxy) answer(w http.ResponseWriter, r *http.Request, t target) {
 		panic(http.ErrAbortHandler)
 	}
 	defer x.running.Done()
+	select { // of HTTP/2, one connection has many
+	case x.inside <- struct{}{}:
+		defer func() { <-x.inside }()
+	case <-r.Context().Done():
+		panic(http.ErrAbortHandler)
+	}
 	e := &exchange{proxy: x, encrypted: true, Request: Request{At: time.Now(), Method: r.Method, Host: t.host, Port: t.port, Path: r.URL.EscapedPath()}}
 	defer e.end()
 	if r.Method == http.MethodConnect {

@@ -22,7 +22,7 @@ const leastMasked = 8
 // are or in the ways in which they may have been written.
 func (p *pass) mask() *replacer {
 	pairs := p.answer
-	for _, a := range p.allowed {
+	for _, a := range p.masked {
 		if len(a.secret) < leastMasked {
 			continue
 		}

@@ -102,8 +102,16 @@ type replacing struct {
 	err       error
 }
 
+// maxChunk is how much is read at once, in bytes. It is less where that would grow
+// by much.
+const maxChunk = 32 << 10
+
 func (r *replacer) reader(src io.Reader) *replacing {
-	return &replacing{src: src, texts: r, chunk: make([]byte, 32<<10)}
+	size := maxChunk
+	for _, p := range r.pairs {
+		size = min(size, max(len(p.old), maxFilled/max(1, len(p.new)/len(p.old))))
+	}
+	return &replacing{src: src, texts: r, chunk: make([]byte, size)}
 }
 
 func (x *replacing) Read(p []byte) (int, error) {

@@ -97,18 +97,23 @@ func isFor(hosts []string, t target) bool {
 type pass struct {
 	known   map[string]bool // all placeholders of the environment
 	allowed []allowed
+	masked  []allowed // what answers may have, although it is not put in
 	refused []pair
+	longest int    // an allowed secret, in bytes
 	answer  []pair // what was put in that is no plain secret, and what it stood for
 }
 
 type allowed struct{ placeholder, secret string }
 
-// passFor says what may be put into a request to the target. The error is a
-// *refusal.
-func (k *ring) passFor(ctx context.Context, t target, encrypted bool) (*pass, error) {
+// passFor says what may be put into a request to the target.
+func (k *ring) passFor(ctx context.Context, t target, encrypted bool) *pass {
 	now, err := k.current(ctx)
+	var away *refusal
 	if err != nil {
-		return nil, &refusal{code: "secrets_unavailable", message: "the secrets of this environment could not be read; try again later", detail: err.Error()}
+		away = &refusal{code: "secrets_unavailable", message: "the secrets of this environment could not be read, so nothing was sent; try again later", detail: err.Error()}
+		k.mu.Lock()
+		now = k.now
+		k.mu.Unlock()
 	}
 	p := &pass{known: map[string]bool{}}
 	for _, name := range slices.Sorted(maps.Keys(k.placeholders)) {
@@ -119,13 +124,19 @@ func (k *ring) passFor(ctx context.Context, t target, encrypted bool) (*pass, er
 		if i >= 0 {
 			s = &now[i]
 		}
-		if r := refuseSecret(name, s, t, encrypted); r != nil {
-			p.refused = append(p.refused, pair{old: placeholder, refused: r})
-			continue
+		r := refuseSecret(name, s, t, encrypted)
+		if r == nil {
+			a := allowed{placeholder: placeholder, secret: s.Value.Reveal()}
+			p.masked = append(p.masked, a)
+			if r = away; r == nil {
+				p.allowed, p.longest = append(p.allowed, a), max(p.longest, len(a.secret))
+			}
 		}
-		p.allowed = append(p.allowed, allowed{placeholder: placeholder, secret: s.Value.Reveal()})
+		if r != nil {
+			p.refused = append(p.refused, pair{old: placeholder, refused: r})
+		}
 	}
-	return p, nil
+	return p
 }
 
 // refuseSecret says why the secret of a variable may not be sent, or nil. There

@@ -268,6 +268,34 @@ func TestSecretsAreKeptBack(t *testing.T) {
 	}
 }
 
+// What would take much memory with the secrets in it is not made.
+func TestManySecretsInOneRequest(t *testing.T) {
+	long := strings.Repeat("k", 60<<10)
+	g := newGuarded(t, egress.Policy{Access: egress.Enabled}, secret("TOKEN", long))
+	c := g.program(t)
+	many := strings.Repeat(g.Variables()["TOKEN"], 1000)
+	for name, resp := range map[string]response{
+		"a header": g.do(t, c, http.MethodPost, "https://example.com/", "", "X-Key", many),
+		"a body":   g.do(t, c, http.MethodPost, "https://example.com/", many),
+	} {
+		if resp.StatusCode != http.StatusForbidden || !strings.Contains(resp.body, "too_many_secrets") || len(g.seen) > 0 {
+			t.Errorf("%s: %d %s", name, resp.StatusCode, resp.body)
+		}
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://example.com/", io.MultiReader(strings.NewReader(many)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if s := <-g.seen; s.body != strings.Repeat(long, 1000) {
+		t.Errorf("the server got %d bytes", len(s.body))
+	}
+}
+
 // Without a length a body is filled on its way, however it is cut.
 func TestSecretsInAStream(t *testing.T) {
 	g := newGuarded(t, egress.Policy{Access: egress.Enabled}, secret("TOKEN", canary))
