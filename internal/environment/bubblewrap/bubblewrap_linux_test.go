@@ -450,16 +450,16 @@ func (p *proxy) Serve(l net.Listener) error {
 	}
 }
 
-func (p *proxy) Variables() map[string]string { return nil }
+func (p *proxy) Variables() map[string]string { return map[string]string{"TOKEN": "placeholder"} }
 
-func (p *proxy) Certificates() []byte { return nil }
+func (p *proxy) Certificates() []byte { return []byte("authorities\n") }
 
 func (p *proxy) Close() error { close(p.closed); return nil }
 
 func TestProxy(t *testing.T) {
 	d := driver(t, bubblewrap.Config{})
 	p := &proxy{closed: make(chan struct{})}
-	srv, err := d.Open(t.Context(), environment.Spec{Dir: t.TempDir(), Proxy: p, Env: map[string]string{"HTTP_PROXY": "http://elsewhere"}})
+	srv, err := d.Open(t.Context(), environment.Spec{Dir: t.TempDir(), Proxy: p, Env: map[string]string{"HTTP_PROXY": "http://elsewhere", "SSL_CERT_FILE": "/workspace/own", "TOKEN": "own"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -475,13 +475,16 @@ func TestProxy(t *testing.T) {
 		if spec.Class != want {
 			t.Errorf("%s has the class %s, want %s", spec.Name, spec.Class, want)
 		}
+		if told := strings.Contains(spec.Description, "The variables TOKEN hold placeholders of secrets"); told != (spec.Name == "run_command") {
+			t.Errorf("%s is described by %s", spec.Name, spec.Description)
+		}
 	}
-	raw, err := json.Marshal(args{"command": `python3 -c 'import urllib.request; print(urllib.request.urlopen("http://example.test/").read().decode(), end="")'`})
+	raw, err := json.Marshal(args{"command": `python3 -c 'import urllib.request; print(urllib.request.urlopen("http://example.test/").read().decode(), end="")'; echo $TOKEN $HTTP_PROXY; cat $SSL_CERT_FILE; (echo >> $PIP_CERT) 2> /dev/null || echo read only`})
 	if err != nil {
 		t.Fatal(err)
 	}
 	res, err := srv.Call(t.Context(), tool.Call{Name: "run_command", Arguments: raw})
-	if err != nil || event.OutputText(res.Output) != "from the proxy\n" {
+	if err != nil || event.OutputText(res.Output) != "from the proxy\nplaceholder http://127.0.0.1:3128\nauthorities\nread only\n" {
 		t.Errorf("%v %s", err, res.Output)
 	}
 	if err := srv.Close(); err != nil {
