@@ -105,9 +105,16 @@ func (e *exchange) findTLS(from client, sent *bufio.Reader, server net.Conn, t t
 		return from, server, false
 	}
 	from.SetDeadline(time.Now().Add(headerTimeout)) //nolint:errcheck,gosec // the reading finds out
+	from, found := readTLS(from, t)
+	return from, server, found
+}
+
+// readTLS is findTLS where the program is to speak first. The connection has a
+// deadline.
+func readTLS(from client, t target) (client, bool) {
 	hello, name, err := serverName(from)
 	from.buffered = io.MultiReader(strings.NewReader(hello), from.buffered)
-	return from, server, err == nil && isName(name, t)
+	return from, err == nil && isName(name, t)
 }
 
 // handshake is the type of the first record of TLS (RFC 8446, 5.1).

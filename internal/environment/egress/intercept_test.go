@@ -150,7 +150,7 @@ func TestTunnelsThatMayBeAnything(t *testing.T) {
 		return new(net.Dialer).DialContext(ctx, network, to)
 	})
 	said := strings.ReplaceAll(second, "TOKEN", x.Variables()["TOKEN"])
-	for host, want := range map[string]string{"greets.test:21": first + said, "waits.test:22": "it began\n" + said} {
+	for host, want := range map[string]string{"greets.test:21": first + said, "waits.test:22": "it began\n" + said, "waits.test:443": "it began\n" + said} {
 		c := x.dial(t)
 		fmt.Fprintf(c, "CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n", host)
 		in := bufio.NewReader(c)

@@ -32,8 +32,9 @@ func (e *exchange) tunnel(w http.ResponseWriter, t target) {
 	e.Allowed = true
 	x := e.proxy
 	opens, only := x.ring != nil && x.ring.concerns(x.life, t), x.rules.tlsOnly(t)
+	begins := only || t.port == 443 // the program, with TLS, as far as can be known
 	var server net.Conn
-	if !opens || !only { // else it is dialled for the requests in the tunnel
+	if !opens || !begins { // else it is dialled for the requests in the tunnel
 		var err error
 		// The context of the request ends when the program has sent all it will send.
 		// It may still wait for the answer.
@@ -71,7 +72,14 @@ func (e *exchange) tunnel(w http.ResponseWriter, t target) {
 		}
 	}
 	to := server
-	if opens && !only {
+	switch {
+	case !opens || only:
+	case begins:
+		if from, opens = readTLS(from, t); !opens {
+			e.dialLate(from, t)
+			return
+		}
+	default:
 		from, to, opens = e.findTLS(from, rw.Reader, server, t)
 	}
 	if opens {
@@ -80,6 +88,26 @@ func (e *exchange) tunnel(w http.ResponseWriter, t target) {
 	}
 	conn.SetDeadline(time.Time{}) //nolint:errcheck,gosec // the copying finds out
 	e.join(from, to)
+}
+
+// dialLate goes on with a tunnel that is not what it seemed to be.
+func (e *exchange) dialLate(from client, t target) {
+	server, err := e.proxy.dial(e.proxy.life, "tcp", t.dialled())
+	if err != nil {
+		e.Reason = "unreachable: " + err.Error()
+		if r := asRefusal(err, t); r != nil {
+			e.Status = http.StatusForbidden
+			e.note(r)
+		}
+		return
+	}
+	defer server.Close() //nolint:errcheck // all was sent, or is lost
+	stop := context.AfterFunc(e.proxy.life, func() {
+		server.Close() //nolint:errcheck,gosec // it may be closed
+	})
+	defer stop()
+	from.SetDeadline(time.Time{}) //nolint:errcheck,gosec // the copying finds out
+	e.join(from, server)
 }
 
 // checkTLS reads the first message of TLS, and refuses a tunnel that does not
