@@ -17,6 +17,7 @@ import (
 
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/environment/egress"
+	"github.com/stayd/stayd/internal/outbound"
 )
 
 // A host to which no secret may be sent is seen by the program itself, and its
@@ -177,6 +178,31 @@ func TestTunnelsThatMayBeAnything(t *testing.T) {
 	}
 	if s := <-g.seen; s.Header.Get("X-Key") != canary || s.Host != "example.com:9443" {
 		t.Errorf("the server of %s got %q", s.Host, s.Header.Get("X-Key"))
+	}
+}
+
+// What no program may reach is not reached by a tunnel that is opened, whether
+// there is TLS in it or not.
+func TestOpenedTunnelsReachNoPrivateAddress(t *testing.T) {
+	dial, err := outbound.NewDialer(outbound.Policy{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := []environment.Secret{secret("TOKEN", canary)}
+	k := &keeper{all: secrets}
+	g := &guarded{keeper: k}
+	g.proxy = startSecrets(t, egress.Policy{Access: egress.Enabled}, &environment.Secrets{Given: secrets, Now: k.now}, dial)
+	resp := g.do(t, g.program(t), http.MethodGet, "https://127.0.0.1/", "", "X-Key", g.Variables()["TOKEN"])
+	if resp.StatusCode != http.StatusForbidden || !strings.Contains(resp.body, "loopback") {
+		t.Errorf("%d %s", resp.StatusCode, resp.body)
+	}
+	if _, rest := g.send(t, "CONNECT 127.0.0.1:443 HTTP/1.1\r\nHost: x\r\n\r\nSSH-2.0-x\r\n"); rest != "\r\n" {
+		t.Errorf("without TLS: %q", rest)
+	}
+	for range 2 {
+		if rec := <-g.records; rec.Allowed || rec.Status != 403 || !strings.HasPrefix(rec.Reason, "address_refused: ") {
+			t.Errorf("recorded %+v", rec)
+		}
 	}
 }
 
