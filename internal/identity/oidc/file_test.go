@@ -110,3 +110,20 @@ func TestFileRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestFileOfDocument has the file that the documentation shows.
+func TestFileOfDocument(t *testing.T) {
+	data, err := os.ReadFile("../../../docs/identity.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(data), "```yaml\n")
+	file, _, closed := strings.Cut(rest, "```")
+	if !ok || !closed {
+		t.Fatal("docs/identity.md shows no file")
+	}
+	issuers, err := oidc.Parse("docs/identity.md", []byte(file))
+	if err != nil || len(issuers) != 1 || len(issuers[0].Rules) != 3 || issuers[0].Rules[1].Actor != "preferred_username" {
+		t.Errorf("got %+v, %v", issuers, err)
+	}
+}
