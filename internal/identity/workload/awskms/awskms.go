@@ -20,8 +20,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/stayd/stayd/internal/identity/workload"
+	"github.com/stayd/stayd/internal/store"
 )
 
 // Config says where the service is.
@@ -75,7 +77,7 @@ func (s *Service) Open(ctx context.Context, name string) (workload.Signer, strin
 	}
 	out, err := s.client.GetPublicKey(ctx, &kms.GetPublicKeyInput{KeyId: &name})
 	if err != nil {
-		return nil, "", fmt.Errorf("ask AWS KMS for the signing key %s: %w", name, err)
+		return nil, "", failed("ask AWS KMS for the signing key", name, err)
 	}
 	arn := aws.ToString(out.KeyId)
 	if arn == "" {
@@ -116,9 +118,19 @@ func (k *Key) Sign(ctx context.Context, message []byte) ([]byte, error) {
 		KeyId: &k.arn, Message: digest[:], MessageType: types.MessageTypeDigest, SigningAlgorithm: types.SigningAlgorithmSpecEcdsaSha256,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("have AWS KMS sign by %s: %w", k.arn, err)
+		return nil, failed("have AWS KMS sign by", k.arn, err)
 	}
 	return joined(out.Signature)
+}
+
+// failed is what the service refuses, or store.ErrUnavailable where it does not
+// answer.
+func failed(doing, name string, err error) error {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return fmt.Errorf("%s %s: %w", doing, name, err)
+	}
+	return fmt.Errorf("%s %s: %w: %w", doing, name, err, store.ErrUnavailable)
 }
 
 // joined turns a signature from the form that AWS has it in (ASN.1) to that of JWS.
