@@ -62,7 +62,7 @@ func (n *newCredential) oauthClient(secret string) (any, error) {
 	case !known:
 		return nil, usage("--client-auth is basic, post or none")
 	}
-	c.Type, c.ServerURL, c.Client = "oauth_client", n.server, client.ClientAuth{Type: way, Secret: secret}
+	c.Type, c.ServerURL, c.Client = "oauth_client", n.server, client.TokenEndpointAuth{Type: way, Secret: secret}
 	return c, nil
 }
 

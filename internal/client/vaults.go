@@ -34,19 +34,19 @@ type NewCredential struct {
 
 // OAuthClient is a client that gets tokens for an MCP server.
 type OAuthClient struct {
-	Type                  string     `json:"type"` // "oauth_client"
-	ServerURL             string     `json:"mcp_server_url"`
-	ClientID              string     `json:"client_id"`
-	Grant                 string     `json:"grant"` // "client_credentials" or "authorization_code"
-	TokenEndpoint         string     `json:"token_endpoint"`
-	AuthorizationEndpoint string     `json:"authorization_endpoint,omitempty"`
-	Client                ClientAuth `json:"token_endpoint_auth"`
-	Resource              string     `json:"resource,omitempty"`
-	Scope                 string     `json:"scope,omitempty"`
+	Type                  string            `json:"type"` // "oauth_client"
+	ServerURL             string            `json:"mcp_server_url"`
+	ClientID              string            `json:"client_id"`
+	Grant                 string            `json:"grant"` // "client_credentials" or "authorization_code"
+	TokenEndpoint         string            `json:"token_endpoint"`
+	AuthorizationEndpoint string            `json:"authorization_endpoint,omitempty"`
+	Client                TokenEndpointAuth `json:"token_endpoint_auth"`
+	Resource              string            `json:"resource,omitempty"`
+	Scope                 string            `json:"scope,omitempty"`
 }
 
-// ClientAuth is how a client shows who it is.
-type ClientAuth struct {
+// TokenEndpointAuth is how a client shows who it is.
+type TokenEndpointAuth struct {
 	Type   string `json:"type"` // "client_secret_basic", "client_secret_post" or "none"
 	Secret string `json:"client_secret,omitempty"`
 }
