@@ -84,7 +84,17 @@ func ByType(fallback string, refs map[string]*huma.Schema) *huma.Schema {
 	return s
 }
 
-const defaultType = "x-default-type"
+const (
+	defaultType = "x-default-type"
+	beside      = "x-beside-secrets"
+)
+
+// BesideSecrets has the type of what a ByType schema is for not repeated in
+// errors: a secret may have been put there by mistake.
+func BesideSecrets(s *huma.Schema) *huma.Schema {
+	s.Extensions = map[string]any{beside: true}
+	return s
+}
 
 // checker checks what was decoded against the schemas of the document, so that
 // what is documented and what is taken are the same. It reports the first thing
@@ -146,6 +156,9 @@ func (c checker) byType(s *huma.Schema, path string, v any) error {
 		return wrongType(param, "a string", value)
 	}
 	ref, ok := s.Discriminator.Mapping[name]
+	if !ok && s.Extensions[beside] == true {
+		return Invalid(param, "Invalid value. Supported values are: "+quoted(slices.Sorted(maps.Keys(s.Discriminator.Mapping)))+".")
+	}
 	if !ok {
 		return notOneOf(param, name, slices.Sorted(maps.Keys(s.Discriminator.Mapping)))
 	}
@@ -275,13 +288,10 @@ func missing(param string) error {
 }
 
 func notOneOf(param, got string, names []string) error {
-	quoted := make([]string, len(names))
-	for i := range names {
-		quoted[i] = "'" + names[i] + "'"
-	}
-	list := strings.Join(quoted, ", ")
-	return Invalid(param, fmt.Sprintf("Invalid value: '%s'. Supported values are: %s.", got, list))
+	return Invalid(param, fmt.Sprintf("Invalid value: '%s'. Supported values are: %s.", got, quoted(names)))
 }
+
+func quoted(names []string) string { return "'" + strings.Join(names, "', '") + "'" }
 
 func wrongType(param, want string, v any) error {
 	e := &Error{

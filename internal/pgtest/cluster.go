@@ -66,6 +66,9 @@ func NewCluster(tb testing.TB) *Cluster {
 	return c
 }
 
+// Dir is the folder that holds all that the cluster writes.
+func (c *Cluster) Dir() string { return c.dir }
+
 // URL is the address of the cluster's maintenance database.
 func (c *Cluster) URL() string {
 	return "postgres:///postgres?host=" + c.dir + "&user=postgres&sslmode=disable"

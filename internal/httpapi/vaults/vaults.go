@@ -191,4 +191,6 @@ type deletedVaultObject struct {
 }
 
 // byType is a union that the field type decides.
-func byType(refs map[string]*huma.Schema) *huma.Schema { return httpapi.ByType("", refs) }
+func byType(refs map[string]*huma.Schema) *huma.Schema {
+	return httpapi.BesideSecrets(httpapi.ByType("", refs))
+}
