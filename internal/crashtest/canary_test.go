@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -141,11 +142,11 @@ func (c *canaries) token(w http.ResponseWriter, r *http.Request) {
 	if rand.IntN(10) == 0 {
 		c.said.Add(1)
 		w.WriteHeader(http.StatusBadRequest)
-		json.NewEncoder(w).Encode(map[string]string{"error": "temporarily_unavailable", "error_description": "you said " + string(b) + r.Header.Get("Authorization")})
+		fmt.Fprintf(w, `{"error":"temporarily_unavailable","error_description":%s}`, quoted("you said "+string(b)+r.Header.Get("Authorization")))
 		return
 	}
 	c.renewed.Add(1)
-	json.NewEncoder(w).Encode(map[string]any{"access_token": c.secret(), "refresh_token": c.secret(), "token_type": "Bearer", "expires_in": 1 + rand.IntN(90)})
+	fmt.Fprintf(w, `{"access_token":%s,"refresh_token":%s,"token_type":"Bearer","expires_in":%d}`, quoted(c.secret()), quoted(c.secret()), 1+rand.IntN(90))
 }
 
 func (c *canaries) run(bin string, args []string) {
@@ -272,10 +273,8 @@ func (c *canaries) pick(rng *rand.Rand, from *[]string) string {
 	return (*from)[rng.IntN(len(*from))]
 }
 
-func quoted(s string) string {
-	b, _ := json.Marshal(s)
-	return string(b)
-}
+// quoted is a text of ASCII as JSON has it.
+func quoted(s string) string { return strconv.Quote(s) }
 
 // operation makes one operation that is left to chance.
 func (c *canaries) operation(rng *rand.Rand) {

@@ -154,6 +154,18 @@ func (c *Call) allow(scope identity.Scope) error {
 	}
 }
 
+// unbound refuses an operation that is about everybody in the project to a caller
+// who acts for one actor alone.
+func (c *Call) unbound(op *Operation) error {
+	if c.Principal.Actor == "" || op.Bound || op.Open {
+		return nil
+	}
+	return &Error{
+		Status: http.StatusForbidden, Code: "actor_not_allowed",
+		Message: "This is about everybody in the project, and whoever shows this token acts for '" + c.Principal.Actor + "' alone.",
+	}
+}
+
 // ActFor returns whom the caller acts for: the one that was asked for, which may be
 // empty, or else the only one that its principal may act for. It refuses another
 // than that.

@@ -27,7 +27,7 @@ import (
 // Config is what the frame needs to know.
 type Config struct {
 	Log     *slog.Logger // nil logs nothing
-	Version string // of the server, for the OpenAPI document
+	Version string       // of the server, for the OpenAPI document
 	// MaxBody bounds a request's body in bytes; 0 is DefaultMaxBody.
 	MaxBody int64
 	// Keys maps the SHA-256 of each API key that the operator set to the project

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -29,6 +30,9 @@ type Operation struct {
 	Scope identity.Scope
 	// Open is set where nobody has to show who they are.
 	Open bool
+	// Bound is set where a caller who acts for one actor alone may ask: the operation
+	// shows and changes only what is theirs.
+	Bound bool
 	// Stream is set where the answer is, or may be, a stream of events.
 	Stream bool
 	// Upload is the media type of a body that is read piece by piece. Body then
@@ -90,7 +94,7 @@ func (s *Server) Register(op Operation) {
 		s.open[op.Method+" "+op.Path] = true
 	}
 	handle(mux, op.Method+" "+op.Path, func(c *Call) {
-		if err := c.allow(op.Scope); err != nil {
+		if err := errors.Join(c.allow(op.Scope), c.unbound(&op)); err != nil {
 			c.Fail(err)
 			return
 		}
@@ -128,7 +132,13 @@ func handle(mux *http.ServeMux, pattern string, fn func(*Call)) {
 
 // own registers the paths of the server itself.
 func (s *Server) own() {
-	handle(s.mux, "GET /metrics", func(c *Call) { s.metrics.handler().ServeHTTP(c.w, c.Request) })
+	handle(s.mux, "GET /metrics", func(c *Call) {
+		if err := c.unbound(&Operation{}); err != nil {
+			c.Fail(err)
+			return
+		}
+		s.metrics.handler().ServeHTTP(c.w, c.Request)
+	})
 	handle(s.mux, "GET /openapi.json", func(c *Call) {
 		spec, err := s.spec()
 		if err != nil {

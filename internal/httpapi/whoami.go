@@ -38,7 +38,7 @@ type principalObject struct {
 // callers registers what tells callers who they are, and how to become one.
 func (s *Server) callers() {
 	s.Register(Operation{
-		Method: http.MethodGet, Path: "/v1/whoami", ID: "whoami", Summary: "Who calls, and what for", Result: principalObject{},
+		Method: http.MethodGet, Path: "/v1/whoami", ID: "whoami", Bound: true, Summary: "Who calls, and what for", Result: principalObject{},
 		Do: func(c *Call) (any, error) {
 			p := &c.Principal
 			return principalObject{

@@ -66,7 +66,7 @@ func Mount(s *httpapi.Server, cfg Config) {
 		a.uploadOperations(),
 	} {
 		for _, op := range operations {
-			s.Register(op)
+			s.Register(a.bound(op))
 		}
 	}
 }

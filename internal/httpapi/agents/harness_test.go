@@ -25,6 +25,7 @@ import (
 	"github.com/stayd/stayd/internal/feed"
 	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/httpapi/agents"
+	"github.com/stayd/stayd/internal/identity"
 	"github.com/stayd/stayd/internal/journal"
 	"github.com/stayd/stayd/internal/session"
 	"github.com/stayd/stayd/internal/store"
@@ -92,7 +93,10 @@ func newWorld(tb testing.TB) *world {
 	w := &world{t: tb, store: &faulty{Store: st}, feed: feed.New(), stopping: make(chan struct{})}
 	now := func() time.Time { return start }
 	w.journal = journal.New(w.store, holder, now, func(c journal.Commit) { w.feed.Committed(c.Session, c.Records) })
-	server := httpapi.New(httpapi.Config{Log: log, Version: "test", Stopping: w.stopping})
+	server := httpapi.New(httpapi.Config{Log: log, Version: "test", Stopping: w.stopping, Callers: func(_ context.Context, shown string) (identity.Principal, error) {
+		actor := strings.TrimPrefix(shown, identity.Prefix)
+		return identity.Principal{ID: "caller " + actor, Project: httpapi.DefaultProject, Scope: identity.Write, Actor: actor}, nil
+	}})
 	agents.Mount(server, agents.Config{
 		Journal: w.journal, Store: w.store, Feed: w.feed, Blobs: st.Blobs(), Now: now,
 		CheckModel: func(name string) error {

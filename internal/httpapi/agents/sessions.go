@@ -258,8 +258,12 @@ func (a *api) listSessions(c *httpapi.Call) (any, error) {
 		return nil, err
 	}
 	query := c.URL.Query()
+	actor, err := c.ActFor(query.Get("actor"))
+	if err != nil {
+		return nil, err
+	}
 	q := store.SessionQuery{
-		Project: c.Project, AgentID: query.Get("agent_id"), ForkedFrom: query.Get("forked_from"), Actor: session.ActorKey(c.Project, query.Get("actor")), Metadata: metadataFilter(query),
+		Project: c.Project, AgentID: query.Get("agent_id"), ForkedFrom: query.Get("forked_from"), Actor: session.ActorKey(c.Project, actor), Metadata: metadataFilter(query),
 		After: p.After, Asc: p.Asc, Limit: p.Limit + 1,
 	}
 	rows, err := a.Store.Sessions(c.Context(), q)
