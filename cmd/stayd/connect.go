@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,7 +32,10 @@ type runtime struct {
 	Where string
 	Data  string
 
-	app *app.App // nil where it is a server
+	app   *app.App     // nil where it is a server
+	pages *http.Server // for browsers, of a runtime in this process
+
+	serving sync.WaitGroup
 	// left is set where the user does not want to wait for it to stop.
 	left bool
 }
@@ -75,11 +80,33 @@ func embed(ctx context.Context, cfg app.Config, progress *progress) (*runtime, e
 	defer progress.during("opening the store")()
 	// Nobody outside reaches it, so no key is asked for.
 	cfg.Listen, cfg.Keys, cfg.RequireKey, cfg.Issuers = app.Default().Listen, nil, false, nil
+	pages, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen for browsers in which people consent: %w", err)
+	}
+	cfg.PublicURL = "http://" + pages.Addr().String()
 	a, err := app.Open(ctx, cfg, slog.New(slog.NewTextHandler(embeddedLog(), &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, pages.Close())
 	}
-	return &runtime{Client: client.Embed(a.Handler(), ""), Where: "the runtime in this process", Data: cfg.Data, app: a}, nil
+	rt := &runtime{Client: client.Embed(a.Handler(), ""), Where: "the runtime in this process", Data: cfg.Data, app: a}
+	rt.pages = &http.Server{Handler: onlyConsent(a.Handler()), ReadHeaderTimeout: pagesTimeout}
+	rt.serving.Go(func() { rt.pages.Serve(pages) }) //nolint:errcheck // it ends when it is closed
+	return rt, nil
+}
+
+// pagesTimeout is how long a browser may take to ask for a page.
+const pagesTimeout = 10 * time.Second
+
+// onlyConsent serves the pages on which people consent, and nothing else.
+func onlyConsent(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, "/oauth/consent/") && r.URL.Path != "/oauth/callback" {
+			http.NotFound(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // embeddedLog is where a runtime in this process logs to: nowhere, unless
@@ -103,6 +130,10 @@ func (r *runtime) close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
+	if err := r.pages.Close(); err != nil {
+		return fmt.Errorf("close the pages for consent: %w", err)
+	}
+	r.serving.Wait()
 	if err := r.app.Close(ctx); err != nil {
 		return fmt.Errorf("close the runtime: %w", err)
 	}

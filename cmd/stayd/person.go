@@ -168,6 +168,9 @@ func (f *follower) unanswered(a *show.Action) error {
 	case show.ActionFunction:
 		how = "is a function of the client and waits for its result; send an agent.session.input.tool_result event by an SDK"
 	case show.ActionConsent:
+		if f.rt.app != nil {
+			return &coded{code: exitPerson, err: fmt.Errorf("the MCP server %s is used when %s has consented on a page of the runtime, which ends with this command: start `stayd serve` and open the link that `stayd sessions show %s` tells", a.ServerLabel, cmp.Or(a.Actor, "somebody"), f.session)}
+		}
 		what, how = "the MCP server "+a.ServerLabel, fmt.Sprintf("is used when %s has consented; the page for it is %s", cmp.Or(a.Actor, "somebody"), a.URL)
 	case show.ActionConnection:
 		what, how = "the environment "+a.EnvironmentID, "waits for its machine; connect it with `stayd exec`"

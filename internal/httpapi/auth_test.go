@@ -28,7 +28,7 @@ func TestActFor(t *testing.T) {
 				return identity.Principal{Project: "p", Scope: identity.Read, Actor: tt.own}, nil
 			}})
 			s.Register(httpapi.Operation{
-				Method: "GET", Path: "/v1/actor", ID: "actor", Summary: "Whom the caller acts for", Result: "",
+				Method: "GET", Path: "/v1/actor", ID: "actor", Bound: true, Summary: "Whom the caller acts for", Result: "",
 				Do: func(c *httpapi.Call) (any, error) { return c.ActFor(tt.asked) },
 			})
 			w := request(s, "GET", "/v1/actor", "", "Authorization", "Bearer "+identity.Prefix+"x")

@@ -22,9 +22,11 @@ type Operation struct {
 	// has a name, and a name where that has a word.
 	Before bool
 	Query  []Param
-	Body   any // zero value of the body's type; nil where there is none
-	Result any // zero value of the result's type; nil where the body is empty
-	Status int // of success; 0 is 200
+	// AnyQuery has what is not in Query not looked at, rather than refused.
+	AnyQuery bool
+	Body     any // zero value of the body's type; nil where there is none
+	Result   any // zero value of the result's type; nil where the body is empty
+	Status   int // of success; 0 is 200
 	// Scope is what the caller's key has to be for. Empty is read for GET, and else
 	// write.
 	Scope identity.Scope
@@ -98,7 +100,7 @@ func (s *Server) Register(op Operation) {
 			c.Fail(err)
 			return
 		}
-		if err := c.checkQuery(op.Query); err != nil {
+		if err := c.checkQuery(op.Query); err != nil && !op.AnyQuery {
 			c.Fail(err)
 			return
 		}

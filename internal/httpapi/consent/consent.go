@@ -56,18 +56,17 @@ func Mount(s *httpapi.Server, cfg Config) {
 		Summary: "What the form of that page posts. Answers with a redirect to the authorization server, or a page (HTML)",
 	})
 	s.Register(httpapi.Operation{
-		Method: http.MethodGet, Path: credential.CallbackPath, ID: "finishConsent", Open: true, Do: p.finish, Query: callbackParams(),
+		Method: http.MethodGet, Path: credential.CallbackPath, ID: "finishConsent", Open: true, Do: p.finish, Query: callbackParams(), AnyQuery: true,
 		Summary: "Where the browser comes back to from an authorization server. Answers with a page (HTML)",
 	})
 }
 
-// callbackParams are what authorization servers are known to add to an answer. All
-// but the first five are not looked at.
+// callbackParams are what is looked at of what an authorization server answers;
+// the rest of it is not (RFC 6749 section 4.1.2).
 func callbackParams() []httpapi.Param {
 	var out []httpapi.Param
 	for _, name := range []string{
 		"state", "code", "iss", "error", "error_description",
-		"error_uri", "session_state", "scope", "authuser", "hd", "prompt", "client_info", "admin_consent", "tenant", "realmId", "id_token", "expires_in", "token_type",
 	} {
 		out = append(out, httpapi.Param{Name: name})
 	}

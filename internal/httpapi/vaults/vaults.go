@@ -51,16 +51,16 @@ func (a *api) operations() []httpapi.Operation {
 		httpapi.Param{Name: "metadata[]", Doc: "Only those with all of these pairs, as metadata[key]=value."})
 	ofVault := slices.Concat(query, []httpapi.Param{{Name: "actor", Doc: "Only those that are this actor's own. An addition of Stayd's."}})
 	return []httpapi.Operation{
-		{Method: http.MethodPost, Path: basePath, ID: "createVault", Summary: "Create a vault", Body: vaultBody{}, Result: vaultObject{}, Do: a.createVault},
-		{Method: http.MethodGet, Path: basePath, ID: "listVaults", Summary: "List vaults", Query: query, Result: httpapi.List[vaultObject]{}, Do: a.listVaults},
-		{Method: http.MethodGet, Path: vaultPath, ID: "getVault", Summary: "Get a vault", Result: vaultObject{}, Do: a.getVault},
-		{Method: http.MethodPost, Path: vaultPath, ID: "updateVault", Summary: "Change a vault", Body: vaultBody{}, Result: vaultObject{}, Do: a.updateVault},
-		{Method: http.MethodDelete, Path: vaultPath, ID: "deleteVault", Summary: "Delete a vault and all its credentials", Result: deletedVaultObject{}, Do: a.deleteVault},
-		{Method: http.MethodPost, Path: credentialsPath, ID: "createVaultCredential", Summary: "Create a credential", Body: credentialBody{}, Result: credentialObject{}, Do: a.createCredential},
-		{Method: http.MethodGet, Path: credentialsPath, ID: "listVaultCredentials", Summary: "List the credentials of a vault", Query: ofVault, Result: httpapi.List[credentialObject]{}, Do: a.listCredentials},
-		{Method: http.MethodGet, Path: credentialPath, ID: "getVaultCredential", Summary: "Get a credential, without its secrets", Result: credentialObject{}, Do: a.getCredential},
-		{Method: http.MethodPost, Path: credentialPath, ID: "updateVaultCredential", Summary: "Replace secrets or metadata of a credential", Body: rotationBody{}, Result: credentialObject{}, Do: a.updateCredential},
-		{Method: http.MethodDelete, Path: credentialPath, ID: "deleteVaultCredential", Summary: "Delete a credential", Result: deletedVaultObject{}, Do: a.deleteCredential},
+		{Method: http.MethodPost, Path: basePath, ID: "createVault", Bound: true, Summary: "Create a vault", Body: vaultBody{}, Result: vaultObject{}, Do: a.createVault},
+		{Method: http.MethodGet, Path: basePath, ID: "listVaults", Bound: true, Summary: "List vaults", Query: query, Result: httpapi.List[vaultObject]{}, Do: a.listVaults},
+		{Method: http.MethodGet, Path: vaultPath, ID: "getVault", Bound: true, Summary: "Get a vault", Result: vaultObject{}, Do: a.getVault},
+		{Method: http.MethodPost, Path: vaultPath, ID: "updateVault", Bound: true, Summary: "Change a vault", Body: vaultBody{}, Result: vaultObject{}, Do: a.updateVault},
+		{Method: http.MethodDelete, Path: vaultPath, ID: "deleteVault", Bound: true, Summary: "Delete a vault and all its credentials", Result: deletedVaultObject{}, Do: a.deleteVault},
+		{Method: http.MethodPost, Path: credentialsPath, ID: "createVaultCredential", Bound: true, Summary: "Create a credential", Body: credentialBody{}, Result: credentialObject{}, Do: a.createCredential},
+		{Method: http.MethodGet, Path: credentialsPath, ID: "listVaultCredentials", Bound: true, Summary: "List the credentials of a vault", Query: ofVault, Result: httpapi.List[credentialObject]{}, Do: a.listCredentials},
+		{Method: http.MethodGet, Path: credentialPath, ID: "getVaultCredential", Bound: true, Summary: "Get a credential, without its secrets", Result: credentialObject{}, Do: a.getCredential},
+		{Method: http.MethodPost, Path: credentialPath, ID: "updateVaultCredential", Bound: true, Summary: "Replace secrets or metadata of a credential", Body: rotationBody{}, Result: credentialObject{}, Do: a.updateCredential},
+		{Method: http.MethodDelete, Path: credentialPath, ID: "deleteVaultCredential", Bound: true, Summary: "Delete a credential", Result: deletedVaultObject{}, Do: a.deleteCredential},
 		{
 			Method: http.MethodPost, Path: basePath + "/rewrap", ID: "rewrapVaultKeys", Body: struct{}{}, Result: rewrapObject{}, Scope: identity.Owner, Do: a.rewrap,
 			Summary: "Encrypt the keys of all vaults under the current master key. An addition of Stayd's",

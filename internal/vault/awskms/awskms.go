@@ -4,10 +4,15 @@ package awskms
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -32,7 +37,22 @@ type Config struct {
 type Keys struct {
 	client *kms.Client
 	key    string
+
+	mu     sync.Mutex
+	opened map[[sha256.Size]byte]opened // by what was unwrapped
 }
+
+// opened is a data key that the service has decrypted, which is used again for
+// openFor: every call of a server opens a vault.
+type opened struct {
+	key   []byte
+	until time.Time
+}
+
+const (
+	openFor  = 5 * time.Minute
+	openMost = 1024 // keys
+)
 
 // New has the key of the configuration. Credentials are those of the
 // environment, as the AWS SDK finds them; they need the rights kms:DescribeKey,
@@ -57,7 +77,7 @@ func New(ctx context.Context, c Config) (*Keys, error) {
 			o.BaseEndpoint = aws.String(c.Endpoint)
 		}
 	})
-	return &Keys{client: client, key: c.Key}, nil
+	return &Keys{client: client, key: c.Key, opened: map[[sha256.Size]byte]opened{}}, nil
 }
 
 // bound is the encryption context. It is in AWS's trail in the clear: ids of a
@@ -87,8 +107,51 @@ func (k *Keys) Wrap(ctx context.Context, dataKey, associated []byte) (string, []
 	return aws.ToString(out.KeyId), out.CiphertextBlob, nil
 }
 
-// Unwrap has the service decrypt.
+// Unwrap has the service decrypt, or returns what it has decrypted a short time
+// ago: a right that is taken away in AWS, or a key that is disabled there, counts
+// from openFor later on.
 func (k *Keys) Unwrap(ctx context.Context, id string, wrapped, associated []byte) ([]byte, error) {
+	what := whole([]byte(id), wrapped, associated)
+	if key := k.recall(what); key != nil {
+		return key, nil
+	}
+	key, err := k.unwrap(ctx, id, wrapped, associated)
+	if err == nil {
+		k.keep(what, key)
+	}
+	return key, err
+}
+
+// whole stands for all of the parts.
+func whole(parts ...[]byte) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, p := range parts {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(p))))
+		h.Write(p)
+	}
+	h.Sum(sum[:0])
+	return sum
+}
+
+func (k *Keys) recall(what [sha256.Size]byte) []byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if o, ok := k.opened[what]; ok && time.Now().Before(o.until) {
+		return slices.Clone(o.key)
+	}
+	return nil
+}
+
+func (k *Keys) keep(what [sha256.Size]byte, key []byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.opened) >= openMost {
+		clear(k.opened)
+	}
+	k.opened[what] = opened{key: slices.Clone(key), until: time.Now().Add(openFor)}
+}
+
+func (k *Keys) unwrap(ctx context.Context, id string, wrapped, associated []byte) ([]byte, error) {
 	out, err := k.client.Decrypt(ctx, &kms.DecryptInput{KeyId: &id, CiphertextBlob: wrapped, EncryptionContext: bound(associated)})
 	if err != nil {
 		return nil, failed(err, id)

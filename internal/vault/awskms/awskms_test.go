@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
@@ -26,7 +27,8 @@ const (
 
 // service is as much of AWS KMS as is asked of it.
 type service struct {
-	key tink.AEAD
+	decrypted atomic.Int64
+	key       tink.AEAD
 	// code is answered as an error, where it is set.
 	code string
 }
@@ -60,6 +62,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		answer(w, http.StatusOK, reply{KeyID: arn, CiphertextBlob: wrapped})
 	case r.Header.Get("X-Amz-Target") == "TrentService.Decrypt":
+		s.decrypted.Add(1)
 		plain, err := s.key.Decrypt(in.CiphertextBlob, context)
 		if err != nil {
 			s.fail(w, "InvalidCiphertextException")
@@ -118,6 +121,30 @@ func open(t *testing.T, endpoint string) *awskms.Keys {
 		t.Fatal(err)
 	}
 	return k
+}
+
+// TestOpenedOnce has the service decrypt a key once, however often it is asked
+// for, and what is bound to something else not at all.
+func TestOpenedOnce(t *testing.T) {
+	s, server := start(t)
+	k := open(t, server.URL)
+	id, wrapped, err := k.Wrap(t.Context(), []byte("a key"), []byte("vault 1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		plain, err := k.Unwrap(t.Context(), id, wrapped, []byte("vault 1"))
+		if err != nil || string(plain) != "a key" {
+			t.Fatalf("%q, %v", plain, err)
+		}
+		clear(plain) // is the caller's
+	}
+	if n := s.decrypted.Load(); n != 1 {
+		t.Errorf("the service decrypted %d times, want once", n)
+	}
+	if _, err := k.Unwrap(t.Context(), id, wrapped, []byte("vault 2")); !errors.Is(err, store.ErrCorrupt) || s.decrypted.Load() != 2 {
+		t.Errorf("for another vault: %v, after %d times", err, s.decrypted.Load())
+	}
 }
 
 func TestKMS(t *testing.T) {
