@@ -93,7 +93,7 @@ func (st *story) do(line string) {
 	case "input":
 		st.turns++
 		id := fmt.Sprintf("turn_%d", st.turns)
-		st.command(st.s.Message(event.Input{}, id, []event.Item{{
+		st.command(st.s.Message(event.Input{}, id, "", []event.Item{{
 			Type: event.ItemMessage, ID: "msg_" + id, Role: event.RoleUser, Status: event.StatusCompleted,
 			Content: []event.Content{{Type: event.PartInputText, Text: rest}},
 		}}))

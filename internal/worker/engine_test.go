@@ -259,7 +259,7 @@ func (e *engine) create(a event.Agent, change ...func(*event.SessionCreated)) {
 func (e *engine) input(turn, text string) {
 	e.t.Helper()
 	e.do(func(s *session.State) ([]event.Payload, error) {
-		return s.Message(event.Input{}, turn, []event.Item{{
+		return s.Message(event.Input{}, turn, "", []event.Item{{
 			Type: event.ItemMessage, ID: "msg_" + turn, Role: event.RoleUser, Status: event.StatusCompleted,
 			Content: []event.Content{{Type: event.PartInputText, Text: text}},
 		}})
