@@ -80,19 +80,37 @@ func embed(ctx context.Context, cfg app.Config, progress *progress) (*runtime, e
 	defer progress.during("opening the store")()
 	// Nobody outside reaches it, so no key is asked for.
 	cfg.Listen, cfg.Keys, cfg.RequireKey, cfg.Issuers = app.Default().Listen, nil, false, nil
-	pages, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	pages, err := listenForPages(ctx, &cfg)
+	if err != nil {
+		return nil, err
+	}
+	a, err := app.Open(ctx, cfg, slog.New(slog.NewTextHandler(embeddedLog(), &slog.HandlerOptions{Level: slog.LevelWarn})))
+	if err != nil {
+		if pages != nil {
+			err = errors.Join(err, pages.Close())
+		}
+		return nil, err
+	}
+	rt := &runtime{Client: client.Embed(a.Handler(), ""), Where: "the runtime in this process", Data: cfg.Data, app: a}
+	if pages != nil {
+		rt.pages = &http.Server{Handler: onlyConsent(a.Handler()), ReadHeaderTimeout: pagesTimeout}
+		rt.serving.Go(func() { rt.pages.Serve(pages) }) //nolint:errcheck,gosec // it ends when it is closed
+	}
+	return rt, nil
+}
+
+// listenForPages has the pages on which people consent found on this machine,
+// where nobody said under which URL the runtime is.
+func listenForPages(ctx context.Context, cfg *app.Config) (net.Listener, error) {
+	if cfg.PublicURL != "" {
+		return nil, nil
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen for browsers in which people consent: %w", err)
 	}
-	cfg.PublicURL = "http://" + pages.Addr().String()
-	a, err := app.Open(ctx, cfg, slog.New(slog.NewTextHandler(embeddedLog(), &slog.HandlerOptions{Level: slog.LevelWarn})))
-	if err != nil {
-		return nil, errors.Join(err, pages.Close())
-	}
-	rt := &runtime{Client: client.Embed(a.Handler(), ""), Where: "the runtime in this process", Data: cfg.Data, app: a}
-	rt.pages = &http.Server{Handler: onlyConsent(a.Handler()), ReadHeaderTimeout: pagesTimeout}
-	rt.serving.Go(func() { rt.pages.Serve(pages) }) //nolint:errcheck // it ends when it is closed
-	return rt, nil
+	cfg.PublicURL = "http://" + l.Addr().String()
+	return l, nil
 }
 
 // pagesTimeout is how long a browser may take to ask for a page.
@@ -130,10 +148,12 @@ func (r *runtime) close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	if err := r.pages.Close(); err != nil {
-		return fmt.Errorf("close the pages for consent: %w", err)
+	if r.pages != nil {
+		if err := r.pages.Close(); err != nil {
+			return fmt.Errorf("close the pages for consent: %w", err)
+		}
+		r.serving.Wait()
 	}
-	r.serving.Wait()
 	if err := r.app.Close(ctx); err != nil {
 		return fmt.Errorf("close the runtime: %w", err)
 	}

@@ -247,7 +247,7 @@ func (s *secretive) use() {
 		}
 	}
 	got := s.run("python3 probe.py " + s.echo.host)
-	if want := "/python?key=PLACEHOLDER PLACEHOLDER {\"key\": \"PLACEHOLDER\"}\nfound [] True True\n"; got != want {
+	if want := "/python?key=PLACEHOLDER PLACEHOLDER {\"key\": \"PLACEHOLDER\"}\nfound [] True" + " True\n"; got != want {
 		s.t.Errorf("Python printed %q, want %q", got, want)
 	}
 	if got, want := s.echo.last(), `/python?key=C C {"key": "C"}`; strings.ReplaceAll(got, secretCanary, "C") != want {
