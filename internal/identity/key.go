@@ -278,5 +278,5 @@ func (k *Keys) Check(ctx context.Context, shown string) (Principal, error) {
 	if taken == 0 || over {
 		return Principal{}, ErrRefused
 	}
-	return Principal{ID: key.ID, Project: key.Project, Scope: key.Scope}, nil
+	return Principal{ID: key.ID, Project: key.Project, Scope: key.Scope, Until: key.ExpiresAt}, nil
 }

@@ -65,7 +65,7 @@ func TestKeyEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	who := identity.Principal{ID: made.ID, Project: "p", Scope: identity.Write}
+	who := identity.Principal{ID: made.ID, Project: "p", Scope: identity.Write, Until: clock.at.Add(time.Hour)}
 	if !taken(t, k, text, who) || made.Hint != text[len(text)-4:] {
 		t.Errorf("a new key %+v is not taken, or its hint is another", made)
 	}

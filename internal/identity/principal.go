@@ -3,6 +3,8 @@
 // and keeps no secret: of a key it has the hash.
 package identity
 
+import "time"
+
 // Scope is what a caller may do in a project. Each includes those before it.
 type Scope string
 
@@ -40,6 +42,8 @@ type Principal struct {
 	Issuer  string // of the token; empty for a key
 	Project string
 	Scope   Scope
+	// Until is when the key ends; zero is never, and for tokens not said.
+	Until time.Time
 	// Actor is whom it may act for, and no other; empty is anybody.
 	Actor string
 }

@@ -114,6 +114,8 @@ func (a *api) create(c *httpapi.Call) (any, error) {
 			Status: http.StatusForbidden, Code: "insufficient_scope",
 			Message: fmt.Sprintf("A key with the scope '%s' makes keys of its own project that are for no more than itself.", c.Principal.Scope),
 		}
+	case outlives(n.ExpiresAt, c):
+		return nil, httpapi.Invalid("expires_at", "A key that expires makes none that outlives it. It expires at "+c.Principal.Until.Format(time.RFC3339)+": give expires_at up to that.")
 	case !n.ExpiresAt.IsZero() && !n.ExpiresAt.After(a.Keys.Now()):
 		return nil, httpapi.Invalid("expires_at", "The key would have expired already.")
 	}
@@ -199,6 +201,13 @@ func (a *api) revoke(c *httpapi.Call) (any, error) {
 	return answer(c, &k, err)
 }
 
+// outlives reports whether a key that ends at a time, or never where that is zero,
+// is there when the caller's is not any more.
+func outlives(ends time.Time, c *httpapi.Call) bool {
+	until := c.Principal.Until
+	return !until.IsZero() && (ends.IsZero() || ends.After(until))
+}
+
 // outranked refuses to change a key that is for more than the caller's, whose new
 // text would be told to somebody who may not have it.
 func (a *api) outranked(c *httpapi.Call) error {
@@ -206,6 +215,12 @@ func (a *api) outranked(c *httpapi.Call) error {
 	if err != nil {
 		_, err = answer(c, &k, err)
 		return err
+	}
+	if outlives(k.ExpiresAt, c) {
+		return &httpapi.Error{
+			Status: http.StatusForbidden, Code: "insufficient_scope",
+			Message: "The caller's key expires before this one, and does not change it.",
+		}
 	}
 	if c.Principal.Scope.Includes(k.Scope) {
 		return nil
