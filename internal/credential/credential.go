@@ -141,12 +141,22 @@ func (q *request) consent(scope string) error {
 
 // consentable reports whether a person is asked where a credential is of no use
 // any more: it is theirs, or is there because somebody was asked before. Where the
-// agent names it, what the person brings has to take its place.
+// agent names it, what the person brings has to take its place, or the dead one
+// would be opened again.
 func (q *request) consentable(o *vault.Opened) bool {
 	if q.named != "" {
-		return o.Auth.Consent != nil && o.VaultID == q.caller.Vaults[0]
+		return o.Auth.Consent != nil && o.VaultID == q.caller.Vaults[0] && o.Auth.Actor == q.caller.Actor
 	}
 	return o.Auth.Actor != "" || o.Auth.Consent != nil
+}
+
+// remedy is what to do about a credential that is of no use any more, and about
+// which nobody is asked.
+func (q *request) remedy(o *vault.Opened) string {
+	if q.named != "" && o.Auth.Consent != nil {
+		return "put new tokens there, or leave credential_id out of the agent's tool, so that a person is asked to consent"
+	}
+	return "put new tokens there, or delete it"
 }
 
 // margin is how long before its end a token is renewed.
@@ -191,7 +201,7 @@ func (s *Source) oauth(ctx context.Context, q *request, o *vault.Opened) (string
 		case q.consentable(o):
 			return "", q.consent(scopeOf(o))
 		}
-		return "", q.failed(nil, "it refused the access token of the credential %s, which has no refresh token: put another token there, or delete it", o.ID)
+		return "", q.failed(nil, "it refused the access token of the credential %s, which has no refresh token: %s", o.ID, q.remedy(o))
 	}
 	if !refused && !over && s.restsFrom(o) {
 		return header, nil
@@ -209,7 +219,7 @@ func (s *Source) oauth(ctx context.Context, q *request, o *vault.Opened) (string
 		if q.consentable(o) {
 			return "", q.consent(scopeOf(o))
 		}
-		return "", q.failed(err, "the refresh token of the credential %s is not valid any more (%v): put new tokens there", o.ID, err)
+		return "", q.failed(err, "the refresh token of the credential %s is not valid any more (%v): %s", o.ID, err, q.remedy(o))
 	}
 	return "", q.failed(err, "the access token of the credential %s could not be renewed: %v", o.ID, err)
 }

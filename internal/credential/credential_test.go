@@ -1,6 +1,7 @@
 package credential_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -113,4 +114,39 @@ func TestWithoutRefresh(t *testing.T) {
 	n.Auth.Actor = "ana"
 	w.add(n)
 	w.consent(refusal("Bearer access-0"))
+}
+
+// TestNamedConsent shows that a person is asked about a credential that the agent
+// names only where what they bring takes its place.
+func TestNamedConsent(t *testing.T) {
+	w := newWorld(t)
+	put := func(actor, token string) string {
+		t.Helper()
+		c, err := w.vaults.PutConsented(t.Context(), project, w.vault, vault.NewCredential{
+			Name: "c", Auth: vault.Auth{Type: vault.TypeOAuth, Actor: actor, ServerURL: server, Consent: &vault.Consent{ClientID: "c", TokenEndpointAuth: vault.ClientNone}},
+			Secrets: vault.Secrets{Token: vault.NewSecret(token)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.ID
+	}
+	named := mail()
+	named.CredentialID = put("", "dead")
+	_, err := w.Authorize(t.Context(), w.caller("ana"), named, refusal("Bearer dead"))
+	var te *tool.Error
+	if !errors.As(err, &te) || !strings.Contains(te.Message, named.CredentialID) || !strings.Contains(te.Message, "leave credential_id out") {
+		t.Errorf("nobody's, named in ana's turn: %v, want an error that says which it is and what to do", err)
+	}
+	var asked *tool.ConsentError
+	if _, err := w.Authorize(t.Context(), w.caller(""), named, refusal("Bearer dead")); !errors.As(err, &asked) {
+		t.Errorf("nobody's, named in nobody's turn: %v, want a person to be asked", err)
+	}
+	w.consent(refusal("Bearer dead")) // the agent names none
+	put("ana", "alive")
+	w.must("ana", nil, "Bearer alive")
+	named.CredentialID = put("ana", "dead too")
+	if _, err := w.Authorize(t.Context(), w.caller("ana"), named, refusal("Bearer dead too")); !errors.As(err, &asked) {
+		t.Errorf("ana's own, named: %v, want her to be asked", err)
+	}
 }
