@@ -255,7 +255,7 @@ func TestConsent(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff", "Content-Type": "text/html; charset=utf-8",
+		"Cache-Control": "no-store", "Referrer-Policy": "same-origin", "X-Content-Type-Options": "nosniff", "Content-Type": "text/html; charset=utf-8",
 	} {
 		if got := asked.header.Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
@@ -418,6 +418,12 @@ func TestConsentForms(t *testing.T) {
 	}
 	if p := b.post(link, allow); p.status != http.StatusSeeOther {
 		t.Errorf("the right one: %s", p)
+	}
+	// Browsers that do not say whether it is the same site say where a form came from,
+	// as far as the page lets them.
+	origin := map[string]string{"no-referrer": "null", "same-origin": c.cfg.PublicURL}[b.get(link).header.Get("Referrer-Policy")]
+	if p := b.post(link, allow, "Origin", origin); p.status != http.StatusSeeOther || p.header.Get("Referrer-Policy") != "same-origin" {
+		t.Errorf("of the origin %s: %s %v", origin, p, p.header)
 	}
 }
 
