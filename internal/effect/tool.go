@@ -63,13 +63,13 @@ func (job *Job) consent(err error) Outcome {
 }
 
 func (p *Performer) callFailed(ctx context.Context, job Job, err error) Outcome {
-	if asked := job.consent(err); asked != nil {
-		return asked
-	}
 	sent := true
 	var te *tool.Error
 	if errors.As(err, &te) {
 		sent = te.Sent
+	}
+	if asked := job.consent(err); asked != nil && !sent {
+		return asked
 	}
 	if errors.Is(context.Cause(ctx), errTimeout) {
 		// The limit was set by the user: the call is over, as far as its class

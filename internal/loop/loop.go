@@ -189,7 +189,14 @@ func inDoubt(e *session.Effect) bool {
 	if e.Kind != event.EffectTool || e.Class == event.Pure {
 		return false
 	}
-	return e.Status == session.EffectStarted || (e.Status == session.EffectRetrying && e.Uncertain)
+	switch e.Status {
+	case session.EffectStarted:
+		return true
+	case session.EffectRetrying, session.EffectConsent:
+		return e.Uncertain
+	default:
+		return false
+	}
 }
 
 // GiveUp fails the current turn at once, whatever is under way, and says of each

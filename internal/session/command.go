@@ -65,7 +65,7 @@ func (s *State) Cancel(in event.Input) ([]event.Payload, error) {
 	if t == nil {
 		return nil, &Refusal{Code: CodeNoActiveTurn, State: true, Message: "The session has no active turn to cancel."}
 	}
-	if t.CancelRequested {
+	if t.CancelRequested && in.Key == "" { // with a key, the request is to be known again
 		return nil, nil
 	}
 	return []event.Payload{&event.TurnCancelRequested{Input: in, TurnID: t.ID}}, nil

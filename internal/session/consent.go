@@ -66,6 +66,23 @@ func (s *State) consentResolved(p *event.ConsentResolved, at time.Time) error {
 	return nil
 }
 
+// leaveListings closes the listings of servers that the agent does not have any
+// more, or not as they were: nobody waits for them.
+func (s *State) leaveListings(before []event.Tool, at time.Time) {
+	t := s.Current()
+	if t == nil {
+		return
+	}
+	for i := range before {
+		label := before[i].ServerLabel
+		if before[i].Type == event.ToolMCP && !sameServer(before, s.Agent.Tools, label) {
+			if e := s.Effect(ToolsEffectID(s.ID, t, &before[i])); e != nil && e.Open {
+				s.closeEffect(e.ID, EffectFailed, "server_changed", "the MCP server was changed while its tools were listed", at)
+			}
+		}
+	}
+}
+
 // ResolveConsent appends a person's answer to what an effect waits for. The nonce
 // is that of the link which they followed.
 func (s *State) ResolveConsent(p event.ConsentResolved, nonce string) ([]event.Payload, error) {

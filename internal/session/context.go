@@ -52,7 +52,7 @@ func (s *State) RequestHash() string {
 	}
 	for i := s.ContextFrom; i < len(s.Items); i++ {
 		en := &s.Items[i]
-		if s.hidden(en, speaker) {
+		if s.hidden(i, speaker) {
 			continue
 		}
 		if en.digest.IsZero() {
@@ -120,7 +120,7 @@ func (s *State) contextFrom(from int, speaker string) []*event.Item {
 			step = en.Step
 		}
 		switch {
-		case s.hidden(en, speaker):
+		case s.hidden(i, speaker):
 			// It stays in the log.
 		case en.Type == event.ItemCompaction:
 			// Only the last one counts, and it is in front.

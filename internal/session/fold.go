@@ -140,6 +140,7 @@ func (s *State) updated(p *event.SessionUpdated, at time.Time) error {
 				delete(s.Servers, label)
 			}
 		}
+		s.leaveListings(before.Tools, at)
 	}
 	if p.Metadata != nil {
 		s.Metadata = *p.Metadata

@@ -25,13 +25,27 @@ func (s *State) Several() bool { return s.several }
 // nobody is a speaker who is shown nothing that is one person's.
 const nobody = "\x00"
 
-// hidden reports whether the item has what memory knows about somebody else than
-// the speaker. What people say in a conversation all of them may read; what was
-// recalled for one of them is theirs.
-func (s *State) hidden(en *Entry, speaker string) bool {
-	if !s.several || s.SpeakerOf(s.Turn(en.TurnID)) == speaker {
+// hidden reports whether the item at i has what memory knows about somebody else
+// than the speaker. What people say in a conversation all of them may read; what
+// was recalled for one of them is theirs, and what was thought before it.
+func (s *State) hidden(i int, speaker string) bool {
+	en := &s.Items[i]
+	if speaker != nobody && (!s.several || s.SpeakerOf(s.Turn(en.TurnID)) == speaker) {
 		return false
 	}
+	if en.Type != event.ItemReasoning {
+		return en.private()
+	}
+	for i++; i < len(s.Items) && s.Items[i].Step == en.Step; i++ {
+		if s.Items[i].private() {
+			return true
+		}
+	}
+	return false
+}
+
+// private reports whether the item has what memory knows about a person.
+func (en *Entry) private() bool {
 	return en.ServerLabel == event.MemoryLabel || (en.Role == event.RoleDeveloper && len(en.MemoryIDs) > 0)
 }
 

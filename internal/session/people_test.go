@@ -59,6 +59,11 @@ func TestSeveralPeople(t *testing.T) {
 	if diff := cmp.Diff(alone, shown(s.Context())); diff != "" {
 		t.Errorf("one person alone (-want +got):\n%s", diff)
 	}
+	// A summary is for all who speak later, so it has nothing of this either.
+	request, _ := s.CompactionRequest(len(s.Items))
+	if diff := cmp.Diff([]string{"message user Hello", "message user Write the summary now."}, shown(request.Items)); diff != "" {
+		t.Errorf("a summary of one person alone (-want +got):\n%s", diff)
+	}
 	if s.Foreign() {
 		t.Error("what a person says in a session of their own is foreign")
 	}
@@ -149,6 +154,19 @@ func TestConsentOfCall(t *testing.T) {
 	en, _ = s.Item(e.ItemID)
 	if e := s.Effect(e.ID); e.Status != session.EffectUnknown || en.Error != session.UnknownMessage {
 		t.Errorf("after a denial of a call in doubt: %+v, %q", e, en.Error)
+	}
+
+	// The listing of a server that the agent does not have any more is not waited for.
+	s = newSession(t, event.Agent{Model: "m", Tools: []event.Tool{{Type: event.ToolMCP, ServerLabel: "mail"}}})
+	fold(t, s, input("t1", "Send it"))
+	listing := session.ToolsEffectID(s.ID, s.Current(), &s.Agent.Tools[0])
+	fold(t, s, &event.ConsentRequested{EffectID: listing, What: event.EffectToolsList, TurnID: "t1", Attempt: 1, ServerLabel: "mail", Nonce: "n"})
+	if s.Status() != session.RequiresAction {
+		t.Errorf("the listing does not wait: %s", s.Status())
+	}
+	fold(t, s, &event.SessionUpdated{Agent: &event.Agent{Model: "m"}})
+	if s.Status() != session.InProgress || len(s.OpenEffects()) != 0 || s.AwaitsConsent(listing, "n") != nil {
+		t.Errorf("after the server was taken away: %s, open %v", s.Status(), s.OpenEffects())
 	}
 
 	s, e = start(t, event.Once, false)

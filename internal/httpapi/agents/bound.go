@@ -2,8 +2,12 @@ package agents
 
 import (
 	"fmt"
+	"maps"
+	"net/http"
+	"slices"
 	"strings"
 
+	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/session"
 	"github.com/stayd/stayd/internal/store"
@@ -29,17 +33,39 @@ func (a *api) bound(op httpapi.Operation) httpapi.Operation {
 }
 
 // theirs refuses a session that is not with the only actor for whom the caller
-// acts, as if there were none.
+// acts, as if there were none, and one in which others have spoken as well: it has
+// what is remembered of them.
 func (a *api) theirs(c *httpapi.Call, id string) error {
 	only := c.Principal.Actor
 	if only == "" {
 		return nil
 	}
 	err := a.Journal.View(c.Context(), c.Project, id, func(s *session.State) error {
-		if s.Actor != only {
-			return fmt.Errorf("it is another actor's: %w", store.ErrNotFound)
+		if s.Actor != only || s.Several() {
+			return fmt.Errorf("it is another actor's, or also another's: %w", store.ErrNotFound)
 		}
 		return nil
 	})
 	return sessionError(err, id)
+}
+
+// boundMemory refuses settings of memory, from a caller who acts for one actor
+// alone, that reach the memories of others.
+func boundMemory(c *httpapi.Call, settings *AgentSettings, agent *event.Agent, param string) error {
+	if c.Principal.Actor == "" || !settings.Memory.Given() || agent.Memory == nil {
+		return nil
+	}
+	templates := slices.Collect(maps.Values(agent.Memory.Namespaces))
+	if agent.Memory.Recall != nil {
+		templates = append(templates, agent.Memory.Recall.Namespaces...)
+	}
+	for _, t := range templates {
+		if t != event.ActorNamespace && !strings.HasPrefix(t, event.ActorNamespace+"/") {
+			return &httpapi.Error{
+				Status: http.StatusForbidden, Code: "actor_not_allowed", Param: param + "memory",
+				Message: "Whoever shows this token acts for '" + c.Principal.Actor + "' alone: namespaces of memory begin with " + event.ActorNamespace + ".",
+			}
+		}
+	}
+	return nil
 }

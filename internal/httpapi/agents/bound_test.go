@@ -21,6 +21,18 @@ func TestBoundCaller(t *testing.T) {
 	if a := create(bob, `,"actor":"ana"`); a.status != http.StatusForbidden || !strings.Contains(a.body, `"code":"actor_not_allowed"`) {
 		t.Errorf("a session for ana: %d %s", a.status, a.body)
 	}
+	// Memory is their own, however a session is made or changed.
+	const others = `"memory":{"recall":{"namespaces":["/actors/{actorId}","/actors/ana"]}}`
+	for path, body := range map[string]string{
+		"": `{"environment":{"type":"none"},"input":"Hi","agent":{"model":"test/m",` + others + `}}`, "/" + bobs: `{"agent":{` + others + `}}`, "/" + bobs + "/fork": `{"agent":{` + others + `}}`,
+	} {
+		if a := w.do("POST", "/v1/agents/sessions"+path, body, "Authorization", bob); a.status != http.StatusForbidden || !strings.Contains(a.body, "namespaces of memory begin with /actors/{actorId}") {
+			t.Errorf("memories of ana by %q: %d %s", path, a.status, a.body)
+		}
+	}
+	if a := w.do("POST", "/v1/agents/sessions", `{"environment":{"type":"none"},"input":"Hi","agent":{"model":"test/m","memory":{"namespaces":{"semantic":"/actors/{actorId}/facts"}}}}`, "Authorization", bob); a.status != http.StatusOK {
+		t.Errorf("memories of their own: %d %s", a.status, a.body)
+	}
 	var document struct {
 		Paths map[string]map[string]struct{ OperationID string }
 	}
@@ -58,6 +70,16 @@ func TestBoundCaller(t *testing.T) {
 	}
 	if mine < 15 || all < 15 {
 		t.Errorf("%d operations on sessions and %d others were tried", mine, all)
+	}
+	// Where others have spoken too, there is what is remembered of them.
+	both := idOf(t, create(bob, ""))
+	w.append(both, turnEnded(w.turn(both)))
+	said := `{"events":[{"type":"agent.session.input.message","actor":"ana","input":[{"role":"user","content":[{"type":"input_text","text":"x"}]}]}]}`
+	if a := w.do("POST", "/v1/agents/sessions/"+both+"/events", said); a.status >= 300 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	if a := w.do("GET", "/v1/agents/sessions/"+both+"/items", "", "Authorization", bob); a.status != http.StatusNotFound {
+		t.Errorf("a session in which ana has spoken: %d %s", a.status, a.body)
 	}
 	a := w.do("GET", "/v1/agents/sessions", "", "Authorization", bob)
 	if a.status != 200 || strings.Contains(a.body, anas) || !strings.Contains(a.body, bobs) {

@@ -23,7 +23,7 @@ type effectObject struct {
 	TurnID      string  `json:"turn_id"`
 	Kind        string  `json:"kind" enum:"model,compaction,tools_list,environment,tool,timer,client,recall,keep,extract"`
 	Class       *string `json:"class"`
-	Status      string  `json:"status" enum:"pending,approval,started,retrying,unknown,completed,failed"`
+	Status      string  `json:"status" enum:"pending,approval,consent,started,retrying,unknown,completed,failed"`
 	Open        bool    `json:"open" doc:"Whether the turn waits for it."`
 	ItemID      *string `json:"item_id"`
 	CallID      *string `json:"call_id"`

@@ -47,7 +47,7 @@ func (a *api) forkSession(c *httpapi.Call) (any, error) {
 		return nil, err
 	}
 	parent := c.Path("session_id")
-	f := &fork{a: a, view: a.view(c), body: &body, in: in, metadata: pairs, id: idFor("sess", in, c.Project)}
+	f := &fork{a: a, call: c, view: a.view(c), body: &body, in: in, metadata: pairs, id: idFor("sess", in, c.Project)}
 	if body.Input.set {
 		f.turnID = event.DeriveID("turn", f.id, "first")
 		if f.actor, err = c.ActFor(""); err != nil {
@@ -86,6 +86,7 @@ func (a *api) forkSession(c *httpapi.Call) (any, error) {
 // fork is a fork that is about to be made.
 type fork struct {
 	a        *api
+	call     *httpapi.Call
 	view     view
 	body     *forkSession
 	in       event.Input
@@ -110,7 +111,7 @@ func (f *fork) append(tx *journal.Tx) error {
 		p.Metadata = f.metadata
 	}
 	if f.body.Agent.Given() {
-		agent, err := f.a.changedAgent(s, &f.body.Agent.V)
+		agent, err := f.a.changedAgent(f.call, s, &f.body.Agent.V)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/httpapi"
+	"github.com/stayd/stayd/internal/identity"
 	"github.com/stayd/stayd/internal/session"
 )
 
@@ -16,7 +17,15 @@ type view struct {
 	consent func(project, session, effectID, nonce string) string
 }
 
-func (a *api) view(c *httpapi.Call) view { return view{base: c.Base(), consent: a.ConsentURL} }
+// view is what the caller is shown: the URL at which a person answers only where
+// they may change something.
+func (a *api) view(c *httpapi.Call) view {
+	v := view{base: c.Base(), consent: a.ConsentURL}
+	if !c.Principal.Scope.Includes(identity.Write) {
+		v.consent = func(string, string, string, string) string { return "" }
+	}
+	return v
+}
 
 func (v view) withoutToken() view {
 	v.token = ""

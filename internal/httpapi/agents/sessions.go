@@ -236,7 +236,7 @@ func (a *api) sessionAgent(c *httpapi.Call, body *createSession, sessionID strin
 		return nil, err
 	}
 	a.resolve(&agent)
-	return &agent, nil
+	return &agent, boundMemory(c, &body.Agent.V, &agent, "agent.")
 }
 
 func (a *api) getSession(c *httpapi.Call) (any, error) {
@@ -349,7 +349,7 @@ func (a *api) updateSession(c *httpapi.Call) (any, error) {
 			return err
 		}
 		if !repeated {
-			if err := a.change(tx, &body, pairs, in); err != nil {
+			if err := a.change(c, tx, &body, pairs, in); err != nil {
 				return err
 			}
 		}
@@ -363,10 +363,10 @@ func (a *api) updateSession(c *httpapi.Call) (any, error) {
 }
 
 // change appends what the body changes, if anything.
-func (a *api) change(tx *journal.Tx, body *updateSession, pairs map[string]string, in event.Input) error {
+func (a *api) change(c *httpapi.Call, tx *journal.Tx, body *updateSession, pairs map[string]string, in event.Input) error {
 	p := event.SessionUpdated{Input: in}
 	if body.Agent.Given() {
-		agent, err := a.changedAgent(tx.State, &body.Agent.V)
+		agent, err := a.changedAgent(c, tx.State, &body.Agent.V)
 		if err != nil {
 			return err
 		}
@@ -388,7 +388,7 @@ func (a *api) change(tx *journal.Tx, body *updateSession, pairs map[string]strin
 }
 
 // changedAgent is a session's agent with the settings that were given.
-func (a *api) changedAgent(s *session.State, settings *AgentSettings) (*event.Agent, error) {
+func (a *api) changedAgent(c *httpapi.Call, s *session.State, settings *AgentSettings) (*event.Agent, error) {
 	agent := s.Agent
 	if err := a.apply(&agent, settings, "agent."); err != nil {
 		return nil, err
@@ -398,7 +398,7 @@ func (a *api) changedAgent(s *session.State, settings *AgentSettings) (*event.Ag
 		agent.Compaction.Threshold = 0
 	}
 	a.resolve(&agent)
-	return &agent, needsActor(&agent, s.Actor)
+	return &agent, errors.Join(boundMemory(c, settings, &agent, "agent."), needsActor(&agent, s.Actor))
 }
 
 func (a *api) deleteSession(c *httpapi.Call) (any, error) {

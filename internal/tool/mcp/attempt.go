@@ -85,9 +85,10 @@ func (a *attempt) unauthorized(err error) error {
 	return err
 }
 
-// reason is err, or why there was no credential.
+// reason is err, or why there was no credential, where that is why nothing was
+// sent. What was sent may have been done, whatever came after it.
 func (a *attempt) reason(err error) error {
-	if d := a.denied.Load(); d != nil && err != nil {
+	if d := a.denied.Load(); d != nil && err != nil && !a.mayHaveArrived() {
 		return d.err
 	}
 	return err
@@ -108,9 +109,6 @@ func attemptOf(ctx context.Context) *attempt {
 // answered that it does not know the client, the session or the path has not
 // called one.
 func (a *attempt) mayHaveArrived() bool {
-	if a.denied.Load() != nil {
-		return false
-	}
 	switch a.status.Load() {
 	case 401, 403, 404, 405, 411, 413, 415, 429, 431:
 		return false

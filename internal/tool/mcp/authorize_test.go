@@ -70,6 +70,84 @@ func TestAuthorize(t *testing.T) {
 	}
 }
 
+// TestAuthorizedAndLost breaks a connection while a call is made that was refused
+// once before, and while the answer of one is read whose credential is gone by
+// then. Either call may have been done, and is said to.
+func TestAuthorizedAndLost(t *testing.T) {
+	t.Run("after a challenge", func(t *testing.T) {
+		h := newHost(t, true)
+		h.guard("Bearer first")
+		current := "Bearer first"
+		s := connect(t, mcp.Config{Tool: plainTool(h.URL), HTTP: client(t), Authorize: func(_ context.Context, ch *tool.Challenge) (string, error) {
+			if ch != nil {
+				current = "Bearer second"
+			}
+			return current, nil
+		}})
+		var done atomic.Int64
+		f := func(w http.ResponseWriter, b []byte) bool {
+			switch {
+			case h.auth.Load() != "Bearer second":
+				http.Error(w, "no", http.StatusUnauthorized)
+				return true
+			case bytes.Contains(b, []byte(`"tools/call"`)):
+				done.Add(1)
+				panic(http.ErrAbortHandler)
+			}
+			return false
+		}
+		h.before.Store(&f)
+		_, err := call(t, s, "count")
+		mustBeSent(t, err, true)
+		if done.Load() != 1 {
+			t.Errorf("it was done %d times", done.Load())
+		}
+	})
+	t.Run("while the answer is resumed", func(t *testing.T) {
+		h := newHost(t, true)
+		var gone atomic.Bool
+		s := connect(t, mcp.Config{Tool: plainTool(h.URL), HTTP: client(t), Authorize: func(context.Context, *tool.Challenge) (string, error) {
+			if gone.Load() {
+				return "", &tool.ConsentError{Server: h.URL}
+			}
+			return "Bearer first", nil
+		}})
+		f := func(w http.ResponseWriter, b []byte) bool {
+			if !bytes.Contains(b, []byte(`"tools/call"`)) {
+				return false
+			}
+			gone.Store(true)
+			w.Header().Set("Content-Type", "text/event-stream")
+			w.Write([]byte("id: 1\nretry: 10\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"info\",\"data\":\"x\"}}\n\n"))
+			return true
+		}
+		h.before.Store(&f)
+		_, err := call(t, s, "count")
+		mustBeSent(t, err, true)
+	})
+}
+
+// TestHostOfHeader has the configuration name another host. A credential does not
+// go there.
+func TestHostOfHeader(t *testing.T) {
+	h := newHost(t, true)
+	var host atomic.Value
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host.Store(r.Host)
+		r.Host = "127.0.0.1" // it compares it with where it listens
+		(*h.handler.Load()).ServeHTTP(w, r)
+	}))
+	defer front.Close()
+	for shown, want := range map[string]string{"": "other.example", "Bearer secret": strings.TrimPrefix(front.URL, "http://")} {
+		tl := plainTool(front.URL)
+		tl.Transport.Headers = map[string]string{"Host": "other.example"}
+		connect(t, mcp.Config{Tool: tl, HTTP: client(t), Authorize: func(context.Context, *tool.Challenge) (string, error) { return shown, nil }})
+		if got := host.Load(); got != want {
+			t.Errorf("with the credential %q the request is for %v, want %s", shown, got, want)
+		}
+	}
+}
+
 // TestConsentNeeded hands on that a person has to agree first, from the listing of
 // tools and from a call, none of which was sent.
 func TestConsentNeeded(t *testing.T) {

@@ -43,7 +43,7 @@ func (a *attempt) result(r *sdk.CallToolResult) (tool.Result, error) {
 	parts := make([]event.Content, 0, len(r.Content))
 	for _, c := range r.Content {
 		p := part(c)
-		p.Text = a.mask(p.Text)
+		p.Text, p.ImageURL = a.mask(p.Text), a.mask(p.ImageURL)
 		parts = append(parts, p)
 	}
 	if len(parts) == 0 && r.StructuredContent != nil {

@@ -105,7 +105,9 @@ func (e *endpoint) send(r *http.Request, own bool, authorization string) (*http.
 	if own {
 		for k, v := range e.headers {
 			if http.CanonicalHeaderKey(k) == "Host" {
-				r.Host = v
+				if authorization == "" { // a credential is for the server of the URL
+					r.Host = v
+				}
 				continue
 			}
 			r.Header.Set(k, v)
@@ -114,6 +116,9 @@ func (e *endpoint) send(r *http.Request, own bool, authorization string) (*http.
 			r.Header.Set("Authorization", authorization)
 			a.show(authorization)
 		}
+	}
+	if a != nil && r.Method == http.MethodPost {
+		a.status.Store(0) // what was answered before this sending says nothing of it
 	}
 	resp, err := e.next.RoundTrip(r)
 	if err != nil {

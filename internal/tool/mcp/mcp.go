@@ -168,7 +168,8 @@ func (s *server) List(ctx context.Context) ([]event.ToolSpec, error) {
 		s.calls.Done()
 		if err == nil {
 			for i := range specs {
-				specs[i].Description, specs[i].Parameters = a.mask(specs[i].Description), []byte(a.mask(string(specs[i].Parameters)))
+				spec := &specs[i]
+				spec.Name, spec.Description, spec.Parameters = a.mask(spec.Name), a.mask(spec.Description), []byte(a.mask(string(spec.Parameters)))
 			}
 			return specs, nil
 		}
