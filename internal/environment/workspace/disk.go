@@ -143,10 +143,13 @@ func size(folder string) int64 {
 			return nil //nolint:nilerr // see above
 		}
 		if info, err := e.Info(); err == nil {
-			if st, ok := info.Sys().(*syscall.Stat_t); ok && (st.Nlink == 1 || e.IsDir()) {
+			st, ok := info.Sys().(*syscall.Stat_t)
+			switch {
+			case !ok:
+			case e.IsDir():
 				n += st.Blocks * 512
-			} else if ok {
-				n += st.Blocks * 512 / int64(st.Nlink)
+			default: // one that is removed at this moment may have no link any more
+				n += st.Blocks * 512 / max(int64(st.Nlink), 1)
 			}
 		}
 		return nil
