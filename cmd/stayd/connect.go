@@ -8,8 +8,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -65,12 +68,16 @@ func connect(ctx context.Context, fs *pflag.FlagSet, progress *progress) (*runti
 	if err != nil {
 		return nil, err
 	}
-	if url := running(ctx, cfg.Data); url != "" {
-		c, err := dial(ctx, url, key)
+	found, err := serverOn(ctx, cfg.Data)
+	if err != nil {
+		return nil, err
+	}
+	if found != "" {
+		c, err := dial(ctx, found, key)
 		if err != nil {
 			return nil, err
 		}
-		return &runtime{Client: c, Where: "the server " + url, Data: cfg.Data}, nil
+		return &runtime{Client: c, Where: "the server " + found, Data: cfg.Data}, nil
 	}
 	return embed(ctx, cfg, progress)
 }
@@ -160,28 +167,66 @@ func (r *runtime) close() error {
 	return nil
 }
 
-// running returns the URL of the server that runs on the data folder, or "".
+// running is serverOn for who only tells of it: "" where none may be asked.
 func running(ctx context.Context, data string) string {
-	b, err := os.ReadFile(filepath.Join(data, urlFile))
+	server, err := serverOn(ctx, data)
 	if err != nil {
 		return ""
 	}
-	url := strings.TrimSpace(string(b))
+	return server
+}
+
+// serverOn returns the URL of the server that runs on the data folder, or "". It is
+// an error where the folder names a server of another machine: it may be part of
+// what somebody else made, and the user's key is not for those.
+func serverOn(ctx context.Context, data string) (string, error) {
+	name := filepath.Join(data, urlFile)
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return "", nil //nolint:nilerr // none runs, or its user is another
+	}
+	server := strings.TrimSpace(string(b))
+	if !onThisMachine(server) {
+		return "", fmt.Errorf("%s names the server %.100q, which is not on this machine, so it is not shown your key; if you trust it, name it with --server, and else remove the file", name, server)
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/healthz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, server+"/healthz", nil)
 	if err != nil {
-		return ""
+		return "", fmt.Errorf("ask the server that %s names: %w", name, err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	c := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := c.Do(req)
 	if err != nil {
-		return ""
+		return "", nil //nolint:nilerr // it ended without removing its file
 	}
 	resp.Body.Close() //nolint:errcheck,gosec // nothing is read of it
 	if resp.StatusCode != http.StatusOK {
-		return ""
+		return "", nil
 	}
-	return url
+	return server, nil
+}
+
+// onThisMachine reports whether the URL is one that a server of this machine
+// writes: of the address that it listens on.
+func onThisMachine(server string) bool {
+	u, err := url.Parse(server)
+	if err != nil || u.Scheme != "http" || u.User != nil || server != "http://"+u.Host {
+		return false
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	if err != nil {
+		return u.Hostname() == "localhost"
+	}
+	addr = addr.Unmap().WithZone("")
+	if addr.IsLoopback() || addr.IsUnspecified() {
+		return true
+	}
+	own, err := net.InterfaceAddrs()
+	return err == nil && slices.ContainsFunc(own, func(a net.Addr) bool {
+		of, err := netip.ParsePrefix(a.String())
+		return err == nil && of.Addr().Unmap() == addr
+	})
 }
 
 // with runs fn with the runtime of the command, and closes it.

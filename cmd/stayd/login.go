@@ -52,7 +52,10 @@ func serverToLogIn(cmd *cobra.Command, named string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if named = running(cmd.Context(), cfg.Data); named == "" {
+		if named, err = serverOn(cmd.Context(), cfg.Data); err != nil {
+			return "", err
+		}
+		if named == "" {
 			return "", usage("name the server with --url or STAYD_SERVER")
 		}
 	}

@@ -6,9 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -348,4 +352,62 @@ func TestLoginNotOffered(t *testing.T) {
 	refuses(t, exitFailed, "none of its issuers has a client_id for `stayd login`", "login", "--url", serveIssuers(t, p, without))
 	unknown := strings.Replace(issuerOfCLI, "client_id: stayd-cli", "client_id: nobody", 1)
 	refuses(t, exitFailed, "begin the login at "+p.URL, "login", "--url", serveIssuers(t, p, unknown))
+}
+
+// TestServerOfTheDataFolder shows a key to the server that the data folder names
+// where that is on this machine, and to no other.
+func TestServerOfTheDataFolder(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Setenv("STAYD_SERVER", "")
+	t.Setenv("STAYD_API_KEY", "stayd_canary")
+	data := t.TempDir()
+	t.Setenv("STAYD_DATA", data)
+	name := func(server string) {
+		if err := os.WriteFile(filepath.Join(data, urlFile), []byte(server+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, server := range []string{
+		"http://192.0.2.1:8080", "http://stayd.example.com", "https://127.0.0.1:8080", "http://127.0.0.1@stayd.example.com",
+		"http://127.0.0.1.example.com", "http://[2001:db8::1]:8080", "http://127.0.0.1:8080/x", "http://user@127.0.0.1:8080", "",
+	} {
+		name(server)
+		for _, command := range [][]string{{"whoami"}, {"login"}} {
+			refuses(t, exitFailed, "which is not on this machine, so it is not shown your key; if you trust it, name it with --server", command...)
+		}
+	}
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := make(chan string, 1)
+	server := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == whoamiPath {
+			shown <- r.Header.Get("Authorization")
+			io.WriteString(w, `{"project":"default","scope":"owner"}`)
+		}
+	})}}
+	server.Start()
+	defer server.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts := []string{"127.0.0.1", "localhost", "0.0.0.0"}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range own {
+		if of, err := netip.ParsePrefix(a.String()); err == nil && of.Addr().Is4() {
+			hosts = append(hosts, of.Addr().String())
+		}
+	}
+	for _, host := range hosts {
+		name("http://" + net.JoinHostPort(host, port))
+		says(t, "whoami")
+		if got := <-shown; got != "Bearer stayd_canary" {
+			t.Errorf("%s was shown %q", host, got)
+		}
+	}
 }
