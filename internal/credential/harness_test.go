@@ -64,6 +64,53 @@ type world struct {
 	keys   string // path of the file
 }
 
+// hooked is a store that the test looks into; a hook that is nil does nothing.
+type hooked struct {
+	store.Store
+	mu     sync.Mutex
+	read   func(ctx context.Context, kind string) error
+	update func(ctx context.Context, kind string) error
+}
+
+func newHooked(t testing.TB) *hooked {
+	t.Helper()
+	st, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "stayd.db"), sqlite.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &hooked{Store: st}
+}
+
+func (h *hooked) set(read, update func(context.Context, string) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.read, h.update = read, update
+}
+
+func (h *hooked) Object(ctx context.Context, project, kind, id string) (store.Object, error) {
+	h.mu.Lock()
+	hook := h.read
+	h.mu.Unlock()
+	if hook != nil {
+		if err := hook(ctx, kind); err != nil {
+			return store.Object{}, err
+		}
+	}
+	return h.Store.Object(ctx, project, kind, id)
+}
+
+func (h *hooked) UpdateObject(ctx context.Context, o store.Object) error {
+	h.mu.Lock()
+	hook := h.update
+	h.mu.Unlock()
+	if hook != nil {
+		if err := hook(ctx, o.Kind); err != nil {
+			return err
+		}
+	}
+	return h.Store.UpdateObject(ctx, o)
+}
+
 // logged is all that was logged.
 type logged struct {
 	mu sync.Mutex

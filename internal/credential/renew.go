@@ -152,16 +152,24 @@ const (
 	keeps = 10
 	// keepPause is what lies between.
 	keepPause = 500 * time.Millisecond
+	// keepTime is how long that may take in all. With the request for the tokens it
+	// ends before another process tries to renew them.
+	keepTime = 10 * time.Second
 )
 
+// keepTokens stores tokens. However little time was left for getting them, it has
+// its own.
 func (s *Source) keepTokens(ctx context.Context, project string, o *vault.Opened, owner string, got *tokens) (*vault.Opened, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTime)
+	defer cancel()
 	tick := time.NewTicker(keepPause)
 	defer tick.Stop()
 	for n := 1; ; n++ {
 		now, err := s.cfg.Vaults.Renew(ctx, project, o.VaultID, o.ID, owner, vault.Renewal{
 			From: o.Secrets.RefreshToken, Token: got.access, RefreshToken: got.refresh, ExpiresAt: got.expires,
 		})
-		if n == keeps || (!errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrFull)) {
+		passes := errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrConflict)
+		if n == keeps || !passes {
 			return now, err
 		}
 		select {

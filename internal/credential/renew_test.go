@@ -1,6 +1,7 @@
 package credential_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 	"github.com/stayd/stayd/internal/credential"
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/pgtest"
+	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/store/postgres"
 	"github.com/stayd/stayd/internal/tool"
 	"github.com/stayd/stayd/internal/vault"
@@ -283,5 +285,32 @@ func TestWaiters(t *testing.T) {
 	all.Wait()
 	if e.count() != 1 {
 		t.Errorf("%d requests", e.count())
+	}
+}
+
+// TestKept shows that tokens that were got are stored though others change the
+// credential all the time, and that this has time of its own.
+func TestKept(t *testing.T) {
+	st := newHooked(t)
+	w, e := newWorldOn(t, st), newEndpoint(t)
+	id := w.add(oauth(e, ""))
+	var mu sync.Mutex
+	var ends []time.Time // of the writes, by the deadlines of their contexts
+	st.set(nil, func(ctx context.Context, _ string) error {
+		end, _ := ctx.Deadline()
+		mu.Lock()
+		defer mu.Unlock()
+		ends = append(ends, end)
+		if n := len(ends); n > 1 && n < 12 { // the first is the claim
+			return store.ErrConflict
+		}
+		return nil
+	})
+	w.must("", refusal("Bearer access-0"), "Bearer access-1")
+	if o := w.opened(id); o.Secrets.RefreshToken.Reveal() != "refresh-1" || e.count() != 1 {
+		t.Errorf("stored is %s after %d requests", o.Secrets.RefreshToken.Reveal(), e.count())
+	}
+	if last := ends[len(ends)-1]; last.IsZero() || last.Equal(ends[0]) {
+		t.Errorf("what is left of the time for the request until %s is all that there is for storing, until %s", ends[0], last)
 	}
 }
