@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"maps"
 	"net/url"
 	"time"
@@ -60,8 +61,9 @@ func (s *Source) once(ctx context.Context, key string, do func(context.Context) 
 // renewed returns the credential with a token in place of the one that it is
 // opened with. Unless there is need of it, nobody waits for another process.
 func (s *Source) renewed(ctx context.Context, project string, o *vault.Opened, need bool) (*vault.Opened, error) {
-	// Who was refused the token that this brings has to begin another.
-	key := "renew " + project + " " + o.ID + " " + o.Secrets.Token.Reveal()
+	// Who was refused the token that this brings has to begin another, and so has who
+	// cannot do without a new one, of one that does not wait.
+	key := fmt.Sprintf("renew %s %s %t %s", project, o.ID, need, o.Secrets.Token.Reveal())
 	return s.once(ctx, key, func(ctx context.Context) (*vault.Opened, error) {
 		now, err := s.renew(ctx, project, o, need)
 		s.noteFailure(o.ID, err)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -313,4 +314,44 @@ func TestKept(t *testing.T) {
 	if last := ends[len(ends)-1]; last.IsZero() || last.Equal(ends[0]) {
 		t.Errorf("what is left of the time for the request until %s is all that there is for storing, until %s", ends[0], last)
 	}
+}
+
+// TestNeeded shows that who cannot do without a new token waits for another process
+// that gets it, though there are callers who do not wait.
+func TestNeeded(t *testing.T) {
+	st := newHooked(t)
+	w, e := newWorldOn(t, st), newEndpoint(t)
+	id := w.add(oauth(e, ""))
+	w.clock.pass(time.Hour - 30*time.Second)
+	if _, held, err := w.vaults.Claim(t.Context(), project, w.vault, id, "another process", 30*time.Second); err != nil || !held {
+		t.Fatalf("claimed: %v %v", held, err)
+	}
+	var looks atomic.Int32
+	first, second := make(chan struct{}), make(chan struct{})
+	st.set(func(ctx context.Context, kind string) error {
+		if !strings.HasPrefix(kind, store.KindCredential+"/") {
+			return nil
+		}
+		switch looks.Add(1) {
+		case 1:
+			close(first)
+			select {
+			case <-second:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		case 2:
+			close(second)
+		}
+		return nil
+	}, nil)
+	var patient, hasty sync.WaitGroup
+	hasty.Go(func() { w.must("", nil, "Bearer access-0") })
+	<-first
+	patient.Go(func() { w.must("", refusal("Bearer access-0"), "Bearer access-1") })
+	hasty.Wait()
+	if err := w.vaults.Release(t.Context(), project, w.vault, id, "another process"); err != nil {
+		t.Error(err)
+	}
+	patient.Wait()
 }
