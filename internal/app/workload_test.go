@@ -360,7 +360,10 @@ func TestAgentVersion(t *testing.T) {
 // TestShown has an agent show an MCP server a token of its own, by which the server
 // knows agent, session and person.
 func TestShown(t *testing.T) {
-	n := issuing(t, func(c *app.Config) { c.AllowOutbound = []string{"127.0.0.0/8"} })
+	n := issuing(t, func(c *app.Config) {
+		// What callers may exchange tokens for is nothing that an agent shows another server.
+		c.AllowOutbound, c.TokenAudiences = []string{"127.0.0.0/8"}, []string{mcpServer}
+	})
 	var verifier *oidc.IDTokenVerifier
 	var mu sync.Mutex
 	var said []string
@@ -392,10 +395,10 @@ func TestShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	verifier = provider.Verifier(&oidc.Config{ClientID: server.URL})
-	call := func(path, identity string) (string, string) {
+	ask := func(at, identity string) (string, string) {
 		var made session
 		n.must(&made, "POST", sessions, `{"environment":{"type":"none"},"input":"Who am I?","actor":"ann","agent":{"model":"script/guarded",`+
-			`"tools":[{"type":"mcp","server_label":"mail","required":true,"identity":`+identity+`,"transport":{"type":"http","server_url":"`+server.URL+path+`"}}]}}`)
+			`"tools":[{"type":"mcp","server_label":"mail","required":true,"identity":`+identity+`,"transport":{"type":"http","server_url":"`+at+`"}}]}}`)
 		n.until(made.ID, "idle")
 		turns, items := n.turns(made.ID), n.items(made.ID)
 		last := items[len(items)-1].text()
@@ -404,6 +407,7 @@ func TestShown(t *testing.T) {
 		}
 		return made.ID, last
 	}
+	call := func(path, identity string) (string, string) { return ask(server.URL+path, identity) }
 	id, got := call("", `{"scope":["mail.read"]}`)
 	if !strings.Contains(got, "You are known here.") {
 		t.Errorf("answered %q", got)
@@ -418,8 +422,22 @@ func TestShown(t *testing.T) {
 	if _, got := call("", `{}`); !strings.Contains(got, "Forbidden") {
 		t.Errorf("without the scope: %q", got)
 	}
-	if _, got := call("", `{"audience":"https://another.example.com"}`); !strings.Contains(got, "is shown to that server alone; the operator may allow others with --token-audiences") {
-		t.Errorf("a token for another server: %q", got)
+	if _, got := call("", `{"audience":"`+server.URL+`","scope":["mail.read"]}`); !strings.Contains(got, "You are known here.") {
+		t.Errorf("a token for the server, by its name: %q", got)
+	}
+	before := len(said)
+	for _, audience := range []string{mcpServer, "https://another.example.com", server.URL + "/"} {
+		if _, got := call("", `{"audience":"`+audience+`"}`); !strings.Contains(got, "is shown to that server alone; have the tool's identity.audience be the exact URL") {
+			t.Errorf("a token for %s: %q", audience, got)
+		}
+	}
+	// Over a connection that others can read no token is sent.
+	open := strings.Replace(server.URL, "127.0.0.1", "mail.example.com", 1)
+	if _, got := ask(open, `{}`); !strings.Contains(got, "a token of the agent is not shown to") || !strings.Contains(got, "without encryption to this machine only") {
+		t.Errorf("a token for %s: %q", open, got)
+	}
+	if len(said) != before {
+		t.Errorf("the server was told %q", said[before:])
 	}
 }
 
