@@ -103,6 +103,7 @@ func maskAnswer(resp *http.Response, m *replacer) error {
 	if err != nil {
 		return errors.New("the answer broke off")
 	}
+	maskHeader(resp.Trailer, m)
 	masked, _, err := m.some(nil, b, true)
 	if err != nil {
 		return err
