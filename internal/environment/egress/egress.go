@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -120,7 +119,7 @@ func (x *Proxy) Variables() map[string]string {
 	if x.ring == nil {
 		return nil
 	}
-	return maps.Clone(x.ring.placeholders)
+	return x.ring.variables()
 }
 
 // Certificates implements environment.Proxy.

@@ -19,7 +19,9 @@ const (
 	// maxFilled is how long a body may be whose length was told: it is read as a
 	// whole, since the length is another with the secrets in it.
 	maxFilled = 1 << 20
-	// maxGrown is how much secrets may take that are put into one text.
+	// maxHead is how much all secrets may take that are put into the URL and the
+	// header, and maxGrown those that are put into such a body.
+	maxHead  = 1 << 20
 	maxGrown = 8 << 20
 )
 
@@ -133,15 +135,23 @@ func (p *pass) replace(s string, texts *replacer) (string, error) {
 		}
 		rest = rest[len(mark):]
 	}
-	if !p.fits(s) {
-		return "", &refusal{code: "too_many_secrets", message: fmt.Sprintf("the secrets for one part of the request take more than %d bytes", maxGrown)}
+	if p.head += p.taken(s); p.head > maxHead {
+		return "", &refusal{code: "too_many_secrets", message: fmt.Sprintf("the secrets for the URL and the header of the request take more than %d bytes", maxHead)}
 	}
 	return texts.all(s)
 }
 
-// fits reports whether a text is of a bounded length with the secrets in it. Each
-// of their bytes may be escaped by up to six.
-func (p *pass) fits(s string) bool { return strings.Count(s, mark)*p.longest*6 <= maxGrown }
+// taken is how many bytes of secrets come into a text, before they are escaped.
+func (p *pass) taken(s string) int {
+	n := 0
+	for _, a := range p.allowed {
+		n += strings.Count(s, a.placeholder) * len(a.secret)
+	}
+	return n
+}
+
+// maxEscaped is how many bytes one of a secret may take.
+const maxEscaped = 6
 
 func isPlaceholder(s string) bool {
 	return len(s) == markLength && strings.Trim(s[len(mark):], "0123456789abcdef") == ""
@@ -166,7 +176,7 @@ func (p *pass) fillBody(r *http.Request) error {
 	if err != nil {
 		return &refusal{code: "failed", message: "the request's body broke off"}
 	}
-	if !p.fits(string(b)) {
+	if p.taken(string(b))*maxEscaped > maxGrown {
 		return &refusal{code: "too_many_secrets", message: fmt.Sprintf("the secrets for the body of the request take more than %d bytes; send it chunked", maxGrown)}
 	}
 	filled, _, err := texts.some(nil, b, true)

@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -25,7 +26,7 @@ func FuzzFill(f *testing.F) {
 			return
 		}
 		k := newRing(&environment.Secrets{Given: []environment.Secret{{Name: "TOKEN", Value: vault.NewSecret(value)}}})
-		placeholder := k.placeholders["TOKEN"]
+		placeholder := k.variables()["TOKEN"]
 		target := target{host: "a.test", port: 443}
 		p := k.passFor(t.Context(), target, true)
 		send := func(kind, body string, header string) *http.Request {
@@ -114,4 +115,34 @@ func FuzzMask(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What comes after a short answer does not have the secret either.
+func TestTrailersOfAShortAnswer(t *testing.T) {
+	m := (&pass{masked: []allowed{{placeholder: mark + strings.Repeat("0", 40), secret: "a secret that is long"}}}).mask()
+	resp := &http.Response{
+		Request: &http.Request{Method: http.MethodGet}, Header: http.Header{}, StatusCode: http.StatusOK, ContentLength: 4, Trailer: http.Header{"X-After": nil},
+	}
+	resp.Body = &body{Reader: &ending{Reader: bytes.NewReader([]byte("body")), end: func() { resp.Trailer.Set("X-After", "it is a secret that is long") }}, Closer: io.NopCloser(nil)}
+	if err := maskAnswer(resp, m); err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(resp.Body)
+	if got := resp.Trailer.Get("X-After"); err != nil || string(b) != "body" || got != "it is "+mark+strings.Repeat("0", 40) {
+		t.Errorf("the program reads %q and then %q, %v", b, got, err)
+	}
+}
+
+// ending calls end when all was read.
+type ending struct {
+	io.Reader
+	end func()
+}
+
+func (e *ending) Read(p []byte) (int, error) {
+	n, err := e.Reader.Read(p)
+	if err != nil {
+		e.end()
+	}
+	return n, err
 }

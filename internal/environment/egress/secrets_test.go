@@ -36,6 +36,7 @@ type keeper struct {
 	mu  sync.Mutex
 	all []environment.Secret
 	err error
+	n   int // how often it was asked
 }
 
 func (k *keeper) set(all []environment.Secret, err error) {
@@ -47,7 +48,14 @@ func (k *keeper) set(all []environment.Secret, err error) {
 func (k *keeper) now(context.Context) ([]environment.Secret, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.n++
 	return k.all, k.err
+}
+
+func (k *keeper) count() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.n
 }
 
 func secret(name, value string, hosts ...string) environment.Secret {
@@ -273,14 +281,21 @@ func TestManySecretsInOneRequest(t *testing.T) {
 	long := strings.Repeat("k", 60<<10)
 	g := newGuarded(t, egress.Policy{Access: egress.Enabled}, secret("TOKEN", long))
 	c := g.program(t)
-	many := strings.Repeat(g.Variables()["TOKEN"], 1000)
+	many, few := strings.Repeat(g.Variables()["TOKEN"], 1000), strings.Repeat(g.Variables()["TOKEN"], 5)
 	for name, resp := range map[string]response{
-		"a header": g.do(t, c, http.MethodPost, "https://example.com/", "", "X-Key", many),
-		"a body":   g.do(t, c, http.MethodPost, "https://example.com/", many),
+		"a header":        g.do(t, c, http.MethodPost, "https://example.com/", "", "X-Key", many),
+		"a body":          g.do(t, c, http.MethodPost, "https://example.com/", many),
+		"several headers": g.do(t, c, http.MethodPost, "https://example.com/?a="+few, "", "X-A", few, "X-B", few, "X-C", few),
 	} {
 		if resp.StatusCode != http.StatusForbidden || !strings.Contains(resp.body, "too_many_secrets") || len(g.seen) > 0 {
-			t.Errorf("%s: %d %s", name, resp.StatusCode, resp.body)
+			t.Errorf("%s: %d %.200s", name, resp.StatusCode, resp.body)
 		}
+	}
+	if resp := g.do(t, c, http.MethodPost, "https://example.com/", few, "X-A", few); resp.StatusCode != http.StatusOK {
+		t.Errorf("a few: %d %.200s", resp.StatusCode, resp.body)
+	}
+	if s := <-g.seen; s.Header.Get("X-A") != strings.Repeat(long, 5) || s.body != strings.Repeat(long, 5) {
+		t.Errorf("the server got %d and %d bytes", len(s.Header.Get("X-A")), len(s.body))
 	}
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://example.com/", io.MultiReader(strings.NewReader(many)))
 	if err != nil {
@@ -396,6 +411,8 @@ func TestSecretsChange(t *testing.T) {
 		{[]environment.Secret{secret("TOKEN", "before-it", "example.com")}, nil, "before-it", ""},
 		{[]environment.Secret{secret("TOKEN", "after-it", "example.com")}, nil, "after-it", ""},
 		{nil, errors.New("the store is away"), "", "secrets_unavailable"},
+		{[]environment.Secret{{ID: "cred_of_bob", Name: "TOKEN", Value: vault.NewSecret("bobs-own"), Hosts: []string{"example.com"}}}, nil, "", "secret_gone"},
+		{[]environment.Secret{secret("TOKEN", "after-it", "example.com")}, nil, "after-it", ""},
 		{[]environment.Secret{secret("NEW", "after-it")}, nil, "", "secret_gone"},
 	} {
 		g.set(step.all, step.err)
@@ -411,6 +428,49 @@ func TestSecretsChange(t *testing.T) {
 		if s := <-g.seen; s.Header.Get("X-Key") != step.want {
 			t.Errorf("the server got %q, want %q", s.Header.Get("X-Key"), step.want)
 		}
+	}
+}
+
+// Secrets that cannot be had are not asked for with each request, and nobody waits
+// for them who asks for nothing that has one.
+func TestSecretsThatCannotBeHad(t *testing.T) {
+	g := newGuarded(t, egress.Policy{Access: egress.Enabled}, secret("TOKEN", canary, "example.com"))
+	g.KeepSecrets(time.Hour)
+	g.ForgetSecrets()
+	g.set(nil, errors.New("the store is away"))
+	for range 3 {
+		c := g.program(t)
+		if resp := g.do(t, c, http.MethodGet, "https://example.com/", "", "X-Key", g.Variables()["TOKEN"]); !strings.Contains(resp.body, `"code":"secrets_unavailable"`) {
+			t.Errorf("%d %s", resp.StatusCode, resp.body)
+		}
+	}
+	if n := g.count(); n != 1 {
+		t.Errorf("the secrets were asked for %d times, want 1", n)
+	}
+}
+
+// While somebody asks for the secrets, a tunnel to where they may be sent is
+// opened, and all who want one wait for the one answer.
+func TestSecretsAreAskedForOnce(t *testing.T) {
+	asked, answer := make(chan struct{}, 10), make(chan struct{})
+	k := egress.NewRing(&environment.Secrets{Given: []environment.Secret{secret("TOKEN", canary, "example.com")}, Now: func(context.Context) ([]environment.Secret, error) {
+		asked <- struct{}{}
+		<-answer
+		return []environment.Secret{secret("TOKEN", "after-it", "example.com")}, nil
+	}})
+	var all sync.WaitGroup
+	all.Go(func() { k.Current(t, "after-it") })
+	<-asked
+	if !k.Concerns(t.Context(), "example.com") {
+		t.Error("a secret may be sent there")
+	}
+	for range 4 {
+		all.Go(func() { k.Current(t, "after-it") })
+	}
+	close(answer)
+	all.Wait()
+	if len(asked) != 0 {
+		t.Errorf("the secrets were asked for %d times more", len(asked))
 	}
 }
 
