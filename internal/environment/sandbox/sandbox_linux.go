@@ -126,6 +126,7 @@ func (s *Sandbox) enter(ctx context.Context) (*program, error) {
 	if err := s.renewGroup(); err != nil {
 		return nil, err
 	}
+	s.disk.Tolerate()
 	s.started++
 	p := &program{sandbox: s, shared: s.shared, outOfMemory: s.shared.Group.Killed(), first: -1, done: make(chan struct{})}
 	s.programs[p] = true

@@ -31,6 +31,7 @@ type Disk struct {
 
 	mu       sync.Mutex
 	used     int64 // -1: not measured yet
+	allowed  int64 // the limit, or more where programs began beyond it
 	free     int64 // when it was measured
 	measured time.Time
 	took     time.Duration
@@ -39,7 +40,7 @@ type Disk struct {
 // NewDisk returns a Disk of these folders, which are on one file system. 0 is no
 // limit, and then only the file system's free space counts.
 func NewDisk(limit int64, folders ...string) *Disk {
-	return &Disk{limit: limit, folders: folders, used: -1}
+	return &Disk{limit: limit, allowed: limit, folders: folders, used: -1}
 }
 
 // Limit is how many bytes the folders may take; 0 is no limit.
@@ -111,7 +112,7 @@ func (d *Disk) measure(free int64) {
 
 // over reports whether the folders take more than is allowed. It measures at most
 // a quarter of the time.
-func (d *Disk) over(free, allowed int64) bool {
+func (d *Disk) over(free int64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.limit == 0 {
@@ -120,7 +121,24 @@ func (d *Disk) over(free, allowed int64) bool {
 	if time.Since(d.measured) >= 4*d.took {
 		d.refresh(free)
 	}
-	return d.used > allowed
+	if d.used <= d.limit {
+		d.allowed = d.limit
+	}
+	return d.used > d.allowed
+}
+
+// slack is how much more an environment may take that is over its limit.
+const slack = 1 << 20
+
+// Tolerate has what is over the limit by now not be held against a program that is
+// about to start, which may be there to tidy up.
+func (d *Disk) Tolerate() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.allowed = max(d.limit, d.used)
+	if d.used > d.limit {
+		d.allowed += slack
+	}
 }
 
 // space is the free space of the file system, and how much of it is to stay free:
@@ -163,15 +181,10 @@ func size(folder string) int64 {
 func (d *Disk) Watch(done <-chan struct{}, stop func()) {
 	tick := time.NewTicker(diskLook)
 	defer tick.Stop()
-	const slack = 1 << 20
 	started, floor := d.space()
 	floor = min(floor, started-8*slack)
-	allowed := d.limit
-	if d.Over() {
-		d.mu.Lock()
-		allowed = d.used + slack
-		d.mu.Unlock()
-	}
+	d.Over()
+	d.Tolerate()
 	for {
 		select {
 		case <-done:
@@ -179,7 +192,7 @@ func (d *Disk) Watch(done <-chan struct{}, stop func()) {
 		case <-tick.C:
 		}
 		free, _ := d.space()
-		if free < floor || d.over(free, allowed) {
+		if free < floor || d.over(free) {
 			stop()
 		}
 	}
