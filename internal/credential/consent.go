@@ -307,6 +307,7 @@ func (s *Source) Redeem(ctx context.Context, f *Flow, a Answer) (vault.Credentia
 		}
 		return vault.Credential{}, refuse("No token was given: %v. Follow the link to the consent page to try it again.", err)
 	}
+	before, _ := s.cfg.Vaults.Open(ctx, f.Link.Project, f.Vault, vault.ConsentedID(f.Link.Project, f.Vault, f.Actor, f.Server)) // none, or of no use
 	c, err := s.cfg.Vaults.PutConsented(ctx, f.Link.Project, f.Vault, f.credential(got))
 	var value *vault.ValueError
 	if errors.As(err, &value) {
@@ -315,7 +316,17 @@ func (s *Source) Redeem(ctx context.Context, f *Flow, a Answer) (vault.Credentia
 	if err != nil {
 		return vault.Credential{}, unopened(err)
 	}
+	if before != nil && f.otherGrant(before.Auth.Consent) {
+		s.Revoke(ctx, []vault.Opened{*before})
+	}
 	return c, nil
+}
+
+// otherGrant reports whether the tokens of a consent are not of the grant that the
+// flow's are of. Servers may take back a grant with any token of it, and with it
+// what the same client was given just now.
+func (f *Flow) otherGrant(c *vault.Consent) bool {
+	return c != nil && (c.Issuer != f.Issuer || c.ClientID != f.ClientID)
 }
 
 // Where is the host at which a person consents.

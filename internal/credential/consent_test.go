@@ -353,6 +353,25 @@ func TestOwnClient(t *testing.T) {
 	}
 }
 
+// TestReplaced shows that the tokens of another client which a consent takes the
+// place of are taken back, and the same client's, whose grant is the new one too, not.
+func TestReplaced(t *testing.T) {
+	w, p, r, made := consented(t)
+	again := func(revoked int) {
+		t.Helper()
+		c, err := w.finish(w.Source, w.away(w.begin(w.asks(r))))
+		if err != nil || c.ID != made.ID || p.Count("revoke") != revoked {
+			t.Errorf("stored as %s: %v, %d tokens are taken back, want %d", c.ID, err, p.Count("revoke"), revoked)
+		}
+	}
+	again(0)
+	n := client(p.URL+"/oauth/token", vault.GrantCode)
+	n.Auth.ServerURL, n.Auth.Client.ClientID, n.Auth.Client.TokenEndpointAuth = r.URL, oauthtest.Web, vault.ClientBasic
+	n.Auth.Client.Scope, n.Auth.Client.Resource, n.Secrets.ClientSecret = nil, nil, vault.NewSecret(oauthtest.WebSecret)
+	w.add(n)
+	again(1)
+}
+
 // TestForgottenClient shows that a client which its server does not know any more
 // is registered anew the next time.
 func TestForgottenClient(t *testing.T) {

@@ -27,7 +27,7 @@ func (s *Source) Revoke(ctx context.Context, credentials []vault.Opened) {
 		if o := &credentials[i]; o.Auth.Consent != nil && o.Auth.Consent.RevocationEndpoint != "" {
 			all.Go(func() {
 				if err := s.revoke(ctx, o); err != nil {
-					s.cfg.Log.Warn("the tokens of a credential that was deleted could not be taken back", "credential", o.ID, "error", err)
+					s.cfg.Log.Warn("tokens that are not used any more could not be taken back", "credential", o.ID, "error", err)
 				}
 			})
 		}

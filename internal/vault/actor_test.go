@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/vault"
 )
@@ -79,6 +80,51 @@ func TestActors(t *testing.T) {
 	if err != nil || len(listed) != 3 {
 		t.Errorf("%d are hers: %v", len(listed), err)
 	}
+}
+
+// TestConsentedAgain shows what stays of a credential when its person consents again.
+func TestConsentedAgain(t *testing.T) {
+	w := newWorld(t)
+	id := w.vault("a")
+	consent := of("ana", oauth(server))
+	consent.Auth.Consent = &vault.Consent{Issuer: "https://login.example.com", ClientID: "client", TokenEndpointAuth: vault.ClientBasic}
+	first, err := w.PutConsented(t.Context(), "a", id, consent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byHand := vault.NewSecret("by hand")
+	rotation := vault.Rotation{SetMetadata: true, Metadata: map[string]string{"team": "mail"}, Auth: &vault.AuthRotation{Type: vault.TypeOAuth, Token: &byHand}}
+	rotate := func() {
+		t.Helper()
+		if _, err := w.RotateCredential(t.Context(), "a", id, first.ID, rotation, event.Input{Key: "rotate-1"}); err != nil {
+			t.Error(err)
+		}
+	}
+	want := func(token string) {
+		t.Helper()
+		o, err := w.Open(t.Context(), "a", id, first.ID)
+		if err != nil || o.Secrets.Token.Reveal() != token || o.Metadata["team"] != "mail" {
+			t.Errorf("it is %+v with another token than %q: %v", o, token, err)
+		}
+	}
+	rotate()
+	want("by hand")
+	consent.Secrets.Token = vault.NewSecret("access-2")
+	if again, err := w.PutConsented(t.Context(), "a", id, consent); err != nil || again.Metadata["team"] != "mail" {
+		t.Errorf("consented again it is %+v: %v", again, err)
+	}
+	want("access-2")
+	rotate() // a repetition of what was done before
+	want("access-2")
+
+	// A person repairs what cannot be read any more.
+	o, fields := w.row("a", credentials(id), first.ID)
+	fields["sealed"] = "AAAA"
+	w.forge(o, fields)
+	if _, err := w.PutConsented(t.Context(), "a", id, consent); err != nil {
+		t.Error(err)
+	}
+	want("access-2")
 }
 
 // TestActorBound shows that nobody's credential, and another's, cannot be made

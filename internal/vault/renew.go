@@ -143,8 +143,15 @@ func (v *Vaults) change(ctx context.Context, project, vault, id string, fn func(
 	return nil
 }
 
+// ConsentedID is the id of the credential that PutConsented stores for an actor and
+// a server.
+func ConsentedID(project, vault, actor, server string) string {
+	return event.DeriveID("cred", "consent", project, vault, actor, sameServer(server))
+}
+
 // PutConsented stores what the runtime got by a person's consent, in place of what
-// it got by the same actor's consent for the same server before.
+// it got by the same actor's consent for the same server before. What clients put
+// there beside the secrets stays.
 func (v *Vaults) PutConsented(ctx context.Context, project, vault string, n NewCredential) (Credential, error) {
 	if err := n.check(); err != nil {
 		return Credential{}, err
@@ -153,26 +160,35 @@ func (v *Vaults) PutConsented(ctx context.Context, project, vault string, n NewC
 	if err != nil {
 		return Credential{}, err
 	}
-	id := event.DeriveID("cred", "consent", project, vault, n.Auth.Actor, sameServer(n.Auth.ServerURL))
+	id := ConsentedID(project, vault, n.Auth.Actor, n.Auth.ServerURL)
 	saved := &savedCredential{Name: n.Name, Metadata: n.Metadata, Auth: n.Auth}
 	secrets := &sealed{Token: n.Secrets.Token.text, RefreshToken: n.Secrets.RefreshToken.text, ClientSecret: n.Secrets.ClientSecret.text}
-	if err := saved.seal(key, project, vault, id, secrets); err != nil {
-		return Credential{}, err
-	}
 	var row *store.Object
 	err = again(func() error {
 		if _, _, err := v.vault(ctx, project, vault); err != nil {
 			return err
 		}
-		before, err := v.store.Object(ctx, project, credentialKind(vault), id)
-		if errors.Is(err, store.ErrNotFound) {
+		var before *savedCredential
+		var gone *NotFoundError
+		row, before, err = v.credential(ctx, project, vault, id)
+		isNew := errors.As(err, &gone)
+		if err != nil && !isNew {
+			return err
+		}
+		if !isNew {
+			saved.Metadata, secrets.Updated = before.Metadata, nil
+			// Where the secrets cannot be read any more, the new ones repair that.
+			if old, err := before.open(key, project, vault, id); err == nil {
+				secrets.Updated = old.Updated
+			}
+		}
+		if err := saved.seal(key, project, vault, id, secrets); err != nil {
+			return err
+		}
+		if isNew {
 			row, err = v.insert(ctx, project, credentialKind(vault), id, saved)
 			return err
 		}
-		if err != nil {
-			return err
-		}
-		row = &before
 		return v.replace(ctx, row, saved)
 	})
 	if err != nil {
