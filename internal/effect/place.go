@@ -155,8 +155,12 @@ func (p *place) holds(ctx context.Context, root event.Hash) (*event.Snapshot, er
 	return &event.Snapshot{Root: root, Files: files, Bytes: bytes}, nil
 }
 
-// maxRequests is how many requests one record lists.
-const maxRequests = 500
+// Bounds of the record of requests, of which programs say what is in it.
+const (
+	maxRequests = 500     // in one record
+	maxPath     = 2 << 10 // bytes of a path
+	maxMethod   = 32      // bytes of a method
+)
 
 // requests are those that the place's programs made and no record lists yet.
 type requests struct {
@@ -172,7 +176,16 @@ func (p *place) request(r event.EgressRequest) {
 		p.requests.dropped++
 		return
 	}
+	r.Path, r.Method = short(r.Path, maxPath), short(r.Method, maxMethod)
 	p.requests.list = append(p.requests.list, r)
+}
+
+// short is the text without what is more than so many bytes of it, in memory too.
+func short(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(strings.Clone(s[:most]), "")
 }
 
 // egress returns the payload that lists the requests since the last, or nil.

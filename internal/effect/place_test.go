@@ -363,6 +363,37 @@ func TestRequestsOfASetUpThatFailedAreTold(t *testing.T) {
 	}
 }
 
+// A record of a request has no more of what the program wrote than fits.
+func TestRecordsOfRequestsAreShort(t *testing.T) {
+	var request func(event.EgressRequest)
+	h := newHousehold(t, func(context.Context, string) (tool.Result, error) {
+		request(event.EgressRequest{Host: "example.org", Method: strings.Repeat("M", 1<<16), Path: "/" + strings.Repeat("é", 1<<16)})
+		request(event.EgressRequest{Host: "example.org", Method: "GET", Path: "/as/it/is"})
+		return tool.Text("done"), nil
+	})
+	h.Environments.Egress = func(_ *event.Network, _ *environment.Secrets, record func(event.EgressRequest)) (environment.Proxy, error) {
+		request = record
+		return nil, nil
+	}
+	j := job(event.EffectTool, event.Idempotent, 1)
+	j.Environment.Network = &event.Network{}
+	var got *event.Egress
+	for _, p := range h.Perform(t.Context(), j)(nil) {
+		if e, ok := p.(*event.Egress); ok {
+			got = e
+		}
+	}
+	if got == nil || len(got.Requests) != 2 {
+		t.Fatalf("recorded %+v", got)
+	}
+	if long := got.Requests[0]; long.Method != strings.Repeat("M", 32) || long.Path != "/"+strings.Repeat("é", 1023) {
+		t.Errorf("recorded %d bytes of the method and %d of the path", len(long.Method), len(long.Path))
+	}
+	if r := got.Requests[1]; r.Method != "GET" || r.Path != "/as/it/is" {
+		t.Errorf("recorded %+v", r)
+	}
+}
+
 // What is prepared is prepared while the session is held, which nobody may be for
 // as long as a workspace is restored.
 func TestPrepareDoesNotWaitForAWorkspace(t *testing.T) {
