@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/stayd/stayd/internal/event"
@@ -114,16 +115,25 @@ func openIssuer(ctx context.Context, cfg *Config, st store.Store, vaults *vault.
 	c := workload.Config{
 		Store: st, Vaults: vaults, URL: cfg.publicURL(), TrustDomain: cfg.trustDomain(), Algorithm: key.algorithm, Remote: key.remote, Now: time.Now, Log: log,
 	}
+	client, err := serviceClient(key.endpoint, cfg.AllowOutbound)
+	if err != nil {
+		return nil, fmt.Errorf("signing-key: %w", err)
+	}
+	// Where no key of the service is to be made, one from before may sign for a while.
+	service := sync.OnceValues(func() (*awskms.Service, error) {
+		return awskms.New(context.WithoutCancel(ctx), awskms.Config{Region: key.region, Endpoint: key.endpoint, HTTPClient: client})
+	})
 	if key.remote != "" {
-		client, err := serviceClient(key.endpoint, cfg.AllowOutbound)
-		if err != nil {
+		if _, err := service(); err != nil {
 			return nil, fmt.Errorf("signing-key: %w", err)
 		}
-		service, err := awskms.New(ctx, awskms.Config{Region: key.region, Endpoint: key.endpoint, HTTPClient: client})
+	}
+	c.Open = func(ctx context.Context, name string) (workload.Signer, string, error) {
+		s, err := service()
 		if err != nil {
-			return nil, fmt.Errorf("signing-key: %w", err)
+			return nil, "", err
 		}
-		c.Open = service.Open
+		return s.Open(ctx, name)
 	}
 	return workload.New(c)
 }

@@ -19,9 +19,9 @@ import (
 
 const signingARN = "arn:aws:kms:eu-north-1:111122223333:key/1234"
 
-// TestSigningService has tokens signed by a key in AWS KMS, where the setting says
-// that it is.
-func TestSigningService(t *testing.T) {
+// signingService is as much of AWS KMS as is asked of it, with one key.
+func signingService(t *testing.T) *httptest.Server {
+	t.Helper()
 	for name, v := range map[string]string{"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1"} {
 		t.Setenv(name, v)
 	}
@@ -53,7 +53,14 @@ func TestSigningService(t *testing.T) {
 			t.Error(err)
 		}
 	}))
-	defer service.Close()
+	t.Cleanup(service.Close)
+	return service
+}
+
+// TestSigningService has tokens signed by a key in AWS KMS, where the setting says
+// that it is.
+func TestSigningService(t *testing.T) {
+	service := signingService(t)
 	n := issuing(t, func(c *app.Config) {
 		c.SigningKey = "aws-kms://alias/agents?region=eu-north-1&endpoint=" + service.URL
 	})
@@ -79,6 +86,38 @@ func TestSigningService(t *testing.T) {
 	}
 	if a := n.do("GET", "/.well-known/jwks.json", ""); a.status != 200 {
 		t.Errorf("the published keys while the service is away: %s", a)
+	}
+}
+
+// TestSigningServiceGivenUp has the key of a service sign until the one takes its
+// place that the changed setting asks for.
+func TestSigningServiceGivenUp(t *testing.T) {
+	t.Setenv("AWS_ENDPOINT_URL_KMS", signingService(t).URL)
+	t.Setenv("AWS_REGION", "")
+	cfg := config(t)
+	cfg.AllowOutbound, cfg.SigningKey = []string{"127.0.0.0/8"}, "aws-kms://"+signingARN
+	n := start(t, cfg)
+	id := n.create("hello", "")
+	sign := func(n *node) string {
+		var s signed
+		n.must(&s, "POST", sessions+"/"+id+"/token", `{"audience":"`+mcpServer+`"}`)
+		head, _, _ := strings.Cut(s.Token, ".")
+		return head
+	}
+	before := sign(n)
+	n.stop()
+	cfg.SigningKey = "es256"
+	n = start(t, cfg)
+	if got := sign(n); got != before {
+		t.Errorf("signed by %s, want %s", got, before)
+	}
+	var after issuerObject
+	n.must(&after, "POST", "/v1/identity/keys/rotate", `{}`)
+	if len(after.Keys) != 2 || after.Keys[0].State != "signing" || after.Keys[1].State != "published" {
+		t.Errorf("after a rotation: %+v", after)
+	}
+	if got := sign(n); got != before {
+		t.Errorf("after a rotation signed by %s, want %s", got, before)
 	}
 }
 

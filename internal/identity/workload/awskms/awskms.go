@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -28,7 +29,7 @@ import (
 
 // Config says where the service is.
 type Config struct {
-	Region   string // empty: what the environment says
+	Region   string // of keys whose name is no ARN; empty: what the environment says
 	Endpoint string // of another service than AWS; empty is AWS
 	// HTTPClient is nil for the default.
 	HTTPClient *http.Client
@@ -75,7 +76,7 @@ func (s *Service) Open(ctx context.Context, name string) (workload.Signer, strin
 	if known != nil {
 		return known, name, nil
 	}
-	out, err := s.client.GetPublicKey(ctx, &kms.GetPublicKeyInput{KeyId: &name})
+	out, err := s.client.GetPublicKey(ctx, &kms.GetPublicKeyInput{KeyId: &name}, regionOf(name))
 	if err != nil {
 		return nil, "", failed("ask AWS KMS for the signing key", name, err)
 	}
@@ -98,6 +99,16 @@ func (s *Service) Open(ctx context.Context, name string) (workload.Signer, strin
 	return k, arn, nil
 }
 
+// regionOf has the service of the key's own region asked, where its name says which
+// that is: arn:aws:kms:REGION:ACCOUNT:key/ID.
+func regionOf(name string) func(*kms.Options) {
+	return func(o *kms.Options) {
+		if parts := strings.Split(name, ":"); len(parts) == 6 && parts[0] == "arn" && parts[3] != "" {
+			o.Region = parts[3]
+		}
+	}
+}
+
 // Key is a key on P-256. It is a workload.Signer.
 type Key struct {
 	client *kms.Client
@@ -116,7 +127,7 @@ func (k *Key) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	digest := sha256.Sum256(message)
 	out, err := k.client.Sign(ctx, &kms.SignInput{
 		KeyId: &k.arn, Message: digest[:], MessageType: types.MessageTypeDigest, SigningAlgorithm: types.SigningAlgorithmSpecEcdsaSha256,
-	})
+	}, regionOf(k.arn))
 	if err != nil {
 		return nil, failed("have AWS KMS sign by", k.arn, err)
 	}

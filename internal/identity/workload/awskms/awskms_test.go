@@ -39,6 +39,7 @@ type service struct {
 	keys    map[string]crypto.Signer // by ARN
 	alias   string                   // the ARN that it leads to
 	asked   map[string]int           // by operation
+	regions []string                 // for which the requests were signed
 	garbage []byte                   // a signature, where it is set
 }
 
@@ -68,6 +69,9 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	operation := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "TrentService.")
 	s.asked[operation]++
+	if scope := strings.Split(r.Header.Get("Authorization"), "/"); len(scope) > 2 {
+		s.regions = append(s.regions, scope[2])
+	}
 	if in.KeyID == alias {
 		in.KeyID = s.alias
 	}
@@ -250,5 +254,30 @@ func TestWrong(t *testing.T) {
 		if got, err := key.Sign(t.Context(), []byte("message")); err == nil || !strings.Contains(err.Error(), "no signature") {
 			t.Errorf("%s: %x %v", what, got, err)
 		}
+	}
+}
+
+// TestRegion has the service of a key's own region asked, where its name says which
+// that is.
+func TestRegion(t *testing.T) {
+	s, _ := start(t)
+	s.keys["arn:aws:kms:us-east-2:111122223333:key/2"] = s.keys[arn+"2"]
+	server := httptest.NewServer(s)
+	defer server.Close()
+	elsewhere, err := awskms.New(t.Context(), awskms.Config{Region: "ap-south-1", Endpoint: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"arn:aws:kms:us-east-2:111122223333:key/2", alias} {
+		k, _, err := elsewhere.Open(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Sign(t.Context(), []byte("message")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := strings.Join(s.regions, " "), "us-east-2 us-east-2 ap-south-1 eu-north-1"; got != want {
+		t.Errorf("asked in %s, want %s", got, want)
 	}
 }
