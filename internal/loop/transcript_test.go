@@ -107,6 +107,9 @@ func (st *story) do(line string) {
 	case "resolve":
 		e := st.s.RequiredActions()[0]
 		st.command(st.s.Resolve(event.EffectResolved{EffectID: e.ID, Decision: rest, Output: event.TextOutput("as told")}))
+	case "consented", "refused": // what the first action waits for
+		e := st.s.RequiredActions()[0]
+		st.command(st.s.ResolveConsent(event.ConsentResolved{EffectID: e.ID, Granted: verb == "consented"}, "n"))
 	case "crash":
 		st.epoch++
 	case "connected", "disconnected", "failed":
@@ -203,6 +206,10 @@ func (st *story) outcome(verb, rest string) {
 		st.append(&event.EffectFinished{EffectID: start.ID, TurnID: start.TurnID, Status: event.StatusCompleted, Output: event.TextOutput(rest)})
 	case "unknown":
 		st.append(&event.EffectUnknown{EffectID: start.ID, TurnID: start.TurnID, Reason: rest})
+	case "consent": // consent [uncertain]: a person has to agree first
+		st.append(&event.ConsentRequested{
+			EffectID: start.ID, What: start.What, TurnID: start.TurnID, Attempt: start.Attempt, ServerLabel: start.Server, Nonce: "n", Uncertain: rest != "",
+		})
 	case "fail", "uncertain": // fail CODE [retry after a second]
 		code, retry, _ := strings.Cut(rest, " ")
 		p := &event.EffectFailed{
@@ -319,6 +326,10 @@ func describe(s *session.State, p event.Payload) string {
 		return fmt.Sprintf("%s %s %s", p.Kind(), name(p.EffectID), p.Status)
 	case *event.EffectUnknown:
 		return fmt.Sprintf("%s %s: %s", p.Kind(), name(p.EffectID), p.Reason)
+	case *event.ConsentRequested:
+		return fmt.Sprintf("%s %s of %s #%d", p.Kind(), name(p.EffectID), p.ServerLabel, p.Attempt)
+	case *event.ConsentResolved:
+		return fmt.Sprintf("%s %s granted %v", p.Kind(), name(p.EffectID), p.Granted)
 	case *event.EffectResolved:
 		return fmt.Sprintf("%s %s %s", p.Kind(), name(p.EffectID), p.Decision)
 	case *event.ModelResponded:
