@@ -13,6 +13,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/openai/openai-go/v3"
@@ -40,7 +41,25 @@ func Dial(base, key string) (*Client, error) {
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, fmt.Errorf("server %q is not a URL like http://127.0.0.1:8080", base)
 	}
-	return build(strings.TrimRight(base, "/"), key, &http.Client{}), nil
+	return build(strings.TrimRight(base, "/"), key, &http.Client{CheckRedirect: keepKey}), nil
+}
+
+// maxRedirects is how many redirects of one request are followed.
+const maxRedirects = 10
+
+// keepKey has the key of a request go to the server that it is for, and to none
+// that a redirect leads to: not over another scheme, nor at another port.
+func keepKey(req *http.Request, via []*http.Request) error {
+	if len(via) >= maxRedirects {
+		return fmt.Errorf("stopped after %d redirects", maxRedirects)
+	}
+	away := func(r *http.Request) bool {
+		return r.URL.Scheme != via[0].URL.Scheme || r.URL.Host != via[0].URL.Host
+	}
+	if away(req) || slices.ContainsFunc(via, away) { // also where it leads back from elsewhere
+		req.Header.Del("Authorization")
+	}
+	return nil
 }
 
 // Embed returns a client of the handler, which is called without a socket.

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stayd/stayd/internal/client"
@@ -169,4 +172,52 @@ func FuzzFollow(f *testing.F) {
 		}
 		events.Close()
 	})
+}
+
+// TestRedirects shows the key to the server that it is for, and to none that a
+// redirect leads to.
+func TestRedirects(t *testing.T) {
+	var mu sync.Mutex
+	var shown []string
+	note := func(name string, next http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			shown = append(shown, name+r.URL.Path+" "+r.Header.Get("Authorization"))
+			mu.Unlock()
+			next(w, r)
+		}
+	}
+	var server, other *httptest.Server
+	server = httptest.NewServer(note("own", func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/moved":
+			http.Redirect(w, r, "/here", http.StatusTemporaryRedirect)
+		case "/away":
+			http.Redirect(w, r, other.URL+"/there", http.StatusTemporaryRedirect)
+		case "/around":
+			http.Redirect(w, r, "/around", http.StatusTemporaryRedirect)
+		}
+	}))
+	defer server.Close()
+	other = httptest.NewServer(note("other", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, server.URL+"/back", http.StatusTemporaryRedirect)
+	}))
+	defer other.Close()
+	c, err := client.Dial(server.URL, "canary")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/moved", "/away"} {
+		if err := c.Do(t.Context(), "GET", path, nil, nil); err != nil {
+			t.Error(err)
+		}
+	}
+	// Both are servers of one host, at another port each.
+	want := []string{"own/moved Bearer canary", "own/here Bearer canary", "own/away Bearer canary", "other/there ", "own/back "}
+	if !slices.Equal(shown, want) {
+		t.Errorf("shown %q, want %q", shown, want)
+	}
+	if err := c.Do(t.Context(), "GET", "/around", nil, nil); err == nil || !strings.Contains(err.Error(), "stopped after 10 redirects") {
+		t.Errorf("without an end: %v", err)
+	}
 }
