@@ -456,7 +456,7 @@ func TestOtherCaller(t *testing.T) {
 		return tokenexchange.ExchangeToken(t.Context(), exchanger, token, zitadel.AccessTokenType, "", "", nil, []string{audience}, []string{"read"}, zitadel.JWTTokenType)
 	}
 	ends := time.Now().Add(2 * time.Minute).Unix()
-	got, err := exchange(tokenOf(p, "staff", "exp", ends), mcpServer)
+	got, err := exchange(tokenOf(p, "guests", "exp", ends), mcpServer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -468,12 +468,13 @@ func TestOtherCaller(t *testing.T) {
 		t.Errorf("it says %v", says)
 	}
 	for name, tt := range map[string]struct{ token, audience, want string }{
-		"another audience":      {tokenOf(p, "staff"), mailTool, "invalid_target"},
+		"another audience":      {tokenOf(p, "guests"), mailTool, "invalid_target"},
+		"who is bound to one":   {tokenOf(p, "staff"), mcpServer, "may act for 'ann@example.com' alone"},
 		"nobody's place":        {tokenOf(p, "strangers"), mcpServer, "The subject_token is not taken"},
-		"one that has expired":  {tokenOf(p, "staff", "exp", time.Now().Add(-time.Hour).Unix()), mcpServer, "The subject_token is not taken"},
-		"one for somebody else": {tokenOf(p, "staff", "aud", "other"), mcpServer, "The subject_token is not taken"},
+		"one that has expired":  {tokenOf(p, "guests", "exp", time.Now().Add(-time.Hour).Unix()), mcpServer, "The subject_token is not taken"},
+		"one for somebody else": {tokenOf(p, "guests", "aud", "other"), mcpServer, "The subject_token is not taken"},
 		"what was exchanged":    {got.AccessToken, mcpServer, "tokens that are exchanged are for this issuer"},
-		"a broken signature":    {tokenOf(p, "staff") + "x", mcpServer, "The subject_token is not taken"},
+		"a broken signature":    {tokenOf(p, "guests") + "x", mcpServer, "The subject_token is not taken"},
 	} {
 		if got, err := exchange(tt.token, tt.audience); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %+v %v, want %q", name, got, err, tt.want)
@@ -481,7 +482,7 @@ func TestOtherCaller(t *testing.T) {
 	}
 	p.SetDown(true)
 	p.Rotate(jose.RS256)
-	if _, err := exchange(tokenOf(p, "staff"), mcpServer); err == nil || !strings.Contains(err.Error(), "cannot be asked for its keys now") {
+	if _, err := exchange(tokenOf(p, "guests"), mcpServer); err == nil || !strings.Contains(err.Error(), "cannot be asked for its keys now") {
 		t.Errorf("an issuer that is away: %v", err)
 	}
 	cfg := config(t)

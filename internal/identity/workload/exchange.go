@@ -56,6 +56,9 @@ func Caller(p identity.Principal, expires time.Time, audiences []string) (*Claim
 	switch {
 	case p.ID == "":
 		return nil, notExchanged(InvalidRequest, "The subject_token is a key of the operator's file, which names nobody. Make a key by `stayd keys create`.")
+	case p.Actor != "":
+		// A server would take the token for the caller's right to all of the project.
+		return nil, notExchanged(InvalidRequest, "The subject_token is of a caller who may act for '%s' alone, which no exchanged token says. Exchange that of a caller who is bound to nobody, or have an administrator sign one for a session.", p.Actor)
 	case checkName("caller", p.ID) != nil:
 		return nil, notExchanged(InvalidRequest, "The caller is named %q, which a token cannot say.", p.ID)
 	}

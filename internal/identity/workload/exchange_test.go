@@ -190,6 +190,11 @@ func TestActor(t *testing.T) {
 	if _, err := workload.Caller(identity.Principal{ID: session + "x", Project: "p"}, time.Time{}, nil); err == nil {
 		t.Error("a caller is named like a session")
 	}
+	var refused *workload.ExchangeError
+	bound := identity.Principal{ID: "login.example.com#ann", Issuer: "https://login.example.com", Project: "p", Scope: identity.Write, Actor: "ann"}
+	if _, err := workload.Caller(bound, time.Time{}, []string{server}); !errors.As(err, &refused) || refused.Code != workload.InvalidRequest || !strings.Contains(refused.Why, "may act for 'ann' alone") {
+		t.Errorf("a caller who is bound to an actor: %v", err)
+	}
 }
 
 // TestForged has tokens that were not signed as they say, or not here.
