@@ -78,7 +78,23 @@ func text(project, id, secret string) string {
 	return Prefix + base64.RawURLEncoding.EncodeToString([]byte(project+"/"+id)) + "." + secret
 }
 
-// parse takes a key's text apart.
+// maxProject is how long the name of a project may be, in bytes.
+const maxProject = 64
+
+// isProject reports whether projects are named like that.
+func isProject(s string) bool {
+	return s != "" && len(s) <= maxProject && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-'
+	})
+}
+
+// isID reports whether keys may have the id: printable ASCII without spaces.
+func isID(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// parse takes a key's text apart. What no key has is refused here: not every store
+// takes any text.
 func parse(s string) (project, id, secret string, ok bool) {
 	rest, ok := strings.CutPrefix(s, Prefix)
 	if !ok {
@@ -93,7 +109,7 @@ func parse(s string) (project, id, secret string, ok bool) {
 		return "", "", "", false
 	}
 	project, id, ok = strings.Cut(string(b), "/")
-	return project, id, secret, ok && project != "" && id != ""
+	return project, id, secret, ok && isProject(project) && isID(id)
 }
 
 // newSecret makes a secret, of 256 random bits, and what is kept of it.

@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"os"
@@ -240,4 +241,43 @@ func FuzzCheck(f *testing.F) {
 			t.Errorf("%q: %v", shown, err)
 		}
 	})
+}
+
+// asked is a store that counts how often it is asked.
+type asked struct {
+	store.Objects
+	n int
+}
+
+func (a *asked) Object(ctx context.Context, project, kind, id string) (store.Object, error) {
+	a.n++
+	return a.Objects.Object(ctx, project, kind, id)
+}
+
+// Of what no key can be the store is not asked.
+func TestNoKeyAtAll(t *testing.T) {
+	k, _, _ := keys(t)
+	a := &asked{Objects: k.Store}
+	k.Store = a
+	for _, name := range []string{
+		"p", "p/", "/id", "", "p p/id", "p\x00/id", "\xff/id", "é/id", "p.q/id", strings.Repeat("p", 65) + "/id",
+		"p/a b", "p/a\x00", "p/\xff", "p/é", "p/a\n", "p/\x7f",
+	} {
+		shown := identity.Prefix + base64.RawURLEncoding.EncodeToString([]byte(name)) + ".secret"
+		if _, err := k.Check(t.Context(), shown); !errors.Is(err, identity.ErrRefused) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if a.n != 0 {
+		t.Errorf("the store was asked %d times", a.n)
+	}
+	for _, name := range []string{"p/id", strings.Repeat("P", 64) + "/a/b!", "a_1-Z/key_1"} {
+		shown := identity.Prefix + base64.RawURLEncoding.EncodeToString([]byte(name)) + ".secret"
+		if _, err := k.Check(t.Context(), shown); !errors.Is(err, identity.ErrRefused) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if a.n != 3 {
+		t.Errorf("the store was asked %d times for keys that there could be, want 3", a.n)
+	}
 }
