@@ -183,7 +183,7 @@ func serverOn(ctx context.Context, data string) (string, error) {
 	name := filepath.Join(data, urlFile)
 	b, err := os.ReadFile(name)
 	if err != nil {
-		return "", nil //nolint:nilerr // none runs, or its user is another
+		return "", nil // none runs, or one of another user
 	}
 	server := strings.TrimSpace(string(b))
 	if !onThisMachine(server) {
@@ -198,7 +198,7 @@ func serverOn(ctx context.Context, data string) (string, error) {
 	c := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := c.Do(req)
 	if err != nil {
-		return "", nil //nolint:nilerr // it ended without removing its file
+		return "", nil // it ended without removing its file
 	}
 	resp.Body.Close() //nolint:errcheck,gosec // nothing is read of it
 	if resp.StatusCode != http.StatusOK {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -368,7 +369,7 @@ func TestRecordsOfRequestsAreShort(t *testing.T) {
 	var request func(event.EgressRequest)
 	h := newHousehold(t, func(context.Context, string) (tool.Result, error) {
 		request(event.EgressRequest{Host: "example.org", Method: strings.Repeat("M", 1<<16), Path: "/" + strings.Repeat("é", 1<<16)})
-		request(event.EgressRequest{Host: "example.org", Method: "GET", Path: "/as/it/is"})
+		request(event.EgressRequest{Host: "example.org", Method: http.MethodGet, Path: "/as/it/is"})
 		return tool.Text("done"), nil
 	})
 	h.Environments.Egress = func(_ *event.Network, _ *environment.Secrets, record func(event.EgressRequest)) (environment.Proxy, error) {
@@ -389,7 +390,7 @@ func TestRecordsOfRequestsAreShort(t *testing.T) {
 	if long := got.Requests[0]; long.Method != strings.Repeat("M", 32) || long.Path != "/"+strings.Repeat("é", 1023) {
 		t.Errorf("recorded %d bytes of the method and %d of the path", len(long.Method), len(long.Path))
 	}
-	if r := got.Requests[1]; r.Method != "GET" || r.Path != "/as/it/is" {
+	if r := got.Requests[1]; r.Method != http.MethodGet || r.Path != "/as/it/is" {
 		t.Errorf("recorded %+v", r)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -277,7 +278,7 @@ func TestRegion(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, want := strings.Join(s.regions, " "), "us-east-2 us-east-2 ap-south-1 eu-north-1"; got != want {
-		t.Errorf("asked in %s, want %s", got, want)
+	if want := []string{"us-east-2", "us-east-2", "ap-south-1", "eu-north-1"}; !slices.Equal(s.regions, want) {
+		t.Errorf("asked in %q, want %q", s.regions, want)
 	}
 }
