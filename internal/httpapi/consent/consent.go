@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/stayd/stayd/internal/credential"
 	"github.com/stayd/stayd/internal/event"
@@ -160,7 +161,7 @@ func (p *pages) answer(c *httpapi.Call) (any, error) {
 	}
 	switch c.PostForm.Get("decision") {
 	case "deny":
-		return p.deny(c, link, "They chose Deny on the consent page.")
+		return p.deny(c.Context(), c, link, "They chose Deny on the consent page.")
 	case "allow":
 	default:
 		return p.note(http.StatusBadRequest, "This form has no answer", "Choose Allow or Deny."), nil
@@ -186,8 +187,8 @@ func (p *pages) posted(r *http.Request, browser string, link credential.Link) bo
 }
 
 // deny tells the session that the person did not agree.
-func (p *pages) deny(c *httpapi.Call, link credential.Link, reason string) (any, error) {
-	if err := p.resolve(c.Context(), link, event.ConsentResolved{EffectID: link.EffectID, Reason: reason}); err != nil {
+func (p *pages) deny(ctx context.Context, c *httpapi.Call, link credential.Link, reason string) (any, error) {
+	if err := p.resolve(ctx, link, event.ConsentResolved{EffectID: link.EffectID, Reason: reason}); err != nil {
 		return p.failed(c, err)
 	}
 	return p.note(http.StatusOK, "Denied", "The agent goes on without it. You can close this page."), nil
@@ -209,24 +210,31 @@ func (p *pages) resolve(ctx context.Context, link credential.Link, said event.Co
 	return err
 }
 
+// finishTime bounds the last step of a consent. It is longer than the token endpoint
+// may take, and the taking back of the tokens before.
+const finishTime = 45 * time.Second
+
+// finish goes on where the browser goes away meanwhile: a code is good once.
 func (p *pages) finish(c *httpapi.Call) (any, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), finishTime)
+	defer cancel()
 	q := c.URL.Query()
 	browser, _ := p.browser(c.Request)
-	flow, err := p.Credentials.Take(c.Context(), q.Get("state"), browser)
+	flow, err := p.Credentials.Take(ctx, q.Get("state"), browser)
 	if err != nil {
 		return p.failed(c, err)
 	}
-	if _, err := p.waiting(c.Context(), flow.Link); err != nil {
+	if _, err := p.waiting(ctx, flow.Link); err != nil {
 		return p.failed(c, err)
 	}
-	made, err := p.Credentials.Redeem(c.Context(), flow, credential.Answer{Code: q.Get("code"), Issuer: q.Get("iss"), Error: q.Get("error")})
+	made, err := p.Credentials.Redeem(ctx, flow, credential.Answer{Code: q.Get("code"), Issuer: q.Get("iss"), Error: q.Get("error")})
 	if errors.Is(err, credential.ErrDenied) {
-		return p.deny(c, flow.Link, "They denied access at "+flow.Where()+".")
+		return p.deny(ctx, c, flow.Link, "They denied access at "+flow.Where()+".")
 	}
 	if err != nil {
 		return p.failed(c, err)
 	}
-	err = p.resolve(c.Context(), flow.Link, event.ConsentResolved{EffectID: flow.Link.EffectID, Granted: true, VaultID: made.VaultID, CredentialID: made.ID})
+	err = p.resolve(ctx, flow.Link, event.ConsentResolved{EffectID: flow.Link.EffectID, Granted: true, VaultID: made.VaultID, CredentialID: made.ID})
 	if errors.Is(err, errGone) {
 		return p.note(http.StatusOK, "Allowed", "The access is kept for later: what asked for it has ended meanwhile. You can close this page."), nil
 	}
