@@ -37,3 +37,18 @@ func TestConsentLeft(t *testing.T) {
 		t.Errorf("the agent says %q", got)
 	}
 }
+
+// TestConsentCookie shows that a browser stays known for an hour after the last
+// page with a form, and as the same.
+func TestConsentCookie(t *testing.T) {
+	c := newConsents(t)
+	link := c.asked(c.begin("ana"))
+	b := c.browser()
+	first := b.get(link).header.Get("Set-Cookie")
+	if !strings.HasPrefix(first, "stayd_consent=") || !strings.Contains(first, "; Max-Age=3600;") {
+		t.Errorf("the cookie is %q", first)
+	}
+	if second := b.get(link).header.Get("Set-Cookie"); second != first {
+		t.Errorf("at the next page it is %q, want %q", second, first)
+	}
+}

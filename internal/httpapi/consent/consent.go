@@ -133,11 +133,9 @@ func (p *pages) show(c *httpapi.Call) (any, error) {
 	if err != nil {
 		return p.failed(c, err)
 	}
-	browser, fresh := p.browser(c.Request)
+	browser, _ := p.browser(c.Request)
 	return httpapi.Raw(func(w http.ResponseWriter) {
-		if fresh {
-			p.remember(w, browser)
-		}
+		p.remember(w, browser)
 		p.write(w, http.StatusOK, "ask", askPage{
 			Agent: a.agent, Session: link.Session, Project: link.Project, Label: a.label, Host: a.server, Scopes: strings.Fields(a.scope), Actor: a.actor,
 			Token: formToken(browser, link), Action: link.Path(),

@@ -81,7 +81,8 @@ func (p *pages) write(w http.ResponseWriter, status int, name string, page any) 
 	_, _ = w.Write(b.Bytes()) // if it fails, the person is gone
 }
 
-// cookieTime is how long a browser is known, in seconds.
+// cookieTime is how long a browser is known after a page was shown in it, in
+// seconds.
 const cookieTime = 3600
 
 // cookie is the name of the cookie by which a browser is known. Over https it is
