@@ -3,7 +3,9 @@ package app_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -51,4 +53,53 @@ func TestConsentCookie(t *testing.T) {
 	if second := b.get(link).header.Get("Set-Cookie"); second != first {
 		t.Errorf("at the next page it is %q, want %q", second, first)
 	}
+}
+
+var labelled = regexp.MustCompile(`\((\w+)\)</dd>`)
+
+// TestConsentForAll shows that one sign-in is enough for all that waits for the same
+// server in the same person's name, and that a no is for one alone.
+func TestConsentForAll(t *testing.T) {
+	c := newConsents(t)
+	other := c.issuer.Guard(t)
+	tool := func(label, url string) string {
+		return `{"type":"mcp","server_label":"` + label + `","transport":{"type":"http","server_url":"` + url + `"}}`
+	}
+	var made struct{ ID string }
+	c.must(&made, "POST", sessions, `{"environment":{"type":"none"},"input":"Who am I?","vault_ids":["`+c.vault+`"],"actor":"ana","agent":{"model":"script/guarded","tools":[`+
+		strings.Join([]string{tool("mail", c.guard.URL), tool("post", c.guard.URL), tool("third", c.guard.URL), tool("elsewhere", other.URL)}, ",")+`]}}`)
+	// asked are the links, by the label of their server.
+	asked := func(n int) map[string]string {
+		t.Helper()
+		var s struct {
+			RequiredActions []struct{ URL string } `json:"required_actions"`
+		}
+		wait(t, fmt.Sprintf("%d links", n), func() bool {
+			c.must(&s, "GET", sessions+"/"+made.ID, "")
+			return len(s.RequiredActions) == n
+		})
+		out := map[string]string{}
+		for _, a := range s.RequiredActions {
+			m := labelled.FindStringSubmatch(c.browser().get(a.URL).body)
+			if m == nil {
+				t.Fatal("the page does not say the label of the server")
+			}
+			out[m[1]] = a.URL
+		}
+		return out
+	}
+	links := asked(4)
+	c.browser().decide(links["mail"], "deny").want(t, "a no", http.StatusOK, "Denied")
+	if left := asked(3); left["post"] != links["post"] || left["third"] != links["third"] || left["elsewhere"] != links["elsewhere"] {
+		t.Errorf("after a no to one %v are left of %v", left, links)
+	}
+	c.browser().decide(links["post"], "allow").want(t, "a yes", http.StatusOK, "Allowed")
+	c.browser().get(links["third"]).want(t, "the other of that server", http.StatusGone, "Nothing waits for this")
+	if left := asked(1); left["elsewhere"] != links["elsewhere"] {
+		t.Errorf("after a yes to one %v are left of %v", left, links)
+	}
+	if n := c.issuer.Count("authorization_code"); n != 1 {
+		t.Errorf("%d sign-ins for one server", n)
+	}
+	c.verify(made.ID)
 }

@@ -192,12 +192,20 @@ func (p *pages) deny(ctx context.Context, c *httpapi.Call, link credential.Link,
 	return p.note(http.StatusOK, "Denied", "The agent goes on without it. You can close this page."), nil
 }
 
-// resolve appends the person's answer.
+// resolve appends the person's answer. A yes is one to all that waits for the same,
+// so that nobody signs in for each.
 func (p *pages) resolve(ctx context.Context, link credential.Link, said event.ConsentResolved) error {
 	err := p.Journal.Update(ctx, link.Project, link.Session, func(tx *journal.Tx) error {
 		payloads, err := tx.State.ResolveConsent(said, link.Nonce)
 		if err != nil {
 			return err
+		}
+		if said.Granted {
+			more, err := resolveAlike(tx.State, said)
+			if err != nil {
+				return err
+			}
+			payloads = append(payloads, more...)
 		}
 		return tx.Append(payloads...)
 	})
@@ -206,6 +214,26 @@ func (p *pages) resolve(ctx context.Context, link credential.Link, said event.Co
 		return errGone
 	}
 	return err
+}
+
+// resolveAlike gives a yes to what else waits for the use of the same server in the
+// same person's name.
+func resolveAlike(s *session.State, said event.ConsentResolved) ([]event.Payload, error) {
+	asked := *s.Effect(said.EffectID).Consent
+	var out []event.Payload
+	for _, e := range s.OpenEffects() {
+		if e.ID == said.EffectID || e.Status != session.EffectConsent || e.Consent.ServerURL != asked.ServerURL || e.Consent.Actor != asked.Actor {
+			continue
+		}
+		also := said
+		also.EffectID = e.ID
+		payloads, err := s.ResolveConsent(also, e.Consent.Nonce)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, payloads...)
+	}
+	return out, nil
 }
 
 // finishTime bounds the last step of a consent. It is longer than the token endpoint
