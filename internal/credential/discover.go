@@ -63,7 +63,7 @@ func parseResource(data []byte, server string) (*resource, error) {
 // covers reports whether a server is at the URL of the resource, or below it.
 func covers(resource, server string) bool {
 	r, err := url.Parse(resource)
-	if err != nil || r.User != nil || r.Opaque != "" {
+	if err != nil || r.User != nil || r.Opaque != "" || strings.Contains(resource, "#") {
 		return false
 	}
 	s, err := url.Parse(server)
@@ -75,6 +75,16 @@ func covers(resource, server string) bool {
 	}
 	below, at := strings.TrimSuffix(r.EscapedPath(), "/"), strings.TrimSuffix(s.EscapedPath(), "/")
 	return at == below || strings.HasPrefix(at, below+"/")
+}
+
+// spelled is the URL of the server as tokens are asked for it: as the document
+// spells it, or else the server's own where the document is about more. A token for
+// all below the resource could be used by others who are there.
+func spelled(resource, server string) string {
+	if covers(resource, server) && covers(server, resource) {
+		return resource
+	}
+	return server
 }
 
 func hostPort(u *url.URL) string {
@@ -224,5 +234,5 @@ func (s *Source) discover(ctx context.Context, server, metadata string) (*discov
 	if i == nil {
 		return nil, fmt.Errorf("%s does not say how people consent there", bare(of))
 	}
-	return &discovered{issuer: *i, resource: r.Resource, scopes: r.Scopes}, nil
+	return &discovered{issuer: *i, resource: spelled(r.Resource, server), scopes: r.Scopes}, nil
 }

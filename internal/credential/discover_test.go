@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -70,7 +71,8 @@ const (
 	issuerPath   = "/.well-known/oauth-authorization-server"
 )
 
-// TestDiscovery shows where it is looked who issues tokens for a server.
+// TestDiscovery shows where it is looked who issues tokens for a server, and that
+// they are asked for no more than that server.
 func TestDiscovery(t *testing.T) {
 	for what, place := range map[string]func(h *host){
 		"as they should": func(h *host) {
@@ -89,6 +91,10 @@ func TestDiscovery(t *testing.T) {
 			h.docs[resourcePath] = object(map[string]any{"resource": h.url + "/mcp", "authorization_servers": []string{h.url + "/tenant"}})
 			h.docs["/tenant/.well-known/openid-configuration"] = issues(h.url+"/tenant", map[string]any{"authorization_endpoint": h.url + "/authorize", "registration_endpoint": h.url + "/register"})
 		},
+		"with a slash": func(h *host) {
+			h.docs[resourcePath] = object(map[string]any{"resource": h.url + "/mcp/", "authorization_servers": []string{h.url}})
+			h.docs[issuerPath] = issues(h.url, nil)
+		},
 		"without a word on its protection": func(h *host) { h.docs[issuerPath] = issues(h.url, nil) },
 	} {
 		w, h := newWorld(t), newHost(t)
@@ -97,6 +103,13 @@ func TestDiscovery(t *testing.T) {
 		to, err := w.Begin(t.Context(), w.asksAt(h.url), "browser")
 		if err != nil || !strings.HasPrefix(to, h.url+"/authorize?") || !strings.Contains(to, "client_id=made") {
 			t.Errorf("%s: %q %v", what, to, err)
+		}
+		want := h.url + "/mcp"
+		if what == "with a slash" {
+			want += "/"
+		}
+		if u, err := url.Parse(to); err != nil || u.Query().Get("resource") != want {
+			t.Errorf("%s: the token is asked for by %q, want it for %s", what, to, want)
 		}
 	}
 }
@@ -121,6 +134,7 @@ func TestEvilDocuments(t *testing.T) {
 		"nothing":            {func(*host) string { return "null" }, nil, "is not the server"},
 		"of another server":  {says("https://mcp.example.com", "https://login.example.com"), nil, "is not the server"},
 		"of another path":    {func(h *host) string { return says(h.url+"/other", "https://login.example.com")(h) }, nil, "is not the server"},
+		"with a fragment":    {func(h *host) string { return says(h.url+"/mcp#x", "https://login.example.com")(h) }, nil, "is not the server"},
 		"of half a path":     {func(h *host) string { return says(h.url+"/mc", "https://login.example.com")(h) }, nil, "is not the server"},
 		"without an issuer":  {func(h *host) string { return object(map[string]any{"resource": h.url}) }, nil, "names no authorization server"},
 		"metadata service":   {own("http://169.254.169.254/"), nil, "has no https URL"},
