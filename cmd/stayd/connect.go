@@ -116,7 +116,7 @@ func listenForPages(ctx context.Context, cfg *app.Config) (net.Listener, error) 
 	if err != nil {
 		return nil, fmt.Errorf("listen for browsers in which people consent: %w", err)
 	}
-	cfg.PublicURL = "http://" + l.Addr().String()
+	cfg.PagesURL = "http://" + l.Addr().String()
 	return l, nil
 }
 
@@ -165,15 +165,6 @@ func (r *runtime) close() error {
 		return fmt.Errorf("close the runtime: %w", err)
 	}
 	return nil
-}
-
-// running is serverOn for who only tells of it: "" where none may be asked.
-func running(ctx context.Context, data string) string {
-	server, err := serverOn(ctx, data)
-	if err != nil {
-		return ""
-	}
-	return server
 }
 
 // serverOn returns the URL of the server that runs on the data folder, or "". It is

@@ -85,9 +85,12 @@ func doctor(ctx context.Context, cfg app.Config, r *report) error {
 	if err := checkRuntime(ctx, cfg, r); err != nil {
 		r.bad("runtime", "%s", client.Message(err))
 	}
-	if url := running(ctx, cfg.Data); url != "" {
+	switch url, err := serverOn(ctx, cfg.Data); {
+	case err != nil:
+		r.bad("server", "%v", err)
+	case url != "":
 		r.good("server", "runs on %s at %s", cfg.Data, url)
-	} else {
+	default:
 		r.note("server", "none runs on the folder %s; commands open the runtime in their own process", cfg.Data)
 	}
 	if r.failed {

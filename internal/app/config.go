@@ -21,11 +21,14 @@ type Config struct {
 	// PublicURL is the URL under which others reach the server: http or https, a host
 	// and perhaps a port, no path. Empty is http:// and Listen.
 	PublicURL string
-	Data      string // folder: the SQLite file, workspaces
-	Store     string // postgres://... ; empty is SQLite in Data
-	Blobs     string // "folder", or s3://bucket/prefix ; empty is in the store
-	Models    string // YAML file of providers, prices and fallbacks
-	Scripts   string // folder of NAME.yaml for script/NAME
+	// PagesURL is where browsers find the pages on which people consent, of a runtime
+	// that serves nothing else. Empty is PublicURL.
+	PagesURL string
+	Data     string // folder: the SQLite file, workspaces
+	Store    string // postgres://... ; empty is SQLite in Data
+	Blobs    string // "folder", or s3://bucket/prefix ; empty is in the store
+	Models   string // YAML file of providers, prices and fallbacks
+	Scripts  string // folder of NAME.yaml for script/NAME
 	// Embedders make vectors of long-term memory. The first one makes those of
 	// records: "static" (in the binary, and the default), "none" (it is searched by
 	// words alone), or PROVIDER/MODEL, with options as in
@@ -164,6 +167,14 @@ func (c *Config) publicURL() string {
 		host = "localhost"
 	}
 	return "http://" + net.JoinHostPort(host, port)
+}
+
+// pagesURL is where the browsers of people find the pages for consent.
+func (c *Config) pagesURL() string {
+	if c.PagesURL != "" {
+		return c.PagesURL
+	}
+	return c.publicURL()
 }
 
 // isLoopback reports whether only this machine reaches the host.

@@ -29,13 +29,13 @@ func openCredentials(cfg *Config, vaults *vault.Vaults, st store.Objects, log *s
 		return nil, fmt.Errorf("allow-outbound: %w", err)
 	}
 	return credential.New(credential.Config{
-		Vaults: vaults, Store: st, HTTP: client, PublicURL: cfg.publicURL(), Now: time.Now, Log: log,
+		Vaults: vaults, Store: st, HTTP: client, PublicURL: cfg.pagesURL(), Now: time.Now, Log: log,
 	}), nil
 }
 
 // consentURL is where a person answers for an effect.
 func (c *Config) consentURL(project, session, effectID, nonce string) string {
-	return c.publicURL() + credential.ConsentPath(project, session, effectID, nonce)
+	return c.pagesURL() + credential.ConsentPath(project, session, effectID, nonce)
 }
 
 // authorize is what a call of an MCP server shows it.

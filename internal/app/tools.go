@@ -26,7 +26,6 @@ type tools struct {
 
 	credentials *credential.Source // set before anything is called, as is issuer
 	issuer      *workload.Issuer   // of tokens of agents
-	audiences   []string           // that these may be for, beside the server that is called
 
 	choose sync.Once
 	chosen string
@@ -45,7 +44,7 @@ func openTools(cfg *Config, log *slog.Logger) (*tools, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tools{sandboxes: sandboxes, egress: egress, stdio: cfg.AllowStdioMCP, audiences: cfg.TokenAudiences}
+	t := &tools{sandboxes: sandboxes, egress: egress, stdio: cfg.AllowStdioMCP}
 	t.pool = mcp.NewPool(mcp.PoolConfig{HTTP: client, Authorize: t.authorize, Log: func(session, label, line string) {
 		log.Debug("an MCP server wrote to its standard error", "session", session, "server", label, "line", line)
 	}})

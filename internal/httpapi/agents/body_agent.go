@@ -143,7 +143,7 @@ type mcpTool struct {
 
 // identityBody is what the token of an agent says.
 type identityBody struct {
-	Audience string   `json:"audience,omitzero" doc:"For whom it is. Defaults to the URL of the server."`
+	Audience string   `json:"audience,omitzero" doc:"For whom it is: the URL of the server, which it defaults to, and nobody else."`
 	Scope    []string `json:"scope,omitzero" maxItems:"50"`
 }
 

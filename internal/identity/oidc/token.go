@@ -106,23 +106,29 @@ func (t *token) readHeader(h map[string]any) error {
 
 // readClaims reads the claims that every token is judged by.
 func (t *token) readClaims() error {
-	for name, to := range map[string]*string{"iss": &t.issuer, "sub": &t.subject} {
-		v, ok := t.claims[name].(string)
+	for _, c := range []struct {
+		name string
+		to   *string
+	}{{"iss", &t.issuer}, {"sub", &t.subject}} {
+		v, ok := t.claims[c.name].(string)
 		if !ok || v == "" {
-			return refused(CodeInvalid, "The token has no claim '%s' that is a text.", name)
+			return refused(CodeInvalid, "The token has no claim '%s' that is a text.", c.name)
 		}
-		*to = v
+		*c.to = v
 	}
 	if len(t.subject) > maxSubject || strings.ContainsFunc(t.subject, func(r rune) bool { return r < ' ' || r == 0x7f || r == utf8.RuneError }) {
 		return refused(CodeInvalid, "The claim 'sub' of the token is longer than %d bytes, or has a character that cannot be written.", maxSubject)
 	}
-	for name, to := range map[string]*time.Time{"exp": &t.expires, "nbf": &t.notBefore, "iat": &t.issuedAt} {
-		v, ok := t.claims[name]
+	for _, c := range []struct {
+		name string
+		to   *time.Time
+	}{{"exp", &t.expires}, {"nbf", &t.notBefore}, {"iat", &t.issuedAt}} {
+		v, ok := t.claims[c.name]
 		if !ok {
 			continue
 		}
-		if *to, ok = moment(v); !ok {
-			return refused(CodeInvalid, "The claim '%s' of the token is not a time in seconds.", name)
+		if *c.to, ok = moment(v); !ok {
+			return refused(CodeInvalid, "The claim '%s' of the token is not a time in seconds.", c.name)
 		}
 	}
 	switch aud := t.claims["aud"].(type) {
