@@ -16,6 +16,7 @@ import (
 var makers = map[string]string{
 	"internal/outbound/outbound.go":   "makes the one that all others use",
 	"internal/client/client.go":       "asks the server that the user of a command names",
+	"cmd/stayd/connect.go":            "asks an address of this machine alone, whether a server is there",
 	"internal/model/router/detect.go": "asks a loopback address alone, whether Ollama is there",
 }
 
