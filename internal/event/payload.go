@@ -227,7 +227,7 @@ type EgressRequest struct {
 	Method     string    `json:"method"`
 	Host       string    `json:"host"`
 	Port       int       `json:"port"`
-	Path       string    `json:"path,omitempty"` // of a request that is not encrypted
+	Path       string    `json:"path,omitempty"` // of a request that the proxy reads; one within TLS has none
 	Allowed    bool      `json:"allowed"`
 	Reason     string    `json:"reason,omitempty"` // why it was refused
 	Status     int       `json:"status,omitempty"`

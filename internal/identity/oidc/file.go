@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/stayd/stayd/internal/identity"
+	"github.com/stayd/stayd/internal/yamlerror"
 )
 
 // issuersFile is the operator's file of issuers.
@@ -96,7 +97,7 @@ func Parse(path string, data []byte) ([]Issuer, error) {
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	d.KnownFields(true)
 	if err := d.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
-		return nil, syntaxError(path, err)
+		return nil, yamlerror.Explain(path, err, fault)
 	}
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: a file of issuers holds one YAML document", path)
@@ -106,7 +107,7 @@ func Parse(path string, data []byte) ([]Issuer, error) {
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return nil, syntaxError(path, err)
+		return nil, yamlerror.Explain(path, err, fault)
 	}
 	entries := child(doc.Content[0], "issuers")
 	all := make([]Issuer, 0, len(f.Issuers))
@@ -253,7 +254,6 @@ func meant(n *yaml.Node) *yaml.Node {
 }
 
 var (
-	yamlLine     = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
 	unknownField = regexp.MustCompile(`^field (.+) not found in type oidc\.(\w+)$`)
 	wrongType    = regexp.MustCompile("^cannot unmarshal .* into ")
 )
@@ -264,26 +264,13 @@ var fieldsOf = map[string]string{
 	"ruleEntry":   "claims, project, scope, actor",
 }
 
-// syntaxError puts what the decoder found into the words of the file.
-func syntaxError(path string, err error) error {
-	lines := []string{err.Error()}
-	var types *yaml.TypeError
-	if errors.As(err, &types) {
-		lines = types.Errors
+// fault puts what the decoder found into the words of the file.
+func fault(text string) string {
+	if m := unknownField.FindStringSubmatch(text); m != nil {
+		return fmt.Sprintf("unknown field %q; known are %s", m[1], fieldsOf[m[2]])
 	}
-	var all []error
-	for _, line := range lines {
-		where := path
-		if m := yamlLine.FindStringSubmatch(line); m[1] != "" {
-			where += ":" + m[1]
-		}
-		text := yamlLine.ReplaceAllString(line, "")
-		if m := unknownField.FindStringSubmatch(text); m != nil {
-			text = fmt.Sprintf("unknown field %q; known are %s", m[1], fieldsOf[m[2]])
-		} else if wrongType.MatchString(text) {
-			text = "this is not of the form that is expected here"
-		}
-		all = append(all, errors.New(where+": "+text))
+	if wrongType.MatchString(text) {
+		return "this is not of the form that is expected here"
 	}
-	return errors.Join(all...)
+	return text
 }

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/stayd/stayd/internal/model"
+	"github.com/stayd/stayd/internal/yamlerror"
 )
 
 // Types of providers.
@@ -118,14 +119,14 @@ func Parse(path string, data []byte, getenv func(string) string) (Config, error)
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
 	if err := dec.Decode(&cfg); err != nil && !errors.Is(err, io.EOF) {
-		return Config{}, syntaxError(path, err)
+		return Config{}, yamlerror.Explain(path, err, fault)
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return Config{}, fmt.Errorf("%s: a models file holds one YAML document", path)
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return Config{}, syntaxError(path, err)
+		return Config{}, yamlerror.Explain(path, err, fault)
 	}
 	f := file{path: path, doc: &doc}
 
@@ -252,7 +253,6 @@ func (f file) errorf(keys []string, format string, args ...any) error {
 }
 
 var (
-	yamlLine     = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
 	unknownField = regexp.MustCompile(`field (\S+) not found in type router\.(\w+)`)
 	wrongType    = regexp.MustCompile("cannot unmarshal !!(\\w+)(?: `[^`]*`)? into (\\S+)")
 )
@@ -263,35 +263,21 @@ var fieldsOf = map[string]string{
 	"ModelConfig":    "id, price, context_tokens, fallbacks",
 }
 
-// syntaxError puts what the decoder found into the words of the file.
-func syntaxError(path string, err error) error {
-	lines := []string{err.Error()}
-	var types *yaml.TypeError
-	if errors.As(err, &types) {
-		lines = types.Errors
+// fault puts what the decoder found into the words of the file.
+func fault(text string) string {
+	switch {
+	case strings.HasPrefix(text, "field api_key not found"):
+		return "a key is never written into the file: put it into an environment variable, and name the variable as api_key_env"
+	case strings.HasPrefix(text, "field ") && strings.HasSuffix(text, "not found in type model.Price"):
+		return fmt.Sprintf("unknown field %q; known are input, cached_input, output", strings.Fields(text)[1])
+	case unknownField.MatchString(text):
+		m := unknownField.FindStringSubmatch(text)
+		return fmt.Sprintf("unknown field %q; known are %s", m[1], fieldsOf[m[2]])
+	case wrongType.MatchString(text):
+		m := wrongType.FindStringSubmatch(text)
+		return fmt.Sprintf("this is of the wrong kind: %s where %s is expected", m[1], expected(m[2]))
 	}
-	var all []error
-	for _, line := range lines {
-		where := path
-		if m := yamlLine.FindStringSubmatch(line); m[1] != "" {
-			where += ":" + m[1]
-		}
-		text := yamlLine.ReplaceAllString(line, "")
-		switch {
-		case strings.HasPrefix(text, "field api_key not found"):
-			text = "a key is never written into the file: put it into an environment variable, and name the variable as api_key_env"
-		case strings.HasPrefix(text, "field ") && strings.HasSuffix(text, "not found in type model.Price"):
-			text = fmt.Sprintf("unknown field %q; known are input, cached_input, output", strings.Fields(text)[1])
-		case unknownField.MatchString(text):
-			m := unknownField.FindStringSubmatch(text)
-			text = fmt.Sprintf("unknown field %q; known are %s", m[1], fieldsOf[m[2]])
-		case wrongType.MatchString(text):
-			m := wrongType.FindStringSubmatch(text)
-			text = fmt.Sprintf("this is of the wrong kind: %s where %s is expected", m[1], expected(m[2]))
-		}
-		all = append(all, errors.New(where+": "+text))
-	}
-	return errors.Join(all...)
+	return text
 }
 
 // expected says what a Go type is in a file.
