@@ -307,7 +307,11 @@ func (s *Source) Redeem(ctx context.Context, f *Flow, a Answer) (vault.Credentia
 		}
 		return vault.Credential{}, refuse("No token was given: %v. Follow the link to the consent page to try it again.", err)
 	}
-	before, _ := s.cfg.Vaults.Open(ctx, f.Link.Project, f.Vault, vault.ConsentedID(f.Link.Project, f.Vault, f.Actor, f.Server)) // none, or of no use
+	before, err := s.cfg.Vaults.Open(ctx, f.Link.Project, f.Vault, vault.ConsentedID(f.Link.Project, f.Vault, f.Actor, f.Server))
+	var none *vault.NotFoundError
+	if err != nil && !errors.As(err, &none) {
+		s.cfg.Log.Warn("what a person consented to before cannot be read, and its tokens are not taken back", "vault", f.Vault, "error", err)
+	}
 	c, err := s.cfg.Vaults.PutConsented(ctx, f.Link.Project, f.Vault, f.credential(got))
 	var value *vault.ValueError
 	if errors.As(err, &value) {
