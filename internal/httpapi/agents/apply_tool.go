@@ -142,7 +142,7 @@ func (a *api) transport(b *transportBody, path string) (*event.Transport, error)
 		return nil, httpapi.Unsupported(path+".server_url", secretMessage("a URL with a password"))
 	}
 	if b.Authorization != "" {
-		return nil, httpapi.Unsupported(path+".authorization", secretMessage("authorization"))
+		return nil, httpapi.Unsupported(path+".authorization", secretMessage("authorization")+" Put it into a vault, and name the vault in vault_ids.")
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.Headers)) {
 		if secretName(name) {
