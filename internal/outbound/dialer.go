@@ -2,27 +2,51 @@ package outbound
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"syscall"
 	"time"
 )
 
+// DialFunc connects as net.Dialer.DialContext does.
+type DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
+
 // NewDialer returns a function that connects as the policy allows, for what is
 // not a request of this process. A name is resolved once, and the address that
-// was checked is the one that is connected to. Its errors wrap a *RefusedError
-// where the policy refused. It fails on an entry of Allow that cannot be
-// understood, and with a Proxy, which it could not use.
-func NewDialer(p Policy) (func(ctx context.Context, network, addr string) (net.Conn, error), error) {
-	if p.Proxy != nil {
-		return nil, errors.New("a dialer does not go through a proxy")
-	}
+// was checked is the one that is connected to; through a Proxy the proxy resolves
+// it. Its errors wrap a *RefusedError where the policy refused. It fails on an
+// entry of Allow or Direct, and on a Proxy, that cannot be understood.
+func NewDialer(p Policy) (DialFunc, error) {
 	rules, err := parseRules(p.Allow)
 	if err != nil {
 		return nil, err
 	}
-	return newDialer(&p, rules).dial, nil
+	direct := newDialer(&p, rules)
+	if p.Proxy == nil {
+		return direct.dial, nil
+	}
+	toProxy, err := proxyRules(p.Proxy)
+	if err != nil {
+		return nil, err
+	}
+	through, err := p.through()
+	if err != nil {
+		return nil, err
+	}
+	tunnel := &tunnel{proxy: p.Proxy, dialer: newDialer(&p, toProxy)}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		t, err := parseTarget(addr)
+		if err == nil {
+			err = rules.checkSpelled(addr, t)
+		}
+		switch {
+		case err != nil:
+			return nil, err
+		case !through(t):
+			return direct.dial(ctx, network, addr)
+		}
+		return tunnel.dial(ctx, t)
+	}, nil
 }
 
 // dialer connects to what the rules allow.

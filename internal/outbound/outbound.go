@@ -8,7 +8,6 @@ package outbound
 
 import (
 	"cmp"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -23,11 +22,15 @@ type Policy struct {
 	// all ports. A host is allowed by its name, whatever it resolves to; this is
 	// for names from the operator's own configuration.
 	Allow []string
-	// Proxy, where set, is what all requests go through, and may be at any
-	// address: http, https, socks5 or socks5h. It then decides what may be
-	// reached: the client sees only the addresses that are spelled out in URLs.
-	// Proxies that the environment names are never used.
+	// Proxy, where set, is what requests and connections go through, and may be at
+	// any address: http, https, socks5 or socks5h. It then decides what may be
+	// reached by name: here only the addresses are seen that are spelled out in
+	// URLs. Proxies that the environment names are never used.
 	Proxy *url.URL
+	// Direct names what is reached without the Proxy, and by the rules for what is:
+	// addresses, prefixes, hosts and domains (".internal"), each with a port or
+	// without, as golang.org/x/net/http/httpproxy reads NO_PROXY. Loopback always is.
+	Direct []string
 	// DialTimeout bounds the making of one connection, and then the start of TLS
 	// on it; 0 is 10 seconds.
 	DialTimeout time.Duration
@@ -46,6 +49,9 @@ type Policy struct {
 	Resolver *net.Resolver
 	// MaxRedirects is how many redirects are followed; 0 is 5, less than 0 none.
 	MaxRedirects int
+	// Around, where set, is put around what performs each request, those of
+	// redirects too. It sees what the policy refused as an error.
+	Around func(http.RoundTripper) http.RoundTripper
 
 	// connecting, where set, is told of each address that is about to be connected
 	// to, and prevents it by an error. Tests see by it what would be reached.
@@ -60,25 +66,41 @@ const (
 
 func (p *Policy) dialTimeout() time.Duration { return cmp.Or(p.DialTimeout, defaultDialTimeout) }
 
-// New returns a client that follows the policy. It fails on an entry of Allow,
-// and on a Proxy, that cannot be understood. Errors of the client's requests wrap
+// New returns a client that follows the policy. It fails on an entry of Allow or
+// Direct, and on a Proxy, that cannot be understood. Errors of the client's requests wrap
 // a *RefusedError where the policy refused.
 func New(p Policy) (*http.Client, error) {
 	rules, err := parseRules(p.Allow)
 	if err != nil {
 		return nil, err
 	}
-	dialled := rules
+	c := &http.Client{Transport: p.transport(newDialer(&p, rules), nil), CheckRedirect: redirects(p.MaxRedirects), Timeout: p.Timeout}
 	if p.Proxy != nil {
-		// All connections are to the proxy then, which the rules do not have to
-		// allow, and which requests may not name unless they do.
-		if dialled, err = proxyRules(p.Proxy); err != nil {
-			return nil, fmt.Errorf("proxy %s: %w", p.Proxy.Redacted(), err)
+		// All connections of this way are to the proxy, which the rules do not have
+		// to allow, and which requests may not name unless they do.
+		toProxy, err := proxyRules(p.Proxy)
+		if err != nil {
+			return nil, err
 		}
+		through, err := p.through()
+		if err != nil {
+			return nil, err
+		}
+		c.Transport = &routed{rules: rules, through: through, direct: c.Transport, proxied: p.transport(newDialer(&p, toProxy), p.Proxy)}
 	}
-	t := &http.Transport{
-		DialContext:            newDialer(&p, dialled).dial,
-		Proxy:                  http.ProxyURL(p.Proxy),
+	if p.MaxBody > 0 {
+		c.Transport = &limited{most: p.MaxBody, next: c.Transport}
+	}
+	if p.Around != nil {
+		c.Transport = p.Around(c.Transport)
+	}
+	return c, nil
+}
+
+func (p *Policy) transport(d *dialer, proxy *url.URL) http.RoundTripper {
+	return &http.Transport{
+		DialContext:            d.dial,
+		Proxy:                  http.ProxyURL(proxy),
 		ForceAttemptHTTP2:      true,
 		MaxIdleConns:           256,
 		MaxIdleConnsPerHost:    16,
@@ -88,20 +110,4 @@ func New(p Policy) (*http.Client, error) {
 		ResponseHeaderTimeout:  p.HeaderTimeout,
 		MaxResponseHeaderBytes: maxHeader,
 	}
-	c := &http.Client{Transport: t, CheckRedirect: redirects(p.MaxRedirects), Timeout: p.Timeout}
-	if p.Proxy != nil {
-		c.Transport = &spelled{rules: rules, next: t}
-	}
-	if p.MaxBody > 0 {
-		c.Transport = &limited{most: p.MaxBody, next: c.Transport}
-	}
-	return c, nil
-}
-
-func proxyRules(u *url.URL) (*rules, error) {
-	switch u.Scheme {
-	case "http", "https", "socks5", "socks5h":
-		return parseRules([]string{hostPort(u)})
-	}
-	return nil, fmt.Errorf("the scheme is %q; it may be http, https, socks5 or socks5h", u.Scheme)
 }
