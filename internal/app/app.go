@@ -79,6 +79,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
+	cfg.sent = newSent()
 	models, err := OpenModels(&cfg)
 	if err != nil {
 		return nil, err
@@ -116,7 +117,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 		a.holder.Stop(ctx)
 		return nil, errors.Join(err, st.Close(), tools.close())
 	}
-	if a.credentials, err = openCredentials(&cfg, a.vaults, st, log); err != nil {
+	if a.credentials, err = openCredentials(&cfg, a.vaults, st, a.issuer, log); err != nil {
 		a.holder.Stop(ctx)
 		return nil, errors.Join(err, st.Close(), tools.close())
 	}
@@ -181,6 +182,7 @@ func (a *App) wire(tokens *httpapi.Tokens) {
 		RequireKey: a.cfg.requiresKey(), Callers: a.keys.Check, Tokens: tokens,
 	})
 	registerMetrics(a.server.Metrics(), a)
+	a.cfg.sent.register(a.server.Metrics())
 	sessions := agents.Config{
 		Journal: j, Store: a.store, Feed: f, Blobs: a.blobs, Keeper: a.keeper, Now: time.Now,
 		CheckModel: func(name string) error {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stayd/stayd/internal/credential"
 	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/identity/workload"
 	"github.com/stayd/stayd/internal/outbound"
 	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/tool"
@@ -23,13 +24,15 @@ const (
 
 // openCredentials returns what gives calls of servers their credentials. What it
 // sends has secrets in it, and follows nobody elsewhere.
-func openCredentials(cfg *Config, vaults *vault.Vaults, st store.Objects, log *slog.Logger) (*credential.Source, error) {
-	client, err := outbound.New(outbound.Policy{Allow: cfg.AllowOutbound, Timeout: issuerTimeout, MaxBody: issuerBody, MaxRedirects: -1})
+func openCredentials(cfg *Config, vaults *vault.Vaults, st store.Objects, issuer *workload.Issuer, log *slog.Logger) (*credential.Source, error) {
+	policy := cfg.outside(toCredentials)
+	policy.Timeout, policy.MaxBody, policy.MaxRedirects = issuerTimeout, issuerBody, -1
+	client, err := outbound.New(policy)
 	if err != nil {
 		return nil, fmt.Errorf("allow-outbound: %w", err)
 	}
 	return credential.New(credential.Config{
-		Vaults: vaults, Store: st, HTTP: client, PublicURL: cfg.pagesURL(), Now: time.Now, Log: log,
+		Vaults: vaults, Store: st, HTTP: client, PublicURL: cfg.pagesURL(), Issuer: issuer, Now: time.Now, Log: log,
 	}), nil
 }
 

@@ -70,7 +70,7 @@ func (s *Source) issue(ctx context.Context, key string, o *vault.Opened, before 
 	if c.Resource != nil {
 		form.Set("resource", *c.Resource)
 	}
-	got, err := s.token(ctx, endpoint{url: c.TokenEndpoint, id: c.ClientID, auth: c.TokenEndpointAuth, secret: o.Secrets.ClientSecret}, form)
+	got, err := s.token(ctx, endpoint{url: c.TokenEndpoint, id: c.ClientID, auth: c.TokenEndpointAuth, audience: c.Audience, secret: o.Secrets.ClientSecret}, form)
 	s.noteFailure(o.ID, err)
 	if err != nil {
 		return nil, err

@@ -58,6 +58,7 @@ type Flow struct {
 	ClientID    string    `json:"client_id"`
 	Secret      string    `json:"client_secret,omitempty"`
 	Auth        string    `json:"token_endpoint_auth"`
+	Audience    string    `json:"audience,omitempty"`   // for whom vault.ClientKey signs
 	Registered  bool      `json:"registered,omitempty"` // by the runtime itself
 	Resource    string    `json:"resource"`
 	Scope       string    `json:"scope,omitempty"`
@@ -112,7 +113,8 @@ func (s *Source) flow(ctx context.Context, a Asked) (*Flow, string, error) {
 	}
 	if o != nil && o.Auth.Client.AuthorizationEndpoint != nil {
 		c := o.Auth.Client
-		f := &Flow{Token: c.TokenEndpoint, ClientID: c.ClientID, Secret: o.Secrets.ClientSecret.Reveal(), Auth: c.TokenEndpointAuth, Resource: a.Server}
+		f := &Flow{Token: c.TokenEndpoint, Resource: a.Server}
+		f.by(o)
 		f.ask(a.Scope, c)
 		return f, *c.AuthorizationEndpoint, nil
 	}
@@ -126,21 +128,30 @@ func (s *Source) flow(ctx context.Context, a Asked) (*Flow, string, error) {
 		if c.TokenEndpoint != d.Token {
 			return nil, "", refuse("The server names %s as its token endpoint, and the client of the credential %s is for another, which is not told a secret or a code.", bare(d.Token), o.ID)
 		}
-		f.ClientID, f.Secret, f.Auth = c.ClientID, o.Secrets.ClientSecret.Reveal(), c.TokenEndpointAuth
+		f.by(o)
 		f.ask(union(a.Scope, offline(d, a.Scope)), c)
 		return f, d.Authorization, nil
 	}
-	c, err := s.registration(ctx, a.Project, d)
+	c, err := s.ownClient(ctx, a.Project, d)
 	if err != nil {
 		return nil, "", unregistered(err)
 	}
-	f.ClientID, f.Secret, f.Auth, f.Registered = c.ID, c.Secret, c.Auth, true
+	f.ClientID, f.Secret, f.Auth, f.Registered = c.ID, c.Secret, c.Auth, !c.documented
+	if f.Auth == vault.ClientKey {
+		f.Audience = d.Issuer
+	}
 	scope := a.Scope
 	if scope == "" {
 		scope, _ = cleanScope(strings.Join(d.scopes, " "))
 	}
 	f.Scope = union(scope, offline(d, scope))
 	return f, d.Authorization, nil
+}
+
+// by has the flow be by the client of a credential.
+func (f *Flow) by(o *vault.Opened) {
+	c := o.Auth.Client
+	f.ClientID, f.Secret, f.Auth, f.Audience = c.ClientID, o.Secrets.ClientSecret.Reveal(), c.TokenEndpointAuth, c.Audience
 }
 
 // ask is what the flow asks for by a client of a credential.
@@ -299,7 +310,7 @@ func (s *Source) Redeem(ctx context.Context, f *Flow, a Answer) (vault.Credentia
 	form := url.Values{
 		"grant_type": {"authorization_code"}, "code": {a.Code}, "redirect_uri": {f.Redirect}, "code_verifier": {f.Verifier}, "resource": {f.Resource},
 	}
-	got, err := s.token(ctx, endpoint{url: f.Token, id: f.ClientID, auth: f.Auth, secret: vault.NewSecret(f.Secret)}, form)
+	got, err := s.token(ctx, endpoint{url: f.Token, id: f.ClientID, auth: f.Auth, audience: f.Audience, secret: vault.NewSecret(f.Secret)}, form)
 	if err != nil {
 		var no *answerError
 		if f.Registered && errors.As(err, &no) && (no.code == "invalid_client" || no.code == "unauthorized_client") {
@@ -356,7 +367,7 @@ func (f *Flow) credential(t *tokens) vault.NewCredential {
 		Name: "Consent for " + bare(f.Server),
 		Auth: vault.Auth{
 			Type: vault.TypeOAuth, Actor: f.Actor, ServerURL: f.Server,
-			Consent: &vault.Consent{Issuer: f.Issuer, Scope: granted, RevocationEndpoint: f.Revocation, ClientID: f.ClientID, TokenEndpointAuth: f.Auth},
+			Consent: &vault.Consent{Issuer: f.Issuer, Scope: granted, RevocationEndpoint: f.Revocation, ClientID: f.ClientID, TokenEndpointAuth: f.Auth, Audience: f.Audience},
 		},
 		Secrets: vault.Secrets{Token: t.access, RefreshToken: t.refresh, ClientSecret: vault.NewSecret(f.Secret)},
 	}
@@ -365,7 +376,7 @@ func (f *Flow) credential(t *tokens) vault.NewCredential {
 		n.Auth.ExpiresAt = &expires
 	}
 	if t.refresh.Reveal() != "" {
-		n.Auth.Refresh = &vault.Refresh{ClientID: f.ClientID, TokenEndpoint: f.Token, TokenEndpointAuth: f.Auth, Resource: &f.Resource}
+		n.Auth.Refresh = &vault.Refresh{ClientID: f.ClientID, TokenEndpoint: f.Token, TokenEndpointAuth: f.Auth, Audience: f.Audience, Resource: &f.Resource}
 	}
 	return n
 }

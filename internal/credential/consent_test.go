@@ -42,7 +42,7 @@ func (w *world) begin(a credential.Asked) *url.URL {
 func (w *world) away(to *url.URL) url.Values {
 	w.t.Helper()
 	browser := &http.Client{CheckRedirect: func(r *http.Request, _ []*http.Request) error {
-		if strings.HasPrefix(r.URL.String(), public) {
+		if r.URL.Path == credential.CallbackPath {
 			return http.ErrUseLastResponse
 		}
 		return nil

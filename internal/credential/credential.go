@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/identity/workload"
 	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/tool"
 	"github.com/stayd/stayd/internal/vault"
@@ -30,6 +31,7 @@ type Config struct {
 	// PublicURL is where the browsers of people find the runtime, without a slash at
 	// its end.
 	PublicURL string
+	Issuer    *workload.Issuer // whose key signs that clients are who they say
 	Now       func() time.Time
 	Log       *slog.Logger
 }

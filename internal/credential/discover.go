@@ -118,6 +118,10 @@ type issuer struct {
 	// NamesIssuer is set where answers to authorization requests say who gives them
 	// (RFC 9207).
 	NamesIssuer bool `json:"authorization_response_iss_parameter_supported"`
+	// Algorithms are those of what clients sign; none are not said.
+	Algorithms []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	// Documents is set where clients may be documents that they publish.
+	Documents bool `json:"client_id_metadata_document_supported"`
 }
 
 // parseIssuer checks that the document is that of the authorization server, and

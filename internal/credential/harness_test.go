@@ -18,6 +18,7 @@ import (
 
 	"github.com/stayd/stayd/internal/credential"
 	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/identity/workload"
 	"github.com/stayd/stayd/internal/outbound"
 	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/store/sqlite"
@@ -62,6 +63,7 @@ type world struct {
 	vault  string
 	log    *logged
 	keys   string // path of the file
+	issuer *workload.Issuer
 }
 
 // hooked is a store that the test looks into; a hook that is nil does nothing.
@@ -163,11 +165,23 @@ func (w *world) process() (*credential.Source, *vault.Vaults) {
 		w.t.Fatal(err)
 	}
 	vaults := vault.New(w.store, keys, w.clock.now)
+	return w.source(vaults, client, public), vaults
+}
+
+// source is what has credentials, of a process that browsers find at the URL.
+func (w *world) source(vaults *vault.Vaults, client *http.Client, url string) *credential.Source {
+	w.t.Helper()
+	log := slog.New(slog.NewTextHandler(w.log, nil))
+	issuer, err := workload.New(workload.Config{Store: w.store, Vaults: vaults, URL: url, TrustDomain: "stayd.example.com", Now: w.clock.now, Log: log})
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	s := credential.New(credential.Config{
-		Vaults: vaults, Store: w.store, HTTP: client, PublicURL: public, Now: w.clock.now, Log: slog.New(slog.NewTextHandler(w.log, nil)),
+		Vaults: vaults, Store: w.store, HTTP: client, PublicURL: url, Issuer: issuer, Now: w.clock.now, Log: log,
 	})
 	w.t.Cleanup(s.Close)
-	return s, vaults
+	w.issuer = issuer
+	return s
 }
 
 func (w *world) add(n vault.NewCredential) string {

@@ -26,6 +26,8 @@ type registered struct {
 	Secret    string    `json:"secret,omitempty"`
 	Auth      string    `json:"auth"`
 	ExpiresAt time.Time `json:"expires_at,omitzero"` // of the secret
+	// documented is set where the client is a document, which nobody registered.
+	documented bool
 }
 
 // savedClient is what the store has of one.
@@ -39,9 +41,10 @@ func (s *Source) clientKey(project, issuer string) string {
 	return event.DeriveID("client", project, issuer, s.redirectURI())
 }
 
-// registration returns the project's client with an authorization server, and
-// registers one where there is none.
-func (s *Source) registration(ctx context.Context, project string, d *discovered) (*registered, error) {
+// ownClient returns the project's client with an authorization server: one that was
+// registered before, or a document that the server reads, or one that is registered
+// now.
+func (s *Source) ownClient(ctx context.Context, project string, d *discovered) (*registered, error) {
 	id := s.clientKey(project, d.Issuer)
 	row, err := s.cfg.Store.Object(ctx, project, store.KindOAuthClient, id)
 	if err == nil {
@@ -51,6 +54,9 @@ func (s *Source) registration(ctx context.Context, project string, d *discovered
 		}
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("read the client of %s: %w", d.Issuer, err)
+	}
+	if c := s.documented(ctx, project, d); c != nil {
+		return c, nil
 	}
 	made, err := s.register(ctx, d)
 	if err != nil {
@@ -115,6 +121,12 @@ func (s *Source) forgetClient(ctx context.Context, project, issuer string) {
 	}
 }
 
+// clientName is what people read of who asks.
+const clientName = "Stayd"
+
+// grants are those by which clients of the runtime's own get tokens.
+func grants() []string { return []string{"authorization_code", "refresh_token"} }
+
 // register asks an authorization server for a client (RFC 7591 section 3).
 func (s *Source) register(ctx context.Context, d *discovered) (*registered, error) {
 	if d.Registration == "" {
@@ -128,8 +140,8 @@ func (s *Source) register(ctx context.Context, d *discovered) (*registered, erro
 		}
 	}
 	asked, err := json.Marshal(map[string]any{
-		"client_name": "Stayd", "redirect_uris": []string{s.redirectURI()}, "response_types": []string{"code"},
-		"grant_types": []string{"authorization_code", "refresh_token"}, "token_endpoint_auth_method": auth,
+		"client_name": clientName, "redirect_uris": []string{s.redirectURI()}, "response_types": []string{"code"},
+		"grant_types": grants(), "token_endpoint_auth_method": auth,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode the registration: %w", err)

@@ -137,7 +137,7 @@ func (s *Source) refresh(ctx context.Context, project string, o *vault.Opened, o
 	if r.Scope != nil {
 		form.Set("scope", *r.Scope)
 	}
-	got, err := s.token(ctx, endpoint{url: r.TokenEndpoint, id: r.ClientID, auth: r.TokenEndpointAuth, secret: o.Secrets.ClientSecret}, form)
+	got, err := s.token(ctx, endpoint{url: r.TokenEndpoint, id: r.ClientID, auth: r.TokenEndpointAuth, audience: r.Audience, secret: o.Secrets.ClientSecret}, form)
 	if err != nil {
 		return nil, errors.Join(err, s.release(ctx, project, o, owner, true))
 	}

@@ -42,6 +42,11 @@ func (s *Source) revoke(ctx context.Context, o *vault.Opened) error {
 		form = url.Values{"token": {o.Secrets.Token.Reveal()}, "token_type_hint": {"access_token"}}
 	}
 	secret := o.Secrets.ClientSecret.Reveal()
+	if c.TokenEndpointAuth == vault.ClientKey {
+		if err := s.assert(ctx, endpoint{url: c.RevocationEndpoint, id: c.ClientID, audience: c.Audience}, form); err != nil {
+			return err
+		}
+	}
 	if c.TokenEndpointAuth != vault.ClientBasic {
 		form.Set("client_id", c.ClientID)
 		if secret != "" {

@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,8 +23,10 @@ const requestTimeout = 15 * time.Second
 type endpoint struct {
 	url    string
 	id     string // of the client
-	auth   string // vault.ClientNone, vault.ClientBasic or vault.ClientPost
+	auth   string // vault.ClientNone, vault.ClientBasic, vault.ClientPost or vault.ClientKey
 	secret vault.Secret
+	// audience is for whom vault.ClientKey signs; empty is the endpoint.
+	audience string
 }
 
 // tokens are what a token endpoint gives.
@@ -52,6 +55,11 @@ func (e *answerError) Error() string {
 func (s *Source) token(ctx context.Context, e endpoint, form url.Values) (*tokens, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
+	if e.auth == vault.ClientKey {
+		if err := s.assert(ctx, e, form); err != nil {
+			return nil, err
+		}
+	}
 	cfg := &clientcredentials.Config{ClientID: e.id, ClientSecret: e.secret.Reveal(), TokenURL: e.url, AuthStyle: oauth2.AuthStyleInParams, EndpointParams: form}
 	if e.auth == vault.ClientBasic {
 		cfg.AuthStyle = oauth2.AuthStyleInHeader
@@ -74,6 +82,21 @@ func (s *Source) token(ctx context.Context, e endpoint, form url.Values) (*token
 		got.scope, _ = cleanScope(scope)
 	}
 	return got, nil
+}
+
+// assertionType is that of a client's assertion (RFC 7523 section 2.2).
+const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// assert adds to the form that the client is who it says, by the key of the
+// runtime.
+func (s *Source) assert(ctx context.Context, e endpoint, form url.Values) error {
+	signed, err := s.cfg.Issuer.Assertion(ctx, e.id, cmp.Or(e.audience, e.url))
+	if err != nil {
+		return fmt.Errorf("the client cannot show who it is: %w", err)
+	}
+	form.Set("client_assertion_type", assertionType)
+	form.Set("client_assertion", signed)
+	return nil
 }
 
 // maxLifetime is the longest that a token is believed to live.
@@ -106,7 +129,7 @@ func (s *Source) cut(ctx context.Context, e endpoint, form url.Values, err error
 	var no *oauth2.RetrieveError
 	if errors.As(err, &no) {
 		secrets := []string{e.secret.Reveal()}
-		for _, name := range []string{"refresh_token", "code", "code_verifier"} {
+		for _, name := range []string{"refresh_token", "code", "code_verifier", "client_assertion"} {
 			secrets = append(secrets, form.Get(name))
 		}
 		if no.ErrorCode == "" {

@@ -258,8 +258,14 @@ func (n *NewCredential) checkOAuth() error {
 			}
 		}
 	}
-	if r.TokenEndpointAuth == ClientNone {
+	switch r.TokenEndpointAuth {
+	case ClientNone:
 		return nil
+	case ClientKey:
+		if n.Auth.Consent != nil {
+			return nil // the runtime itself found out whom it is for
+		}
+		return checkAudience("auth.refresh.token_endpoint_auth.audience", r.Audience, r.TokenEndpoint)
 	}
 	return checkSecret("auth.refresh.token_endpoint_auth.client_secret", n.Secrets.ClientSecret)
 }
@@ -291,12 +297,38 @@ func (n *NewCredential) checkClient() error {
 		}
 	}
 	switch {
+	case c.TokenEndpointAuth == ClientKey:
+		return checkAudience("auth.token_endpoint_auth.audience", c.Audience, c.TokenEndpoint)
 	case c.TokenEndpointAuth != ClientNone:
 		return checkSecret("auth.token_endpoint_auth.client_secret", n.Secrets.ClientSecret)
 	case c.Grant == GrantClient:
-		return bad("auth.token_endpoint_auth.type", "a client that gets tokens for itself has a secret: use '%s' or '%s'.", ClientBasic, ClientPost)
+		return bad("auth.token_endpoint_auth.type", "a client that gets tokens for itself shows who it is: use '%s', '%s' or '%s'.", ClientBasic, ClientPost, ClientKey)
 	}
 	return nil
+}
+
+// checkAudience takes whom the runtime says to who a client is: the server of the
+// token endpoint, which is shown it. What it says to one is of no use to another.
+func checkAudience(param, audience, endpoint string) error {
+	if audience == "" {
+		return nil
+	}
+	if err := checkURL(param, audience); err != nil {
+		return err
+	}
+	if origin(audience) != origin(endpoint) {
+		return bad(param, "it is another server than that of the token endpoint, which is shown what is signed.")
+	}
+	return nil
+}
+
+// origin is the scheme, host and port of a URL.
+func origin(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return ""
+	}
+	return sameServer((&url.URL{Scheme: u.Scheme, Host: u.Host}).String())
 }
 
 func checkActor(actor string) error {

@@ -51,6 +51,7 @@ const (
 	ClientNone  = "none"
 	ClientBasic = "client_secret_basic"
 	ClientPost  = "client_secret_post"
+	ClientKey   = "private_key_jwt" // by the key of the runtime; Stayd's addition
 )
 
 // Auth is how a credential is used, without its secrets.
@@ -80,7 +81,9 @@ type Client struct {
 	ClientID          string `json:"client_id"`
 	Grant             string `json:"grant"` // GrantClient or GrantCode
 	TokenEndpoint     string `json:"token_endpoint"`
-	TokenEndpointAuth string `json:"token_endpoint_auth"` // ClientNone, ClientBasic or ClientPost
+	TokenEndpointAuth string `json:"token_endpoint_auth"` // ClientNone, ClientBasic, ClientPost or ClientKey
+	// Audience is for whom ClientKey signs; empty is the token endpoint.
+	Audience string `json:"audience,omitempty"`
 	// AuthorizationEndpoint is where people consent; nil is found out from the server.
 	AuthorizationEndpoint *string `json:"authorization_endpoint,omitempty"`
 	Resource              *string `json:"resource,omitempty"`
@@ -96,13 +99,15 @@ type Consent struct {
 	RevocationEndpoint string `json:"revocation_endpoint,omitempty"`
 	ClientID           string `json:"client_id"`
 	TokenEndpointAuth  string `json:"token_endpoint_auth"`
+	Audience           string `json:"audience,omitempty"` // as a Client has it
 }
 
 // Refresh is how an OAuth access token is renewed, without the secrets for it.
 type Refresh struct {
 	ClientID          string  `json:"client_id"`
 	TokenEndpoint     string  `json:"token_endpoint"`
-	TokenEndpointAuth string  `json:"token_endpoint_auth"` // ClientNone, ClientBasic or ClientPost
+	TokenEndpointAuth string  `json:"token_endpoint_auth"` // as a Client has it, and so is Audience
+	Audience          string  `json:"audience,omitempty"`
 	Resource          *string `json:"resource,omitempty"`
 	Scope             *string `json:"scope,omitempty"`
 }

@@ -205,7 +205,7 @@ func (r *AuthRotation) applyClient(to *Client, s *sealed) error {
 	if r.ClientSecret == nil {
 		return nil
 	}
-	if to.TokenEndpointAuth == ClientNone {
+	if to.TokenEndpointAuth == ClientNone || to.TokenEndpointAuth == ClientKey {
 		return bad("auth.client_secret", "the client has no secret, which cannot be added. Make a new credential.")
 	}
 	if err := checkSecret("auth.client_secret", *r.ClientSecret); err != nil {
@@ -234,6 +234,9 @@ func (r *RefreshRotation) apply(to *Refresh, s *sealed) error {
 		return bad("auth.refresh.token_endpoint_auth.type", "the client shows who it is by '%s', which cannot be changed. Make a new credential.", to.TokenEndpointAuth)
 	}
 	if r.ClientSecret != nil {
+		if to.TokenEndpointAuth == ClientKey {
+			return bad("auth.refresh.token_endpoint_auth.client_secret", "the client has no secret, which cannot be added. Make a new credential.")
+		}
 		if err := checkSecret("auth.refresh.token_endpoint_auth.client_secret", *r.ClientSecret); err != nil {
 			return err
 		}

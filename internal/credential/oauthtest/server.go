@@ -1,6 +1,7 @@
 // Package oauthtest is a server that issues tokens for tests: a whole OpenID
 // Connect provider on loopback, whose user signs in at once. Beside that it
-// registers clients, says who it is in its answers, and counts what it is asked.
+// registers clients, reads the documents of others where it is told to, says who it
+// is in its answers, and counts what it is asked.
 // Resource is an MCP server that it guards.
 package oauthtest
 
@@ -37,7 +38,7 @@ const user, password = "test-user2", "verysecure"
 // Server is the provider, until the test ends.
 type Server struct {
 	URL      string
-	storage  *storage.Storage
+	storage  *clients
 	provider *op.Provider
 
 	mu       sync.Mutex
@@ -54,11 +55,11 @@ func Start(t testing.TB, redirectURI string) *Server {
 	s := &Server{count: map[string]int{}}
 	hs := httptest.NewUnstartedServer(nil)
 	s.URL = "http://" + hs.Listener.Addr().String()
-	s.storage = storage.NewStorageWithClients(storage.NewUserStore(s.URL), map[string]*storage.Client{
+	s.storage = &clients{Storage: storage.NewStorageWithClients(storage.NewUserStore(s.URL), map[string]*storage.Client{
 		Registered: storage.NativeClient(Registered, redirectURI), Web: storage.WebClient(Web, WebSecret, redirectURI),
-	})
+	})}
 	config := &op.Config{
-		CryptoKey: [32]byte{1}, CodeMethodS256: true, AuthMethodPost: true, GrantTypeRefreshToken: true, SupportedUILocales: []language.Tag{language.English},
+		CryptoKey: [32]byte{1}, CodeMethodS256: true, AuthMethodPost: true, AuthMethodPrivateKeyJWT: true, GrantTypeRefreshToken: true, SupportedUILocales: []language.Tag{language.English},
 	}
 	var err error
 	s.provider, err = op.NewProvider(config, s.storage, op.StaticIssuer(s.URL), op.WithAllowInsecure(), op.WithLogger(slog.New(slog.DiscardHandler)))
@@ -103,6 +104,8 @@ func (s *Server) describe(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	doc["registration_endpoint"], doc["authorization_response_iss_parameter_supported"] = s.URL+"/register", true
+	doc["client_id_metadata_document_supported"] = s.storage.documents() != nil
+	doc["token_endpoint_auth_signing_alg_values_supported"] = []string{"RS256", "ES256"}
 	s.mu.Lock()
 	if s.document != nil {
 		s.document(doc)
@@ -152,7 +155,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	grant := form.Get("grant_type")
 	s.add(grant)
 	s.mu.Lock()
-	for _, name := range []string{"code", "code_verifier", "refresh_token", "client_secret"} {
+	for _, name := range []string{"code", "code_verifier", "refresh_token", "client_secret", "client_assertion"} {
 		s.secrets = append(s.secrets, form.Get(name))
 	}
 	before := s.before

@@ -60,6 +60,10 @@ func Mount(s *httpapi.Server, cfg Config) {
 		Method: http.MethodGet, Path: credential.CallbackPath, ID: "finishConsent", Open: true, Do: p.finish, Query: callbackParams(), AnyQuery: true,
 		Summary: "Where the browser comes back to from an authorization server. Answers with a page (HTML)",
 	})
+	s.Register(httpapi.Operation{
+		Method: http.MethodGet, Path: credential.DocumentsPath + "{project}/{auth}", ID: "getClientDocument", Open: true, Do: p.document, Result: credential.Document{},
+		Summary: "What the runtime says of the OAuth client that it is for a project (client ID metadata document)",
+	})
 }
 
 // callbackParams are what is looked at of what an authorization server answers;
@@ -72,6 +76,16 @@ func callbackParams() []httpapi.Param {
 		out = append(out, httpapi.Param{Name: name})
 	}
 	return out
+}
+
+func (p *pages) document(c *httpapi.Call) (any, error) {
+	project, auth := c.Path("project"), c.Path("auth")
+	if httpapi.ValidName(project) {
+		if d, ok := p.Credentials.Document(c.Context(), project, auth); ok {
+			return d, nil
+		}
+	}
+	return nil, httpapi.NotFound("client", project+"/"+auth)
 }
 
 // asked is a question that waits for an answer.

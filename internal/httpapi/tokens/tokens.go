@@ -38,7 +38,6 @@ type api struct{ Config }
 const (
 	discoveryPath = "/.well-known/openid-configuration"
 	serverPath    = "/.well-known/oauth-authorization-server"
-	keysPath      = "/.well-known/jwks.json"
 	exchangePath  = "/oauth/token"
 
 	identityPath = "/v1/identity"
@@ -52,7 +51,7 @@ func Mount(s *httpapi.Server, cfg Config) {
 	for _, op := range []httpapi.Operation{
 		{Method: http.MethodGet, Path: discoveryPath, ID: "getOpenIDConfiguration", Open: true, Summary: "How tokens of agents are verified (OpenID Connect Discovery)", Result: discovery{}, Do: a.discovery},
 		{Method: http.MethodGet, Path: serverPath, ID: "getAuthorizationServer", Open: true, Summary: "How tokens of agents are verified and exchanged (RFC 8414)", Result: discovery{}, Do: a.server},
-		{Method: http.MethodGet, Path: keysPath, ID: "getKeySet", Open: true, Summary: "The keys that tokens of agents are signed with (JWKS)", Result: keySet{}, Do: a.keys},
+		{Method: http.MethodGet, Path: workload.KeysPath, ID: "getKeySet", Open: true, Summary: "The keys that tokens of agents are signed with (JWKS)", Result: keySet{}, Do: a.keys},
 		{Method: http.MethodPost, Path: exchangePath, ID: "exchangeToken", Open: true, Summary: "Exchange a token for one that says no more (RFC 8693)", Upload: mediaForm, Body: exchangeForm{}, Result: exchanged{}, Do: a.exchange},
 		{Method: http.MethodGet, Path: identityPath, ID: "getIdentity", Summary: "The issuer of tokens of agents, and its keys", Result: identityObject{}, Do: a.show},
 		{Method: http.MethodPost, Path: rotatePath, ID: "rotateIdentityKey", Scope: identity.Owner, Summary: "Sign tokens of agents by another key", Body: rotateSigningBody{}, Result: identityObject{}, Do: a.rotate},
@@ -95,7 +94,7 @@ type discovery struct {
 func (a *api) about() discovery {
 	url := a.Issuer.URL()
 	return discovery{
-		Issuer: url, KeySet: url + keysPath, TokenEndpoint: url + exchangePath,
+		Issuer: url, KeySet: a.Issuer.KeysURL(), TokenEndpoint: url + exchangePath,
 		GrantTypes: []string{grantExchange}, ResponseTypes: []string{}, AuthMethods: []string{"none"},
 	}
 }
@@ -183,7 +182,7 @@ type signingKeyObject struct {
 
 func (a *api) render(keys []workload.KeyInfo) identityObject {
 	o := identityObject{
-		Object: "identity", Issuer: a.Issuer.URL(), TrustDomain: a.Issuer.TrustDomain(), KeySet: a.Issuer.URL() + keysPath, Keys: make([]signingKeyObject, len(keys)),
+		Object: "identity", Issuer: a.Issuer.URL(), TrustDomain: a.Issuer.TrustDomain(), KeySet: a.Issuer.KeysURL(), Keys: make([]signingKeyObject, len(keys)),
 	}
 	for n, k := range keys {
 		o.Keys[n] = signingKeyObject{ID: k.ID, Algorithm: k.Algorithm, State: string(k.State), CreatedAt: k.CreatedAt.Unix(), SignsFrom: k.SignsFrom.Unix()}

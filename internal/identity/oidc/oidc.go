@@ -53,10 +53,9 @@ type Rule struct {
 // Config is what the tokens of all issuers need.
 type Config struct {
 	Issuers []Issuer
-	// Allow has the addresses that may be reached although they are not public, beside
-	// those of the issuers themselves.
-	Allow []string
-	Now   func() time.Time
+	// Outbound says by what issuers are reached, which may be anywhere themselves.
+	Outbound outbound.Policy
+	Now      func() time.Time
 }
 
 // Tokens verifies the tokens of the issuers. It is safe for use by many
@@ -81,7 +80,7 @@ func New(cfg Config) (*Tokens, error) {
 		if err != nil {
 			return nil, fmt.Errorf("issuer %q: %w", is.URL, err)
 		}
-		client, err := client(u, cfg.Allow)
+		client, err := client(u, cfg.Outbound)
 		if err != nil {
 			return nil, fmt.Errorf("issuer %s: %w", is.URL, err)
 		}
@@ -103,15 +102,14 @@ const (
 )
 
 // client asks the issuer, which is allowed by being named.
-func client(u *url.URL, allow []string) (*http.Client, error) {
+func client(u *url.URL, policy outbound.Policy) (*http.Client, error) {
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"https": "443", "http": "80"}[u.Scheme]
 	}
-	return outbound.New(outbound.Policy{
-		Allow:       append(slices.Clone(allow), net.JoinHostPort(u.Hostname(), port)),
-		DialTimeout: askTimeout / 2, Timeout: askTimeout, MaxBody: maxDocument,
-	})
+	policy.Allow = append(slices.Clone(policy.Allow), net.JoinHostPort(u.Hostname(), port))
+	policy.DialTimeout, policy.Timeout, policy.MaxBody = askTimeout/2, askTimeout, maxDocument
+	return outbound.New(policy)
 }
 
 // Check returns who the bearer of the token is. The error is a *RefusedError, a

@@ -166,12 +166,12 @@ func newID() string {
 // typ is the type of all tokens, as JWT-SVID has it.
 const typ = "JWT"
 
-func sign(ctx context.Context, s Signer, kid string, c *Claims) (string, error) {
+func sign(ctx context.Context, s Signer, kid string, claims any) (string, error) {
 	header, err := json.Marshal(map[string]string{"alg": s.Algorithm(), "kid": kid, "typ": typ})
 	if err != nil {
 		return "", fmt.Errorf("encode the header: %w", err)
 	}
-	body, err := json.Marshal(c)
+	body, err := json.Marshal(claims)
 	if err != nil {
 		return "", fmt.Errorf("encode the claims: %w", err)
 	}

@@ -73,6 +73,12 @@ func New(cfg Config) (*Issuer, error) {
 // URL is the issuer of the tokens.
 func (i *Issuer) URL() string { return i.cfg.URL }
 
+// KeysPath is where the published keys are, below the issuer's URL.
+const KeysPath = "/.well-known/jwks.json"
+
+// KeysURL is where others read the published keys.
+func (i *Issuer) KeysURL() string { return i.cfg.URL + KeysPath }
+
 // TrustDomain is what all SPIFFE ids begin with.
 func (i *Issuer) TrustDomain() string { return i.cfg.TrustDomain }
 
@@ -151,17 +157,31 @@ func (i *Issuer) issue(ctx context.Context, c *Claims, lifetime time.Duration) (
 	}
 	c.Issuer, c.ID = i.cfg.URL, newID()
 	c.IssuedAt, c.NotBefore, c.Expires = now.Unix(), now.Unix(), expires
+	token, err := i.signed(ctx, now, c)
+	return token, time.Unix(expires, 0).UTC(), err
+}
+
+// signed is a token with the claims, by the key that signs now.
+func (i *Issuer) signed(ctx context.Context, now time.Time, claims any) (string, error) {
+	e, s, err := i.signingKey(ctx, now)
+	if err != nil {
+		return "", err
+	}
+	token, err := sign(ctx, s, e.ID, claims)
+	if err != nil {
+		return "", fmt.Errorf("sign a token: %w", err)
+	}
+	return token, nil
+}
+
+func (i *Issuer) signingKey(ctx context.Context, now time.Time) (*entry, Signer, error) {
 	r, err := i.read(ctx, ringAge)
 	if err != nil {
-		return "", time.Time{}, err
+		return nil, nil, err
 	}
 	e := r.signing(now)
 	if e == nil {
-		return "", time.Time{}, errors.New("no key signs tokens: all were revoked; make one with `stayd identity rotate`")
+		return nil, nil, errors.New("no key signs tokens: all were revoked; make one with `stayd identity rotate`")
 	}
-	token, err := sign(ctx, r.signers[e.ID], e.ID, c)
-	if err != nil {
-		return "", time.Time{}, fmt.Errorf("sign a token: %w", err)
-	}
-	return token, time.Unix(expires, 0).UTC(), nil
+	return e, r.signers[e.ID], nil
 }

@@ -37,9 +37,9 @@ type Place struct {
 	// Setting is no place, as the keys would be on one machine and what they open on
 	// another.
 	Shared bool
-	// Allow has the addresses that may be reached although they are not public, as
-	// outbound.Policy has them. The endpoint of a setting may be anywhere.
-	Allow []string
+	// Outbound says what a service that keeps keys is reached by. The endpoint of a
+	// setting may be anywhere.
+	Outbound outbound.Policy
 }
 
 // File is the path of the file of keys, or empty where they are in none.
@@ -89,7 +89,8 @@ func Open(ctx context.Context, p Place) (vault.Master, error) {
 // client performs requests to the service. A signature is for one host, so no
 // redirect is followed.
 func (p Place) client(endpoint string) (*http.Client, error) {
-	policy := outbound.Policy{Allow: slices.Clone(p.Allow), MaxRedirects: -1}
+	policy := p.Outbound
+	policy.Allow, policy.MaxRedirects = slices.Clone(policy.Allow), -1
 	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
 		policy.Allow = append(policy.Allow, u.Host)
 	}

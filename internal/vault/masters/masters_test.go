@@ -124,7 +124,7 @@ func TestKMS(t *testing.T) {
 	if id, err := m.Current(t.Context()); err == nil || !strings.Contains(err.Error(), "loopback") || asked != 1 {
 		t.Errorf("an address that nobody allowed gave %q after %d requests: %v", id, asked, err)
 	}
-	place.Allow = []string{"127.0.0.1"}
+	place.Outbound.Allow = []string{"127.0.0.1"}
 	if m, err = masters.Open(t.Context(), place); err != nil {
 		t.Fatal(err)
 	}
