@@ -53,6 +53,8 @@ var (
 		listSetting("token-audiences", "audiences that callers may exchange their API keys and tokens for; without it none"),
 		listSetting("dataset", "folders that all environments may read: NAME=FOLDER is /data/NAME"),
 		listSetting("allow-outbound", "private addresses that may be reached: CIDR or host:port"),
+		stringSetting("outbound-proxy", "URL of the proxy through which the server reaches others: http, https or socks5; without it none", func(c *app.Config) *string { return &c.OutboundProxy }),
+		listSetting("outbound-direct", "what is reached without the proxy: hosts, .domains, addresses, CIDR"),
 		listSetting("allow-stdio-mcp", "commands that may be started as MCP servers; * allows any"),
 		{"lease-ttl", "how long a process that died keeps others from its sessions", func(fs *pflag.FlagSet, name, usage string, c *app.Config) {
 			fs.Duration(name, c.LeaseTTL, usage)
@@ -115,13 +117,16 @@ func assign(k *koanf.Koanf) (app.Config, error) {
 	for name, to := range map[string]*string{
 		"listen": &c.Listen, "data": &c.Data, "store": &c.Store, "models": &c.Models, "scripts": &c.Scripts,
 		"blobs": &c.Blobs, "environment-network": &c.Network, "vault-key": &c.VaultKey, "public-url": &c.PublicURL,
-		"trust-domain": &c.TrustDomain, "signing-key": &c.SigningKey,
+		"trust-domain": &c.TrustDomain, "signing-key": &c.SigningKey, "outbound-proxy": &c.OutboundProxy,
 	} {
 		if k.Exists(name) {
 			*to = k.String(name)
 		}
 	}
-	for name, to := range map[string]*[]string{"allow-outbound": &c.AllowOutbound, "allow-stdio-mcp": &c.AllowStdioMCP, "dataset": &c.DataSets, "memory-embedder": &c.Embedders, "token-audiences": &c.TokenAudiences} {
+	for name, to := range map[string]*[]string{
+		"allow-outbound": &c.AllowOutbound, "outbound-direct": &c.OutboundDirect, "allow-stdio-mcp": &c.AllowStdioMCP, "dataset": &c.DataSets,
+		"memory-embedder": &c.Embedders, "token-audiences": &c.TokenAudiences,
+	} {
 		if k.Exists(name) {
 			*to = list(k.Get(name))
 		}

@@ -78,10 +78,8 @@ func bucket(name string) (s3.Config, error) {
 // bucketClient performs requests to the bucket. An endpoint that the operator
 // named may be anywhere. A signature is for one host, so no redirect is followed.
 func bucketClient(cfg *Config, endpoint string) (*http.Client, error) {
-	policy := outbound.Policy{Allow: cfg.AllowOutbound, MaxRedirects: -1}
-	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
-		policy.Allow = append(policy.Allow[:len(policy.Allow):len(policy.Allow)], u.Host)
-	}
+	policy := cfg.outside(toBlobs, endpoint)
+	policy.MaxRedirects = -1
 	return outbound.New(policy)
 }
 

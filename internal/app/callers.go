@@ -13,7 +13,7 @@ func openTokens(cfg *Config) (*httpapi.Tokens, error) {
 	if len(cfg.Issuers) == 0 {
 		return nil, nil
 	}
-	tokens, err := oidc.New(oidc.Config{Issuers: cfg.Issuers, Allow: cfg.AllowOutbound, Now: time.Now})
+	tokens, err := oidc.New(oidc.Config{Issuers: cfg.Issuers, Outbound: cfg.outside(toIssuer), Now: time.Now})
 	if err != nil {
 		return nil, fmt.Errorf("issuers: %w", err)
 	}

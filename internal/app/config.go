@@ -59,6 +59,10 @@ type Config struct {
 	// AllowOutbound has the addresses (CIDR, or host:port) that may be reached
 	// although they are not public.
 	AllowOutbound []string
+	// OutboundProxy is the URL of the proxy that all of this goes through (http, https,
+	// socks5); empty is none. OutboundDirect has what is reached without it.
+	OutboundProxy  string
+	OutboundDirect []string
 	// AllowStdioMCP has the commands that sessions may start as MCP servers on
 	// this machine; "*" allows any.
 	AllowStdioMCP []string
@@ -77,6 +81,8 @@ type Config struct {
 	// Patience is how long to wait on start for another process to give up the
 	// store.
 	Patience time.Duration
+
+	sent *sent // counts what leaves; nil where nobody asks
 }
 
 // Default is the configuration of a server that nothing was said to.
@@ -136,6 +142,9 @@ func (c *Config) Validate() error {
 				add("allow-outbound %q is neither a CIDR prefix like 127.0.0.0/8 nor host:port", a)
 			}
 		}
+	}
+	if err := c.checkOutbound(); err != nil {
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

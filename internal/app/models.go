@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -79,10 +78,8 @@ func newProvider(cfg *Config, p router.ProviderConfig) (model.Model, error) {
 // providerClient performs requests to the provider. An endpoint that the operator
 // named may be anywhere.
 func providerClient(cfg *Config, p router.ProviderConfig) (*http.Client, error) {
-	policy := outbound.Policy{Allow: cfg.AllowOutbound, MaxBody: maxAnswer}
-	if u, err := url.Parse(p.BaseURL); err == nil && u.Host != "" {
-		policy.Allow = append(policy.Allow[:len(policy.Allow):len(policy.Allow)], u.Host)
-	}
+	policy := cfg.outside(toModel, p.BaseURL)
+	policy.MaxBody = maxAnswer
 	return outbound.New(policy)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/environment/egress"
@@ -24,7 +25,7 @@ type egressOpener = func(*event.Network, *environment.Secrets, func(event.Egress
 
 // openEgress returns how the programs of environments reach the network.
 func openEgress(cfg *Config) (egressOpener, error) {
-	dial, err := outbound.NewDialer(outbound.Policy{Allow: cfg.AllowOutbound})
+	dial, err := outbound.NewDialer(cfg.outside(toEnvironment))
 	if err != nil {
 		return nil, fmt.Errorf("allow-outbound: %w", err)
 	}
@@ -33,6 +34,9 @@ func openEgress(cfg *Config) (egressOpener, error) {
 			return nil, err
 		}
 		return egress.New(egress.Policy{Access: n.Access, Allowed: n.Allowed, Blocked: n.Blocked}, secrets, dial, func(r egress.Request) {
+			if cfg.sent != nil {
+				cfg.sent.observe(toEnvironment, r.Status, !r.Allowed, time.Duration(r.DurationMS)*time.Millisecond)
+			}
 			record(event.EgressRequest{
 				At: r.At.UTC(), Method: r.Method, Host: r.Host, Port: int(r.Port), Path: r.Path, Allowed: r.Allowed, Reason: r.Reason,
 				Status: r.Status, BytesUp: r.BytesUp, BytesDown: r.BytesDown, DurationMS: r.DurationMS,

@@ -32,7 +32,7 @@ type tools struct {
 }
 
 func openTools(cfg *Config, log *slog.Logger) (*tools, error) {
-	client, err := outbound.New(outbound.Policy{Allow: cfg.AllowOutbound})
+	client, err := outbound.New(cfg.outside(toMCP))
 	if err != nil {
 		return nil, fmt.Errorf("allow-outbound: %w", err)
 	}

@@ -12,7 +12,7 @@ import (
 
 // VaultKeys is where the master keys of vaults are.
 func (c *Config) VaultKeys() masters.Place {
-	return masters.Place{Setting: c.VaultKey, Data: c.Data, Shared: c.Store != "", Allow: c.AllowOutbound}
+	return masters.Place{Setting: c.VaultKey, Data: c.Data, Shared: c.Store != "", Outbound: c.outside(toKeys)}
 }
 
 func openVaults(ctx context.Context, cfg *Config, st store.Store) (*vault.Vaults, error) {

@@ -115,7 +115,7 @@ func openIssuer(ctx context.Context, cfg *Config, st store.Store, vaults *vault.
 	c := workload.Config{
 		Store: st, Vaults: vaults, URL: cfg.publicURL(), TrustDomain: cfg.trustDomain(), Algorithm: key.algorithm, Remote: key.remote, Now: time.Now, Log: log,
 	}
-	client, err := serviceClient(key.endpoint, cfg.AllowOutbound)
+	client, err := keysClient(cfg, key.endpoint)
 	if err != nil {
 		return nil, fmt.Errorf("signing-key: %w", err)
 	}
@@ -138,13 +138,11 @@ func openIssuer(ctx context.Context, cfg *Config, st store.Store, vaults *vault.
 	return workload.New(c)
 }
 
-// serviceClient performs requests to a service, whose endpoint may be anywhere. A
-// signature is for one host, so no redirect is followed.
-func serviceClient(endpoint string, allow []string) (*http.Client, error) {
-	policy := outbound.Policy{Allow: slices.Clone(allow), MaxRedirects: -1}
-	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
-		policy.Allow = append(policy.Allow, u.Host)
-	}
+// keysClient performs requests to a service that keeps keys. A signature is for
+// one host, so no redirect is followed.
+func keysClient(cfg *Config, endpoint string) (*http.Client, error) {
+	policy := cfg.outside(toKeys, endpoint)
+	policy.MaxRedirects = -1
 	return outbound.New(policy)
 }
 
