@@ -285,6 +285,9 @@ func printMemory(o output, m *client.Memory) error {
 	if !m.ExpiresAt.IsZero() {
 		line("expires", m.ExpiresAt.Format(time.RFC3339))
 	}
+	if m.Uses > 0 {
+		line("cited", fmt.Sprintf("%d times, last at %s", m.Uses, m.UsedAt.Format(time.RFC3339)))
+	}
 	return nil
 }
 

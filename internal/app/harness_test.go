@@ -231,6 +231,8 @@ type item struct {
 	CallID  string `json:"call_id"`
 	Status  string
 	Content []struct{ Text string }
+	// MemoryIDs are those that the runtime gave to the model.
+	MemoryIDs []string `json:"memory_ids"`
 }
 
 func (i item) text() string {

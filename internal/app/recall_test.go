@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // remembering are the fields of an agent that remembers.
@@ -21,6 +22,8 @@ func (n *node) remember(actor, input, fields string) string {
 type remembered struct {
 	ID, Text, Strategy, Origin, Namespace string
 	SupersededBy                          string `json:"superseded_by"`
+	Uses                                  int
+	UsedAt                                *time.Time `json:"used_at"`
 	Source                                struct {
 		SessionID string   `json:"session_id"`
 		ItemIDs   []string `json:"item_ids"`
@@ -67,6 +70,42 @@ func TestRecall(t *testing.T) {
 	if len(said) != 2 || said[0].Text != "My name is Ana and I moved to Porto in February." || said[0].Source.Speaker != "ana" || said[0].Origin != "user" ||
 		said[1].Text != "I see." || said[1].Source.Speaker != "assistant" || said[1].Origin != "agent" || said[1].Namespace != "/actors/ana/sessions/"+first {
 		t.Errorf("kept word for word: %+v", said)
+	}
+}
+
+// A memory that an answer cites was used, and one that was only recalled was not.
+func TestCitationsAreCounted(t *testing.T) {
+	cfg := config(t)
+	n := start(t, cfg)
+	n.until(n.remember("ana", "I moved to Porto in February.", `,"memory":{}`), "idle")
+	id := n.remember("ana", "where exactly do I live?", `,"memory":{}`)
+	if got := n.lastText(id); got != "You live in Porto [1], as you said yourself [1, 99]." {
+		t.Fatalf("the answer is %q", got)
+	}
+	n.until(n.remember("ana", "where do I live?", `,"memory":{}`), "idle")
+	n.stop() // what is yet to be counted is counted then
+
+	n = start(t, cfg)
+	var given []string
+	for _, it := range n.items(id) {
+		given = append(given, it.MemoryIDs...)
+	}
+	if len(given) < 2 {
+		t.Fatalf("the turn was given %q, which are too few for the test", given)
+	}
+	uses := 0
+	for _, m := range n.memories("") {
+		want := 0
+		if m.ID == given[0] {
+			want = 1
+		}
+		if m.Uses != want || (m.UsedAt != nil) != (want > 0) {
+			t.Errorf("%q was used %d times, the last time %v; want %d", m.Text, m.Uses, m.UsedAt, want)
+		}
+		uses += m.Uses
+	}
+	if uses != 1 {
+		t.Errorf("%d uses were counted, want 1", uses)
 	}
 }
 

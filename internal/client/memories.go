@@ -36,6 +36,8 @@ type Memory struct {
 	Supersedes   string    `json:"supersedes"`
 	ExpiresAt    time.Time `json:"expires_at"`
 	VectorModel  string    `json:"vector_model"`
+	Uses         int64     `json:"uses"` // how many answers of agents cited it, about
+	UsedAt       time.Time `json:"used_at"`
 
 	// Of a memory that a search found: a higher score is better, and Citation is the
 	// number by which the context cites it.

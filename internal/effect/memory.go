@@ -44,6 +44,7 @@ type said struct {
 	at       time.Time
 	position int64
 	origin   memory.Origin
+	cites    []string // of the agent's: ids of memories that it was given
 }
 
 // recollect takes from the state what an effect of that kind needs.
@@ -63,6 +64,7 @@ func recollect(s *session.State, what event.EffectKind) *Recollection {
 		r.ask(s)
 	case event.EffectKeep:
 		r.listen(s, s.Memory.Kept, s.Unkept(), len(s.Items))
+		r.cite(s)
 	case event.EffectExtract:
 		r.listen(s, s.Memory.Extracted, s.Unextracted(), maxSaid)
 		r.ofOne()
@@ -364,9 +366,11 @@ func (p *Performer) keep(ctx context.Context, job Job) Outcome {
 	out := &event.MemoryKept{EffectID: job.ID, Through: job.Memory.Through}
 	if len(records) > 0 {
 		var err error
-		if records, _, err = p.Keeper.Write(ctx, job.Project, records); err != nil {
+		var repeated []bool
+		if records, repeated, err = p.Keeper.Write(ctx, job.Project, records); err != nil {
 			return p.notKept(ctx, job, err)
 		}
+		p.Keeper.Used(job.Project, job.Memory.cited(records, repeated)...)
 	}
 	for i := range records {
 		out.MemoryIDs = append(out.MemoryIDs, records[i].ID)

@@ -117,7 +117,7 @@ func (c *memoryCall) search(ctx context.Context) (tool.Result, error) {
 		if len(h.Text) > maxFoundText {
 			h.Text = strings.ToValidUTF8(h.Text[:maxFoundText], "") + " ... (cut)"
 		}
-		if line := fmt.Sprintf("%s %s %s", h.ID, h.Strategy, keeper.Line(i+1, h)); b.Len()+len(line) <= maxFoundBytes {
+		if line := fmt.Sprintf("%s %s %s", h.ID, h.Strategy, keeper.Words(h)); b.Len()+len(line) <= maxFoundBytes {
 			b.WriteString(line)
 			c.foreign = c.foreign || h.Origin.Foreign()
 		}

@@ -56,8 +56,7 @@ func Worse(a, b Origin) Origin {
 }
 
 // Record is one thing that is known. It is never changed, but for being
-// superseded and for being given a vector; what is known better is another
-// record.
+// superseded, given a vector and used; what is known better is another record.
 type Record struct {
 	Project   string
 	Space     string // SpaceOf(Namespace)
@@ -86,7 +85,9 @@ type Record struct {
 	Vector      []byte // of Text, as its embedder encodes it; nil until it is made
 	VectorModel string // the embedder and dimension that made it
 
-	Uses   int64 // how often it was given to a model
+	// Uses is how many answers of agents cited it, about, and UsedAt when one last
+	// did. A newer version begins anew.
+	Uses   int64
 	UsedAt time.Time
 }
 

@@ -42,6 +42,10 @@ type Memories interface {
 	// model, by number, beginning after the number.
 	UnembeddedMemories(ctx context.Context, project, space, model string, after int64, limit int) ([]memory.Record, error)
 
+	// UseMemories counts uses of the project's records. It is no change of their
+	// spaces, which no index needs to know of. Those that are not there are left out.
+	UseMemories(ctx context.Context, project string, uses []MemoryUse) error
+
 	// ForgetMemories erases the records with these numbers, all of the space's
 	// pieces of index, and every trace of both that the store can reach: pages that
 	// are free, and the write-ahead log soon after. It raises the space's epoch and
@@ -66,8 +70,6 @@ type MemoryWrite struct {
 	Add       []memory.Record
 	Supersede []Supersession
 	Vectors   []MemoryVector
-	Used      []int64   // numbers of records that were given to a model
-	At        time.Time // of the use
 }
 
 // Supersession says which record took the place of another, and since when.
@@ -82,6 +84,13 @@ type MemoryVector struct {
 	Num    int64
 	Vector []byte
 	Model  string
+}
+
+// MemoryUse is how often a record was used, and when for the last time.
+type MemoryUse struct {
+	ID    string
+	Times int64
+	At    time.Time
 }
 
 // MemoryWritten is what became of a write.

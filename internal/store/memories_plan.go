@@ -45,10 +45,32 @@ func CheckMemoryWrite(w *MemoryWrite) error {
 		}
 		vectors[v.Num] = true
 	}
-	if len(w.Used) > 0 && w.At.IsZero() {
-		return errors.New("the use of records has no time")
-	}
 	return nil
+}
+
+// CheckMemoryUses finds what no correct caller counts, and returns the uses in the
+// order of the ids, one for each.
+func CheckMemoryUses(project string, uses []MemoryUse) ([]MemoryUse, error) {
+	if project == "" {
+		return nil, errors.New("the project has no name")
+	}
+	all := make([]MemoryUse, 0, len(uses))
+	for _, u := range uses {
+		if _, ok := PackMemoryID(u.ID); !ok || u.Times < 1 || u.At.IsZero() {
+			return nil, fmt.Errorf("record %q was used %d times at %s: an id, a number from 1 and a time are needed", u.ID, u.Times, u.At)
+		}
+		u.At = storedTime(u.At)
+		i, twice := slices.BinarySearchFunc(all, u.ID, func(a MemoryUse, id string) int { return strings.Compare(a.ID, id) })
+		if !twice {
+			all = slices.Insert(all, i, u)
+			continue
+		}
+		all[i].Times += u.Times
+		if u.At.After(all[i].At) {
+			all[i].At = u.At
+		}
+	}
+	return all, nil
 }
 
 func checkMemory(w *MemoryWrite, r *memory.Record) error {
@@ -108,11 +130,10 @@ type MemoryPlan struct {
 	Add       []*memory.Record // in Written: those that are new
 	Supersede []MemoryChange
 	Vectors   []MemoryChange
-	Used      []MemoryChange
 }
 
 // MemoryChange is a change of a record that is there. Of the rest, By and At are
-// set where it is superseded, At where it was used, and else the others.
+// set where it is superseded, and else the others.
 type MemoryChange struct {
 	Num, Change int64
 	By          string
@@ -123,7 +144,7 @@ type MemoryChange struct {
 
 // PlanMemoryWrite decides what is written and numbers it. byID has the records
 // of the space that Add and Supersede name, and there says which of the numbers in
-// Vectors and Used are in it.
+// Vectors are in it.
 func PlanMemoryWrite(w *MemoryWrite, space MemorySpace, byID map[string]memory.Record, there func(num int64) bool) (*MemoryPlan, error) {
 	p := &MemoryPlan{Space: space, Written: MemoryWritten{Records: make([]memory.Record, len(w.Add))}}
 	known := make(map[string]*memory.Record, len(byID)+len(w.Add))
@@ -151,11 +172,6 @@ func PlanMemoryWrite(w *MemoryWrite, space MemorySpace, byID map[string]memory.R
 	for _, v := range w.Vectors {
 		if there(v.Num) {
 			p.Vectors = append(p.Vectors, MemoryChange{Num: v.Num, Change: p.next(), Vector: v.Vector, Model: v.Model})
-		}
-	}
-	for _, num := range slices.Compact(slices.Sorted(slices.Values(w.Used))) {
-		if there(num) {
-			p.Used = append(p.Used, MemoryChange{Num: num, Change: p.next(), At: storedTime(w.At)})
 		}
 	}
 	if p.Space.Change > MaxMemoryChange {
@@ -205,10 +221,9 @@ func (w *MemoryWrite) IDs() []string {
 	return slices.Collect(maps.Keys(ids))
 }
 
-// Nums lists those of the records that the write gives a vector, or counts the
-// use of.
+// Nums lists those of the records that the write gives a vector.
 func (w *MemoryWrite) Nums() []int64 {
-	nums := slices.Clone(w.Used)
+	nums := make([]int64, 0, len(w.Vectors))
 	for _, v := range w.Vectors {
 		nums = append(nums, v.Num)
 	}

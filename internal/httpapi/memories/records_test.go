@@ -25,7 +25,7 @@ func TestAMemory(t *testing.T) {
 	want := `{"id":"` + made.ID + `","object":"memory","namespace":"/actors/ann/homes","strategy":"episodic","actor":"ann","text":"Ann lives in Lisbon.","origin":"tool","foreign":true,` +
 		`"confidence":0.9,"metadata":{"city":"Lisbon"},"source":{"session_id":"sess_1","turn_id":"turn_1","item_ids":["item_1"],"memory_ids":["` + first.ID +
 		`"],"speaker":"registry","position":3,"label":"home","external":"x-1"},"valid_from":"2026-04-01T00:00:00Z","valid_to":"2027-04-01T10:00:00Z",` +
-		`"recorded_at":"2026-05-03T09:00:00Z","superseded_at":null,"superseded_by":null,"supersedes":null,"expires_at":"2030-01-01T00:00:00Z","vector_model":"static/1@100"}`
+		`"recorded_at":"2026-05-03T09:00:00Z","superseded_at":null,"superseded_by":null,"supersedes":null,"expires_at":"2030-01-01T00:00:00Z","vector_model":"static/1@100","uses":0,"used_at":null}`
 	if a.status != http.StatusOK || a.body != want {
 		t.Errorf("%s\nwant %s", a, want)
 	}
@@ -34,7 +34,7 @@ func TestAMemory(t *testing.T) {
 	}
 	want = `{"id":"` + first.ID + `","object":"memory","namespace":"/actors/ann/facts","strategy":"semantic","actor":"ann","text":"Ann moved to Lisbon.","origin":"client","foreign":false,` +
 		`"confidence":null,"metadata":{},"source":{},"valid_from":null,"valid_to":null,"recorded_at":"2026-05-03T09:00:00Z","superseded_at":null,"superseded_by":null,"supersedes":null,` +
-		`"expires_at":null,"vector_model":"static/1@100"}`
+		`"expires_at":null,"vector_model":"static/1@100","uses":0,"used_at":null}`
 	if got := w.do("GET", path+"/"+first.ID, ""); got.body != want {
 		t.Errorf("read back: %s\nwant %s", got, want)
 	}

@@ -28,6 +28,8 @@ type MemoryObject struct {
 	Supersedes   *string           `json:"supersedes"`
 	ExpiresAt    *time.Time        `json:"expires_at"`
 	VectorModel  *string           `json:"vector_model"`
+	Uses         int64             `json:"uses" doc:"How many answers of agents cited it, about."`
+	UsedAt       *time.Time        `json:"used_at" doc:"When one last did."`
 }
 
 type hitObject struct {
@@ -50,7 +52,7 @@ func render(r *memory.Record) MemoryObject {
 		Origin: string(r.Origin), Foreign: r.Origin.Foreign(), Metadata: r.Metadata, Source: r.Source,
 		ValidFrom: orNull(r.ValidFrom), ValidTo: orNull(r.ValidTo), RecordedAt: r.RecordedAt, SupersededAt: orNull(r.SupersededAt),
 		SupersededBy: orNull(r.SupersededBy), Supersedes: orNull(r.Supersedes), ExpiresAt: orNull(r.ExpiresAt),
-		Confidence: orNull(r.Confidence), VectorModel: orNull(r.VectorModel),
+		Confidence: orNull(r.Confidence), VectorModel: orNull(r.VectorModel), Uses: r.Uses, UsedAt: orNull(r.UsedAt),
 	}
 	if o.Metadata == nil {
 		o.Metadata = map[string]string{}

@@ -12,13 +12,14 @@ const (
 	sweepLimit = 500
 )
 
-// Run forgets what has expired and makes the vectors that are missing, until ctx
-// ends. It returns when nothing of it goes on.
+// Run forgets what has expired, makes the vectors that are missing and counts uses,
+// until ctx ends. It returns when nothing of it goes on.
 func (k *Keeper) Run(ctx context.Context) {
 	defer k.tasks.Wait()
 	if k.Embedder != nil {
 		k.tasks.Go(func() { k.makeVectors(ctx) })
 	}
+	k.tasks.Go(func() { k.countUses(ctx) })
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
 	for {

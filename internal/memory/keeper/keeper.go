@@ -61,6 +61,7 @@ type Keeper struct {
 	wake  chan struct{}  // signalled when there are records without a vector
 	// dirty has the spaces with such records, and the number after which these are.
 	dirty map[spaceName]int64
+	noted map[used]store.MemoryUse // uses that are yet to be counted
 
 	mu     sync.Mutex
 	spaces map[spaceName]*list.Element // of *space
@@ -92,7 +93,7 @@ func New(cfg Config) *Keeper {
 		cfg.Questions = []embed.Embedder{cfg.Embedder}
 	}
 	return &Keeper{
-		Config: cfg, slots: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))), wake: make(chan struct{}, 1), dirty: map[spaceName]int64{},
+		Config: cfg, slots: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))), wake: make(chan struct{}, 1), dirty: map[spaceName]int64{}, noted: map[used]store.MemoryUse{},
 		spaces: map[spaceName]*list.Element{}, used: list.New(),
 	}
 }

@@ -31,21 +31,25 @@ func Pack(hits []memory.Hit, maxTokens int) (text string, packed, tokens int) {
 }
 
 // Line is one record in words, with its number in front.
-func Line(n int, r *memory.Record) string {
+func Line(n int, r *memory.Record) string { return fmt.Sprintf("[%d] ", n) + Words(r) }
+
+// Words is one record in words, with when it is true, who said it, and whether
+// that is to be doubted.
+func Words(r *memory.Record) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[%d]", n)
 	if !r.ValidFrom.IsZero() {
-		b.WriteString(" " + r.ValidFrom.Format("2006-01-02"))
+		b.WriteString(r.ValidFrom.Format("2006-01-02"))
 		if !r.ValidTo.IsZero() {
 			b.WriteString(" to " + r.ValidTo.Format("2006-01-02"))
 		}
+		b.WriteString(" ")
 	}
 	if r.Source.Speaker != "" {
-		b.WriteString(" " + r.Source.Speaker + ":")
+		b.WriteString(r.Source.Speaker + ": ")
 	}
 	if r.Origin.Foreign() {
-		b.WriteString(" (from a tool or another person, not verified)")
+		b.WriteString("(from a tool or another person, not verified) ")
 	}
-	b.WriteString(" " + strings.Join(strings.Fields(r.Text), " ") + "\n")
+	b.WriteString(strings.Join(strings.Fields(r.Text), " ") + "\n")
 	return b.String()
 }

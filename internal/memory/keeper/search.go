@@ -118,6 +118,9 @@ func (k *Keeper) hits(ctx context.Context, q *memory.Query, names []string, spac
 			}
 		}
 		if read = len(candidates); len(hits) >= q.Limit || read < limit {
+			if q.KnownAt.IsZero() { // what was known then, nobody had used since
+				prefer(hits, k.Now())
+			}
 			return hits[:min(len(hits), q.Limit)], nil
 		}
 		// What goes on from a search has to be within its pool, and of one plan.

@@ -52,6 +52,7 @@ type line struct {
 	ExpiresAt    time.Time         `json:"expires_at,omitzero"`
 	Vector       []byte            `json:"vector,omitzero"` // base64
 	VectorModel  string            `json:"vector_model,omitzero"`
+	Uses         int64             `json:"uses,omitzero"`
 	UsedAt       time.Time         `json:"used_at,omitzero"`
 }
 
@@ -83,7 +84,7 @@ func (w *Writer) Write(rec *memory.Record) error {
 		ID: rec.ID, Namespace: rec.Namespace, Strategy: rec.Strategy, Actor: rec.Actor, Text: rec.Text, Origin: rec.Origin,
 		Confidence: rec.Confidence, Metadata: rec.Metadata,
 		ValidFrom: rec.ValidFrom.UTC(), ValidTo: rec.ValidTo.UTC(), RecordedAt: rec.RecordedAt.UTC(), SupersededAt: rec.SupersededAt.UTC(),
-		SupersededBy: rec.SupersededBy, Supersedes: rec.Supersedes, ExpiresAt: rec.ExpiresAt.UTC(), UsedAt: rec.UsedAt.UTC(),
+		SupersededBy: rec.SupersededBy, Supersedes: rec.Supersedes, ExpiresAt: rec.ExpiresAt.UTC(), Uses: rec.Uses, UsedAt: rec.UsedAt.UTC(),
 	}
 	if w.vectors {
 		l.Vector, l.VectorModel = rec.Vector, rec.VectorModel
@@ -148,11 +149,16 @@ func (l *line) check() error {
 		return fmt.Errorf("there is no origin %q: it is one of %v", l.Origin, origins)
 	case l.Confidence < 0 || l.Confidence > 1:
 		return fmt.Errorf("the confidence %v is not between 0 and 1", l.Confidence)
+	case l.Uses < 0 || l.Uses > maxUses:
+		return fmt.Errorf("it was used %d times, which is not from 0 to %d", l.Uses, int64(maxUses))
 	case l.Vector != nil && l.VectorModel == "":
 		return errors.New("it has a vector and does not say of which model")
 	}
 	return nil
 }
+
+// maxUses leaves room for those that are counted afterwards.
+const maxUses = 1 << 40
 
 var origins = []memory.Origin{memory.OriginClient, memory.OriginUser, memory.OriginAgent, memory.OriginOther, memory.OriginTool}
 
@@ -162,7 +168,7 @@ func (l *line) record() memory.Record {
 		Origin: l.Origin, Confidence: l.Confidence, Metadata: l.Metadata,
 		ValidFrom: l.ValidFrom, ValidTo: l.ValidTo, RecordedAt: l.RecordedAt, SupersededAt: l.SupersededAt,
 		SupersededBy: l.SupersededBy, Supersedes: l.Supersedes, ExpiresAt: l.ExpiresAt,
-		Vector: l.Vector, VectorModel: l.VectorModel, UsedAt: l.UsedAt,
+		Vector: l.Vector, VectorModel: l.VectorModel, Uses: l.Uses, UsedAt: l.UsedAt,
 	}
 	if l.Source != nil {
 		rec.Source = *l.Source

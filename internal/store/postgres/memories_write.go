@@ -37,9 +37,9 @@ const (
 		FROM unnest($3::int[], $4::int[], $5::bytea[], $6::int[]) AS c (num, change, vector, model)
 		WHERE m.shard = $1 AND m.space = $2 AND m.num = c.num`
 
-	memoryUse = `UPDATE memories m SET change = c.change, uses = coalesce(m.uses, 0) + 1, used_at = $5
-		FROM unnest($3::int[], $4::int[]) AS c (num, change)
-		WHERE m.shard = $1 AND m.space = $2 AND m.num = c.num`
+	memoryUse = `UPDATE memories m SET uses = coalesce(m.uses, 0) + u.times, used_at = greatest(m.used_at, u.at)
+		FROM unnest($2::smallint[], $3::uuid[], $4::bigint[], $5::timestamptz[]) AS u (shard, id, times, at)
+		WHERE m.shard = u.shard AND m.id = u.id AND m.project = $1`
 )
 
 // WriteMemories implements store.Memories.
@@ -141,8 +141,38 @@ func queueMemories(b *pgx.Batch, sp *spaceRow, project int32, models map[string]
 	if c := changesOf(p.Vectors, models); len(c.num) > 0 {
 		b.Queue(memoryEmbed, sp.shard, sp.num, c.num, c.change, c.vector, c.model)
 	}
-	if c := changesOf(p.Used, nil); len(c.num) > 0 {
-		b.Queue(memoryUse, sp.shard, sp.num, c.num, c.change, c.at[0])
+	return nil
+}
+
+// UseMemories implements store.Memories.
+func (s *Store) UseMemories(ctx context.Context, project string, uses []store.MemoryUse) error {
+	const op = "count uses of memories"
+	uses, err := store.CheckMemoryUses(project, uses)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	num, err := s.nameNum(ctx, project)
+	if err != nil {
+		return wrap(op, err)
+	}
+	var (
+		shards []int16
+		ids    []pgtype.UUID
+		times  []int64
+		at     []time.Time
+	)
+	for _, u := range uses {
+		shard, ok := memory.ShardOfID(u.ID)
+		if !ok {
+			continue
+		}
+		shards, ids, times, at = append(shards, int16(shard)), append(ids, uuidOf(u.ID)), append(times, u.Times), append(at, u.At)
+	}
+	for n := 1; len(ids) > 0; n++ {
+		_, err := s.pool.Exec(ctx, memoryUse, num, shards, ids, times, at)
+		if err == nil || n == maxAttempts || !contended(err) && !unsent(err) {
+			return wrap(op, err)
+		}
 	}
 	return nil
 }

@@ -340,7 +340,7 @@ var statements = [stmtCount]string{
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 	stmtSupersedeMemory:   "UPDATE memories SET change = ?, superseded_by = ?, superseded_at = ? WHERE num = ?",
 	stmtSetMemoryVector:   "UPDATE memories SET change = ?, vector = ?, model = ? WHERE num = ?",
-	stmtUseMemory:         "UPDATE memories SET change = ?, uses = uses + 1, used_at = ? WHERE num = ?",
+	stmtUseMemory:         "UPDATE memories SET uses = uses + ?, used_at = max(coalesce(used_at, 0), ?) WHERE id = ? AND +project = ?",
 	stmtMemoryNames:       "SELECT actor, session FROM memories WHERE num = ?",
 	stmtDeleteMemory:      "DELETE FROM memories WHERE num = ?",
 	stmtMemoryName:        "SELECT num FROM memory_names WHERE project = ? AND name = ?",

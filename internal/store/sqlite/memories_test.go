@@ -106,13 +106,14 @@ func (p *plants) lengthen(space string) {
 	p.t.Helper()
 	for i, list := range [][]int64{p.words[space], p.other[space]} {
 		for some := range slices.Chunk(list, 40) {
-			w := &store.MemoryWrite{Space: space, Used: some, At: time.Now()}
+			w := &store.MemoryWrite{Space: space}
 			for _, num := range some {
 				text := []string{canary(int(num) % canaries), noise(20)}[i]
 				v := []byte(strings.Repeat("v"+text, 1+p.rng.IntN(20)))
 				w.Vectors = append(w.Vectors, store.MemoryVector{Num: num, Vector: v, Model: "m"})
 			}
 			p.write(w)
+			p.use(space, some)
 		}
 	}
 	for i := range int64(3) {
@@ -120,6 +121,22 @@ func (p *plants) lengthen(space string) {
 		if err := p.s.PutSegment(p.t.Context(), "p", space, 0, store.Segment{From: 1, To: 10 + i, Size: int64(len(data))}, data); err != nil {
 			p.t.Fatal(err)
 		}
+	}
+}
+
+// use counts a use of records, which makes their rows longer.
+func (p *plants) use(space string, nums []int64) {
+	p.t.Helper()
+	list, err := p.s.MemoriesByNum(p.t.Context(), "p", space, nums)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var uses []store.MemoryUse
+	for i := range list {
+		uses = append(uses, store.MemoryUse{ID: list[i].ID, Times: 1, At: time.Now()})
+	}
+	if err := p.s.UseMemories(p.t.Context(), "p", uses); err != nil {
+		p.t.Fatal(err)
 	}
 }
 

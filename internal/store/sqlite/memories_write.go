@@ -34,7 +34,7 @@ func prepareMemories(w *store.MemoryWrite) (*memoryWrite, int, error) {
 		return nil, 0, err
 	}
 	m := &memoryWrite{MemoryWrite: w, rows: make(map[string]memoryRow, len(w.Add))}
-	size := pageSize + (len(w.Supersede)+len(w.Used))*pageSize
+	size := pageSize + len(w.Supersede)*pageSize
 	for i := range w.Add {
 		r := &w.Add[i]
 		row, err := newMemoryRow(r, w.Space)
@@ -206,10 +206,28 @@ func change(t *tx, space int64, p *store.MemoryPlan) error {
 			return err
 		}
 	}
-	for _, c := range p.Used {
-		if _, err := t.exec(stmtUseMemory, c.Change, micros(c.At), memoryNum(space, c.Num)); err != nil {
-			return err
-		}
+	return nil
+}
+
+// UseMemories counts uses of records.
+func (s *Store) UseMemories(ctx context.Context, project string, uses []store.MemoryUse) error {
+	uses, err := store.CheckMemoryUses(project, uses)
+	if err == nil && len(uses) > 0 {
+		err = s.writer.submit(ctx, &request{size: len(uses) * pageSize, apply: func(t *tx) error {
+			num, err := t.project(project, false)
+			if err != nil || num == 0 {
+				return err
+			}
+			for _, u := range uses {
+				if _, err := t.exec(stmtUseMemory, u.Times, micros(u.At), idOrNull(u.ID), num); err != nil {
+					return fmt.Errorf("record %s: %w", u.ID, err)
+				}
+			}
+			return nil
+		}})
+	}
+	if err != nil {
+		return fmt.Errorf("count uses of memories: %w", err)
 	}
 	return nil
 }

@@ -64,6 +64,11 @@ func (s *Store) UnembeddedMemories(ctx context.Context, project, space, model st
 	})
 }
 
+// UseMemories passes on.
+func (s *Store) UseMemories(ctx context.Context, project string, uses []store.MemoryUse) error {
+	return do(s, func() error { return s.inner.UseMemories(ctx, project, uses) })
+}
+
 // ForgetMemories passes on.
 func (s *Store) ForgetMemories(ctx context.Context, project, space string, nums []int64) (int, error) {
 	return call(s, func() (int, error) { return s.inner.ForgetMemories(ctx, project, space, nums) })

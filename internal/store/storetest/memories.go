@@ -20,7 +20,8 @@ var memoryCases = []testCase{
 	{"Numbers", testMemoryNumbers},
 	{"Supersede", testMemorySupersede},
 	{"SupersedeTogether", testMemorySupersedeTogether},
-	{"VectorsAndUses", testMemoryVectorsAndUses},
+	{"Vectors", testMemoryVectors},
+	{"Uses", testMemoryUses},
 	{"Refused", testMemoryRefused},
 	{"ReadYourWrites", testMemoryReadYourWrites},
 	{"Following", testMemoryFollowing},
@@ -279,26 +280,22 @@ func testMemorySupersedeTogether(f *fixture) {
 	}
 }
 
-func testMemoryVectorsAndUses(f *fixture) {
+func testMemoryVectors(f *fixture) {
 	list := f.remember(fact("p", alice, "a"), fact("p", alice, "b"), fact("p", alice, "c"))
 	f.writeMemories(&store.MemoryWrite{
 		Project: "p", Space: alice,
 		Vectors: []store.MemoryVector{{Num: 3, Vector: []byte("three"), Model: "m"}, {Num: 1, Vector: []byte("one"), Model: "n"}, {Num: 99, Vector: []byte("none"), Model: "m"}},
-		Used:    []int64{2, 3, 2, 77}, At: at(20),
 	})
 	list[0].Vector, list[0].VectorModel = []byte("one"), "n"
-	list[1].Uses, list[1].UsedAt = 1, at(20)
-	list[2].Vector, list[2].VectorModel, list[2].Uses, list[2].UsedAt = []byte("three"), "m", 1, at(20)
-	list[0].Change, list[1].Change, list[2].Change = 5, 6, 7
+	list[2].Vector, list[2].VectorModel = []byte("three"), "m"
+	list[0].Change, list[2].Change = 5, 4
 	sp, got := f.changes("p", 3, 10)
-	f.same("changes", got, list)
-	f.same("space", sp, store.MemorySpace{Project: "p", Name: alice, Change: 7, Records: 3})
-	f.writeMemories(&store.MemoryWrite{Project: "p", Space: alice, Used: []int64{2}, At: at(21), Vectors: []store.MemoryVector{{Num: 1, Vector: []byte("new"), Model: "m"}}})
-	list[0].Vector, list[0].VectorModel, list[0].Change = []byte("new"), "m", 8
-	list[1].Uses, list[1].UsedAt, list[1].Change = 2, at(21), 9
-	_, got = f.changes("p", 7, 10)
-	f.same("changes", got, list[:2])
-	f.writeMemories(&store.MemoryWrite{Project: "p", Space: "/actors/none", Used: []int64{1}, At: at(1)})
+	f.same("changes", got, []memory.Record{list[2], list[0]})
+	f.same("space", sp, store.MemorySpace{Project: "p", Name: alice, Change: 5, Records: 3})
+	f.writeMemories(&store.MemoryWrite{Project: "p", Space: alice, Vectors: []store.MemoryVector{{Num: 1, Vector: []byte("new"), Model: "m"}}})
+	list[0].Vector, list[0].VectorModel, list[0].Change = []byte("new"), "m", 6
+	_, got = f.changes("p", 5, 10)
+	f.same("changes", got, list[:1])
 }
 
 func testMemoryRefused(f *fixture) {
@@ -323,9 +320,6 @@ func testMemoryRefused(f *fixture) {
 		"no vector": func(w *store.MemoryWrite) { w.Vectors = []store.MemoryVector{{Num: 1, Model: "m"}} },
 		"two vectors": func(w *store.MemoryWrite) {
 			w.Vectors = slices.Repeat([]store.MemoryVector{{Num: 1, Vector: []byte{1}, Model: "m"}}, 2)
-		},
-		"no time of use": func(w *store.MemoryWrite) {
-			w.Used = []int64{1}
 		},
 	} {
 		w := &store.MemoryWrite{Project: "p", Space: alice, Add: []memory.Record{fact("p", alice, "a")}}
