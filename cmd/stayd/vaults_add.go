@@ -28,7 +28,7 @@ type newCredential struct {
 
 // ways are those in which clients show who they are, as they are called by
 // --client-auth.
-var ways = map[string]string{"basic": "client_secret_basic", "post": "client_secret_post", "none": "none"}
+var ways = map[string]string{"basic": "client_secret_basic", "post": "client_secret_post", "key": "private_key_jwt", "none": "none"}
 
 // auth is how the credential is used. The secret is still to come.
 func (n *newCredential) auth(secret string) (any, error) {
@@ -60,15 +60,17 @@ func (n *newCredential) oauthClient(secret string) (any, error) {
 	case c.TokenEndpoint == "":
 		return nil, usage("say where the client gets tokens: --token-endpoint URL")
 	case !known:
-		return nil, usage("--client-auth is basic, post or none")
+		return nil, usage("--client-auth is basic, post, key or none")
+	case c.Client.Audience != "" && c.Client.Type != "key":
+		return nil, usage("--client-audience goes with --client-auth key: it is for whom the server signs")
 	}
-	c.Type, c.ServerURL, c.Client = "oauth_client", n.server, client.TokenEndpointAuth{Type: way, Secret: secret}
+	c.Type, c.ServerURL, c.Client = "oauth_client", n.server, client.TokenEndpointAuth{Type: way, Secret: secret, Audience: c.Client.Audience}
 	return c, nil
 }
 
 // needsSecret reports whether there is a secret to be read.
 func (n *newCredential) needsSecret() bool {
-	return n.client.ClientID == "" || n.client.Client.Type != "none"
+	return n.client.ClientID == "" || (n.client.Client.Type != "none" && n.client.Client.Type != "key")
 }
 
 func newVaultsAdd() *cobra.Command {
@@ -81,7 +83,9 @@ func newVaultsAdd() *cobra.Command {
   stayd vaults add VAULT --name mail --mcp-server https://mcp.example.com/mcp --actor ann < token
   stayd vaults add VAULT --name api --variable API_KEY --host api.example.com < key
   stayd vaults add VAULT --name crm --mcp-server https://mcp.example.com/mcp \\
-    --client-id stayd --token-endpoint https://login.example.com/token --scope read < client-secret`,
+    --client-id stayd --token-endpoint https://login.example.com/token --scope read < client-secret
+  stayd vaults add VAULT --name crm --mcp-server https://mcp.example.com/mcp \\
+    --client-id stayd --token-endpoint https://login.example.com/token --client-auth key`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			if _, err := n.auth(""); err != nil {
@@ -117,7 +121,8 @@ func newVaultsAdd() *cobra.Command {
 	fs.StringVar(&n.client.Grant, "grant", "client_credentials", "how the client gets tokens: client_credentials, or authorization_code by people's consent")
 	fs.StringVar(&n.client.TokenEndpoint, "token-endpoint", "", "URL where the client gets tokens")
 	fs.StringVar(&n.client.AuthorizationEndpoint, "authorization-endpoint", "", "URL where people consent; default: what the server says")
-	fs.StringVar(&n.client.Client.Type, "client-auth", "basic", "how the client shows who it is: basic, post, or none for one without a secret")
+	fs.StringVar(&n.client.Client.Type, "client-auth", "basic", "how the client shows who it is: basic, post, key for the server's own key, or none for one without a secret")
+	fs.StringVar(&n.client.Client.Audience, "client-audience", "", "for whom the server signs with --client-auth key; default: the token endpoint")
 	fs.StringVar(&n.client.Scope, "scope", "", "what the client asks for, with spaces between")
 	fs.StringVar(&n.client.Resource, "resource", "", "URL of the resource that tokens are asked for (RFC 8707)")
 	fs.StringToStringVar(&n.metadata, "metadata", nil, "pairs that stand beside it, as key=value")

@@ -43,7 +43,7 @@ func newVaultServer(t *testing.T) *vaultServer {
 	}
 	s.vaults = vault.New(st, master, time.Now)
 	door := httpapi.New(httpapi.Config{Log: log, Version: "test", Stopping: make(chan struct{})})
-	vaults.Mount(door, vaults.Config{Vaults: s.vaults})
+	vaults.Mount(door, vaults.Config{Vaults: s.vaults, KeyClient: func(string, string) (bool, error) { return false, nil }})
 	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.away && strings.HasSuffix(r.URL.Path, "/rewrap") {
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -111,6 +111,9 @@ func TestVaultCommands(t *testing.T) {
 	crm := s.must("client secret", `^(cred_\w+) for https://crm\.example\.com/mcp\n$`, append(clientArgs, "--scope", "read write")...)
 	s.must("", `"scope":"read write"`, "credentials", id, "--json")
 	people := s.must("", `^(cred_\w+) for`, append(clientArgs, "--grant", "authorization_code", "--client-auth", "none")...)
+	keyed := s.must("", `^(cred_\w+) for`, append(clientArgs, "--client-auth", "key", "--client-audience", "https://login.example.com")...)
+	s.must("", `"type":"private_key_jwt","audience":"https://login.example.com"`, "credentials", id, "--json")
+	s.must("", `^deleted `+keyed+`\n$`, "remove", id, keyed)
 	s.must("", `^deleted `+crm+`\ndeleted (`+people+`)\n$`, "remove", id, crm, people)
 	s.must("v", `^cred_\w+ for OTHER to any host`, "add", id, "--name", "api", "--variable", "OTHER")
 	if listed, err := s.run("", "credentials", id); err != nil || strings.Count(listed, "cred_") != 4 || strings.Contains(listed, "secret ") {
@@ -126,7 +129,7 @@ func TestVaultCommands(t *testing.T) {
 		{"x", "--mcp-server URL, or --variable NAME", []string{"add", id, "--name", "n", "--variable", "KEY", "--mcp-server", "https://a"}},
 		{"x", "--host goes with --variable", []string{"add", id, "--name", "n", "--host", "a", "--mcp-server", "https://a"}},
 		{"x", "--token-endpoint URL", []string{"add", id, "--name", "n", "--mcp-server", "https://a", "--client-id", "c"}},
-		{"x", "basic, post or none", []string{"add", id, "--name", "n", "--mcp-server", "https://a", "--client-id", "c", "--token-endpoint", "https://a", "--client-auth", "jwt"}},
+		{"x", "basic, post, key or none", []string{"add", id, "--name", "n", "--mcp-server", "https://a", "--client-id", "c", "--token-endpoint", "https://a", "--client-auth", "jwt"}},
 		{"x", "--client-id goes with --mcp-server", []string{"add", id, "--name", "n", "--variable", "KEY", "--client-id", "c", "--token-endpoint", "https://a"}},
 		{"x", "go with --client-id", []string{"add", id, "--name", "n", "--mcp-server", "https://a", "--scope", "x"}},
 		{"x", "auth.mcp_server_url", []string{"add", id, "--name", "n", "--mcp-server", "http://a.example.com"}},

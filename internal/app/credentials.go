@@ -41,6 +41,12 @@ func (c *Config) consentURL(project, session, effectID, nonce string) string {
 	return c.pagesURL() + credential.ConsentPath(project, session, effectID, nonce)
 }
 
+// keyClient reports whether a client that signs by the key of the runtime is that of
+// the project, as its document has it.
+func (a *App) keyClient(project, client string) (bool, error) {
+	return client == credential.ClientID(a.cfg.pagesURL(), project, vault.ClientKey), a.issuer.CheckClient(client)
+}
+
 // authorize is what a call of an MCP server shows it.
 func (t *tools) authorize(ctx context.Context, c tool.Caller, cfg *event.Tool, ch *tool.Challenge) (string, error) {
 	if cfg.Identity != nil {

@@ -47,8 +47,9 @@ type OAuthClient struct {
 
 // TokenEndpointAuth is how a client shows who it is.
 type TokenEndpointAuth struct {
-	Type   string `json:"type"` // "client_secret_basic", "client_secret_post" or "none"
-	Secret string `json:"client_secret,omitempty"`
+	Type     string `json:"type"` // "client_secret_basic", "client_secret_post", "private_key_jwt" or "none"
+	Secret   string `json:"client_secret,omitempty"`
+	Audience string `json:"audience,omitempty"` // of private_key_jwt; empty is the token endpoint
 }
 
 // AddCredential puts a credential into a vault.

@@ -1,6 +1,7 @@
 package credential_test
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"github.com/stayd/stayd/internal/credential"
 	"github.com/stayd/stayd/internal/credential/oauthtest"
@@ -211,4 +214,67 @@ func TestDocumentOrder(t *testing.T) {
 	if got := p.client("c"); got != oauthtest.Registered {
 		t.Errorf("without https it is %s", got)
 	}
+}
+
+// TestKeyClient shows that a client of a vault gets tokens by the key of the runtime,
+// for itself and for people: each request is signed for its server, anew.
+func TestKeyClient(t *testing.T) {
+	w, e := newWorld(t), newEndpoint(t)
+	n := client(e.url, vault.GrantClient)
+	n.Auth.Client.TokenEndpointAuth, n.Secrets.ClientSecret = vault.ClientKey, vault.Secret{}
+	w.add(n)
+	w.must("", nil, "Bearer access-1")
+	w.must("", refusal("Bearer access-1"), "Bearer access-2")
+	first, second := e.form(0), e.form(1)
+	for _, form := range []url.Values{first, second} {
+		if form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" || form.Get("client_id") != "client" || form.Has("client_secret") {
+			t.Errorf("sent is %v", form)
+		}
+		if who, whom := w.asserted(form.Get("client_assertion")); who != "client" || whom != e.url {
+			t.Errorf("it says that it is %s, to %s", who, whom)
+		}
+	}
+	if first.Get("client_assertion") == second.Get("client_assertion") {
+		t.Error("the same was shown twice")
+	}
+	e.set(func(_ int, form url.Values) (int, string) {
+		return fails("invalid_client", "no "+form.Get("client_assertion"))(0, nil)
+	})
+	w.refused("", refusal("Bearer access-2"), "invalid_client: no [secret]")
+
+	p := newPublished(t)
+	own := client(p.provider.URL+"/oauth/token", vault.GrantCode)
+	own.Auth.ServerURL, own.Auth.Client.ClientID = p.guarded.URL, p.url+"/oauth/clients/a/private_key_jwt"
+	own.Auth.Client.TokenEndpointAuth, own.Auth.Client.Audience, own.Auth.Client.Scope, own.Auth.Client.Resource = vault.ClientKey, p.provider.URL, nil, nil
+	own.Secrets.ClientSecret = vault.Secret{}
+	p.add(own)
+	if made := p.signIn(); made.Auth.Refresh.Audience != p.provider.URL || made.Auth.Consent.TokenEndpointAuth != vault.ClientKey {
+		t.Errorf("consented as %+v", made.Auth.Consent)
+	}
+}
+
+// asserted is who an assertion is of, and for whom, when the published keys verify it.
+func (w *world) asserted(signed string) (who, whom string) {
+	w.t.Helper()
+	sig, err := jose.ParseSignedCompact(signed, []jose.SignatureAlgorithm{jose.ES256})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	keys, err := w.issuer.Keys(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	body, err := sig.Verify(keys)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var claims struct {
+		Issuer   string `json:"iss"`
+		Subject  string `json:"sub"`
+		Audience string `json:"aud"`
+	}
+	if err := json.Unmarshal(body, &claims); err != nil || claims.Issuer != claims.Subject {
+		w.t.Fatalf("%s: %v", body, err)
+	}
+	return claims.Subject, claims.Audience
 }

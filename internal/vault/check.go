@@ -263,9 +263,9 @@ func (n *NewCredential) checkOAuth() error {
 		return nil
 	case ClientKey:
 		if n.Auth.Consent != nil {
-			return nil // the runtime itself found out whom it is for
+			return nil
 		}
-		return checkAudience("auth.refresh.token_endpoint_auth.audience", r.Audience, r.TokenEndpoint)
+		return bad("auth.refresh.token_endpoint_auth.type", "only tokens that a person consented to are renewed by the key of the runtime.")
 	}
 	return checkSecret("auth.refresh.token_endpoint_auth.client_secret", n.Secrets.ClientSecret)
 }

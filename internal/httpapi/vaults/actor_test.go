@@ -123,6 +123,49 @@ func TestOAuthClient(t *testing.T) {
 	}
 }
 
+// TestKeyClient shows who may have the runtime sign for a client, and for whom it
+// does.
+func TestKeyClient(t *testing.T) {
+	w := newWorld(t)
+	var v struct{ ID string }
+	w.must(&v, 200, "POST", path, `{}`)
+	at := path + "/" + v.ID + "/credentials"
+	body := func(client, way string) string {
+		return `{"name":"c","auth":{"type":"oauth_client","mcp_server_url":"https://mcp.example.com/mcp","client_id":"` + client + `","grant":"client_credentials",` +
+			`"token_endpoint":"https://login.example.com/token","token_endpoint_auth":` + way + `}}`
+	}
+	const plain = `{"type":"private_key_jwt"}`
+	var made credential
+	w.must(&made, 200, "POST", at, body("stayd", `{"type":"private_key_jwt","audience":"https://LOGIN.example.com:443"}`))
+	if !strings.Contains(string(made.Auth), `"token_endpoint_auth":{"type":"private_key_jwt","audience":"https://LOGIN.example.com:443"}`) {
+		t.Errorf("shown is %s", made.Auth)
+	}
+	w.must(nil, 400, "POST", at+"/"+made.ID, `{"auth":{"type":"oauth_client","client_secret":"canary"}}`)
+	for what, c := range map[string]struct {
+		body   string
+		status int
+		text   string
+	}{
+		"another server":   {body("stayd", `{"type":"private_key_jwt","audience":"https://other.example.com"}`), 400, "auth.token_endpoint_auth.audience"},
+		"a part of a name": {body("stayd", `{"type":"private_key_jwt","audience":"https://login.example.com.evil.example"}`), 400, "auth.token_endpoint_auth.audience"},
+		"no URL":           {body("stayd", `{"type":"private_key_jwt","audience":"stayd"}`), 400, "auth.token_endpoint_auth.audience"},
+		"a secret":         {body("stayd", `{"type":"private_key_jwt","client_secret":"canary"}`), 400, "client_secret"},
+		"the runtime":      {body("https://stayd.example.com", plain), 400, "nothing is signed for it"},
+	} {
+		if a := w.do("POST", at, c.body); a.status != c.status || !strings.Contains(a.body, c.text) {
+			t.Errorf("%s: %d %s", what, a.status, a.body)
+		}
+	}
+
+	// Who is not the operator has the project's own client.
+	w.key = admin
+	w.must(nil, 200, "POST", at, body(keyClient, plain))
+	refused := w.do("POST", at, body("stayd", plain))
+	if refused.status != 403 || !strings.Contains(refused.body, `"code":"insufficient_scope"`) || !strings.Contains(refused.body, "owner") {
+		t.Errorf("another client: %d %s", refused.status, refused.body)
+	}
+}
+
 // TestRevoked shows what is taken back when credentials and vaults are deleted.
 func TestRevoked(t *testing.T) {
 	w := newWorld(t)

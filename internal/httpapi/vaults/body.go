@@ -31,7 +31,7 @@ func (b *credentialBody) credential() vault.NewCredential {
 		n.Secrets.ClientSecret = vault.NewSecret(a.Client.Secret)
 		n.Auth.Client = &vault.Client{
 			ClientID: a.ClientID, Grant: a.Grant, TokenEndpoint: a.TokenEndpoint, TokenEndpointAuth: a.Client.Type,
-			AuthorizationEndpoint: orNil(a.AuthorizationEndpoint), Resource: orNil(a.Resource), Scope: orNil(a.Scope),
+			AuthorizationEndpoint: orNil(a.AuthorizationEndpoint), Resource: orNil(a.Resource), Scope: orNil(a.Scope), Audience: a.Client.Audience.V,
 		}
 	case vault.TypeOAuth:
 		n.Secrets.Token = vault.NewSecret(a.AccessToken)
@@ -114,22 +114,42 @@ type refreshBody struct {
 	ClientID      string              `json:"client_id"`
 	RefreshToken  string              `json:"refresh_token" doc:"Never returned."`
 	TokenEndpoint string              `json:"token_endpoint" doc:"An https URL."`
-	Client        clientBody          `json:"token_endpoint_auth"`
+	Client        secretClientBody    `json:"token_endpoint_auth"`
 	Resource      httpapi.Opt[string] `json:"resource,omitzero"`
 	Scope         httpapi.Opt[string] `json:"scope,omitzero" doc:"Scopes with spaces between them."`
 }
 
 // clientBody is how a client shows who it is, of any type.
 type clientBody struct {
-	Type   string `json:"type"`
-	Secret string `json:"client_secret"`
+	Type     string              `json:"type"`
+	Secret   string              `json:"client_secret"`
+	Audience httpapi.Opt[string] `json:"audience"`
 }
 
 // Schema tells the types apart.
 func (clientBody) Schema(r huma.Registry) *huma.Schema {
-	return byType(map[string]*huma.Schema{
+	ways := clientWays(r)
+	ways[vault.ClientKey] = httpapi.SchemaOf[clientKeyBody](r)
+	return byType(ways)
+}
+
+// secretClientBody is one of those that the Agents API has.
+type secretClientBody clientBody
+
+// Schema tells the types apart.
+func (secretClientBody) Schema(r huma.Registry) *huma.Schema { return byType(clientWays(r)) }
+
+func clientWays(r huma.Registry) map[string]*huma.Schema {
+	return map[string]*huma.Schema{
 		vault.ClientNone: httpapi.SchemaOf[clientNone](r), vault.ClientBasic: httpapi.SchemaOf[clientBasicBody](r), vault.ClientPost: httpapi.SchemaOf[clientPostBody](r),
-	})
+	}
+}
+
+// clientKeyBody is a client that signs by the key of the runtime. It is an addition
+// of Stayd's.
+type clientKeyBody struct {
+	Type     string              `json:"type" enum:"private_key_jwt"`
+	Audience httpapi.Opt[string] `json:"audience,omitzero" doc:"For whom the runtime signs, as an issuer's URL, on the server of the token endpoint; where it is left out, it is that endpoint."`
 }
 
 type clientNone struct {

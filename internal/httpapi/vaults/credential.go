@@ -2,10 +2,13 @@ package vaults
 
 import (
 	"context"
+	"fmt"
+	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/stayd/stayd/internal/httpapi"
+	"github.com/stayd/stayd/internal/identity"
 	"github.com/stayd/stayd/internal/vault"
 )
 
@@ -75,7 +78,8 @@ type refreshObject struct {
 }
 
 type clientObject struct {
-	Type string `json:"type" enum:"none,client_secret_basic,client_secret_post"`
+	Type     string `json:"type" enum:"none,client_secret_basic,client_secret_post,private_key_jwt"`
+	Audience string `json:"audience,omitempty" doc:"Of private_key_jwt, where it is not the token endpoint. An addition of Stayd's."`
 }
 
 type variableObject struct {
@@ -108,12 +112,12 @@ func renderCredential(c *vault.Credential) credentialObject {
 		k := a.Client
 		o.Auth.of = oauthClientObject{
 			Type: a.Type, ServerURL: a.ServerURL, ClientID: k.ClientID, Grant: k.Grant, TokenEndpoint: k.TokenEndpoint,
-			AuthorizationEndpoint: k.AuthorizationEndpoint, Client: clientObject{Type: k.TokenEndpointAuth}, Resource: k.Resource, Scope: k.Scope,
+			AuthorizationEndpoint: k.AuthorizationEndpoint, Client: clientObject{Type: k.TokenEndpointAuth, Audience: k.Audience}, Resource: k.Resource, Scope: k.Scope,
 		}
 	default:
 		v := oauthObject{Type: a.Type, ServerURL: a.ServerURL, ExpiresAt: a.ExpiresAt}
 		if r := a.Refresh; r != nil {
-			v.Refresh = &refreshObject{ClientID: r.ClientID, TokenEndpoint: r.TokenEndpoint, Client: clientObject{Type: r.TokenEndpointAuth}, Resource: r.Resource, Scope: r.Scope}
+			v.Refresh = &refreshObject{ClientID: r.ClientID, TokenEndpoint: r.TokenEndpoint, Client: clientObject{Type: r.TokenEndpointAuth, Audience: r.Audience}, Resource: r.Resource, Scope: r.Scope}
 		}
 		if k := a.Consent; k != nil {
 			v.Consent = &consentObject{Issuer: orNull(k.Issuer), Scope: orNull(k.Scope)}
@@ -140,6 +144,9 @@ func (a *api) createCredential(c *httpapi.Call) (any, error) {
 		return nil, err
 	}
 	n := body.credential()
+	if err := a.vouched(c, &n.Auth); err != nil {
+		return nil, err
+	}
 	if n.Auth.Actor, err = c.ActFor(body.Actor); err != nil {
 		return nil, err
 	}
@@ -148,6 +155,26 @@ func (a *api) createCredential(c *httpapi.Call) (any, error) {
 		return nil, answer(err)
 	}
 	return renderCredential(&made), nil
+}
+
+// vouched refuses a client that signs by the key of the runtime, as that signs for all
+// projects: whose the client is, only the operator knows, but for the project's own.
+func (a *api) vouched(c *httpapi.Call, auth *vault.Auth) error {
+	const param = "auth.client_id"
+	if auth.Client == nil || auth.Client.TokenEndpointAuth != vault.ClientKey {
+		return nil
+	}
+	own, err := a.KeyClient(c.Project, auth.Client.ClientID)
+	switch {
+	case err != nil:
+		return httpapi.Invalid(param, fmt.Sprintf("Invalid '%s': %s", param, err))
+	case own || c.Principal.Scope.Includes(identity.Owner):
+		return nil
+	}
+	return &httpapi.Error{
+		Status: http.StatusForbidden, Code: "insufficient_scope", Param: param,
+		Message: "The runtime signs for the clients of all projects by one key, so this needs the scope 'owner': the operator says which client is this project's.",
+	}
 }
 
 func (a *api) getCredential(c *httpapi.Call) (any, error) {

@@ -34,6 +34,8 @@ const (
 	admin = identity.Prefix + "admin"
 	// keyAna is of somebody who may act for ana alone.
 	keyAna = identity.Prefix + "ana"
+	// keyClient is the client that signs by the runtime's key and is the project a's.
+	keyClient = "https://stayd.example.com/oauth/clients/a/private_key_jwt"
 )
 
 var callers = map[string]identity.Principal{
@@ -98,7 +100,15 @@ func (w *world) serve(master vault.Master) {
 		},
 	})
 	w.vaults = vault.New(w.store, master, time.Now)
-	vaults.Mount(server, vaults.Config{Vaults: w.vaults, Revoke: func(ctx context.Context, deleted []vault.Opened) { w.revoke(ctx, deleted) }})
+	vaults.Mount(server, vaults.Config{
+		Vaults: w.vaults, Revoke: func(ctx context.Context, deleted []vault.Opened) { w.revoke(ctx, deleted) },
+		KeyClient: func(project, client string) (bool, error) {
+			if client == "https://stayd.example.com" {
+				return false, errors.New("nothing is signed for it")
+			}
+			return project == "a" && client == keyClient, nil
+		},
+	})
 	hs := httptest.NewServer(server)
 	w.t.Cleanup(func() {
 		hs.Close()

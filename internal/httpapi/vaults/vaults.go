@@ -25,6 +25,9 @@ type Config struct {
 	// Revoke takes back what people consented to, of credentials that were deleted; nil
 	// does not.
 	Revoke func(ctx context.Context, credentials []vault.Opened)
+	// KeyClient reports whether a client that signs by the key of the runtime is the
+	// project's own. The error is about one that nothing is signed for.
+	KeyClient func(project, client string) (own bool, err error)
 }
 
 type api struct{ Config }
