@@ -158,6 +158,7 @@ func OpenStore(ctx context.Context, url, data string, log *slog.Logger) (store.S
 // wire connects the parts. The door and the worker share the journal and the
 // feed, and nothing else.
 func (a *App) wire(tokens *httpapi.Tokens) {
+	a.keeper.Vaults = a.vaults
 	f := feed.New()
 	j := journal.New(a.store, a.holder, time.Now, func(c journal.Commit) {
 		f.Committed(c.Session, c.Records)

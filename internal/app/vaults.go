@@ -24,7 +24,8 @@ func openVaults(ctx context.Context, cfg *Config, st store.Store) (*vault.Vaults
 }
 
 // settleVaults goes on with deletions of vaults and rotations of the master key
-// that did not come to their end before.
+// that did not come to their end before, and encrypts what was stored before there
+// was a master key.
 func (a *App) settleVaults(ctx context.Context) {
 	err := a.vaults.Finish(ctx)
 	if err == nil {
@@ -37,5 +38,8 @@ func (a *App) settleVaults(ctx context.Context) {
 	var none *vault.NoKeyError
 	if unset := errors.As(err, &none) && none.ID == ""; err != nil && !unset && ctx.Err() == nil {
 		a.log.Warn("the keys of vaults could not be brought under the current master key", "error", err)
+	}
+	if err := a.keeper.SealSigner(ctx); err != nil && ctx.Err() == nil {
+		a.log.Warn("the key of receipts could not be encrypted", "error", err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/stayd/stayd/internal/memory"
 	"github.com/stayd/stayd/internal/memory/keeper"
 	"github.com/stayd/stayd/internal/store"
+	"github.com/stayd/stayd/internal/vault"
 )
 
 // Config is what the protocol needs.
@@ -74,6 +75,7 @@ func answer(err error, id string) error {
 	var superseded *keeper.SupersededError
 	var held *keeper.HeldError
 	var broad *keeper.TooBroadError
+	var key *vault.NoKeyError
 	switch {
 	case errors.As(err, &bad):
 		if strings.HasPrefix(bad.Param, "namespace") {
@@ -86,6 +88,11 @@ func answer(err error, id string) error {
 		return &httpapi.Error{Status: http.StatusConflict, Code: "memory_held", Message: held.Error()}
 	case errors.As(err, &broad):
 		return httpapi.Invalid("namespaces", broad.Error())
+	case errors.As(err, &key):
+		return &httpapi.Error{
+			Status: http.StatusServiceUnavailable, Code: "vault_key_wrong", Err: err,
+			Message: "The key that receipts are signed with was encrypted under the master key '" + key.ID + "', which the server does not have. Its log says where it was looked for. Nothing was forgotten.",
+		}
 	case id != "" && errors.Is(err, store.ErrNotFound):
 		return httpapi.NotFound("memory", id)
 	}

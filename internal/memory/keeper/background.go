@@ -78,9 +78,16 @@ func (k *Keeper) expire(ctx context.Context, project string, list doomed) (kept 
 			kept++
 		}
 	}
+	if len(list) == 0 {
+		return kept, nil
+	}
+	key, err := k.signer(ctx)
+	if err != nil {
+		return kept, err
+	}
 	receipt := newReceipt("expired", "")
 	if err := k.erase(ctx, project, list, &receipt); err != nil || receipt.Spaces == 0 {
 		return kept, err
 	}
-	return kept, k.sign(ctx, project, "", &receipt)
+	return kept, k.sign(ctx, key, project, "", &receipt)
 }

@@ -40,7 +40,9 @@ func (s *Selection) class() (class, name string, err error) {
 
 // Forget erases what is selected, all versions of it and all that was drawn from
 // it anywhere in the project, and returns the receipt. *HeldError: a rule forbids
-// it, and nothing was erased. ErrNotFound: there is no such record.
+// it, and nothing was erased. ErrNotFound: there is no such record. *vault.NoKeyError:
+// receipts cannot be signed without a master key that is not there, and nothing was
+// erased.
 //
 // What was drawn goes before what it was drawn from, so that Forget reaches all of
 // the rest when it is asked again after it failed half-way.
@@ -62,6 +64,10 @@ func (k *Keeper) Forget(ctx context.Context, project string, sel Selection, reas
 			return Receipt{}, &HeldError{Rule: *rule}
 		}
 	}
+	key, err := k.signer(ctx)
+	if err != nil {
+		return Receipt{}, err
+	}
 	receipt := newReceipt(class, reason)
 	if sel.Erase != nil {
 		if receipt.Sessions, err = sel.Erase(ctx); err != nil {
@@ -78,7 +84,7 @@ func (k *Keeper) Forget(ctx context.Context, project string, sel Selection, reas
 	if err := k.eraseLate(ctx, project, doomed, rules, changes, &receipt); err != nil {
 		return receipt, err
 	}
-	return receipt, k.sign(ctx, project, name, &receipt)
+	return receipt, k.sign(ctx, key, project, name, &receipt)
 }
 
 // meantBy is what is selected, and what was drawn from it, of a project that had

@@ -21,6 +21,7 @@ import (
 	"github.com/stayd/stayd/internal/memory/embed"
 	"github.com/stayd/stayd/internal/memory/index"
 	"github.com/stayd/stayd/internal/store"
+	"github.com/stayd/stayd/internal/vault"
 )
 
 // Store is what the keeper needs of the store.
@@ -32,6 +33,9 @@ type Store interface {
 // Config says what a keeper works with.
 type Config struct {
 	Store Store
+	// Vaults have the master key under which the key of receipts is kept. nil keeps it
+	// as it is.
+	Vaults *vault.Vaults
 	// Embedder makes vectors; nil is words alone. Local says that it answers at
 	// once and never fails, so that a record has its vector from the start; the
 	// vectors of another are made in the background.
@@ -54,6 +58,7 @@ const DefaultCache = 256 << 20
 // Keeper keeps long-term memory. It is safe for use by many goroutines.
 type Keeper struct {
 	Config
+	unsealed sync.Once // it was said that the key of receipts is kept as it is
 	// slots has searches of indexes run as many at once as there are processors,
 	// in the order in which they came: more would take turns and end later.
 	slots *semaphore.Weighted

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -57,11 +56,7 @@ func (r *Receipt) count(space string, s memory.Strategy, n int, derived bool) {
 }
 
 // sign completes the receipt and stores it.
-func (k *Keeper) sign(ctx context.Context, project, name string, r *Receipt) error {
-	key, err := k.signer(ctx)
-	if err != nil {
-		return err
-	}
+func (k *Keeper) sign(ctx context.Context, key ed25519.PrivateKey, project, name string, r *Receipt) error {
 	r.ID, r.At = "rcpt_"+uuid.NewString(), k.Now().UTC().Truncate(time.Microsecond)
 	salt := rand.Text()
 	sum := sha256.Sum256([]byte(salt + "\x00" + name))
@@ -92,40 +87,6 @@ func (r Receipt) Verify() bool {
 	r.Signature = ""
 	plain, jsonErr := json.Marshal(r)
 	return err == nil && keyErr == nil && jsonErr == nil && len(key) == ed25519.PublicKeySize && ed25519.Verify(key, plain, signature)
-}
-
-// ownProject is a project that no caller has.
-const ownProject = "stayd:runtime"
-
-// signer returns the key that receipts are signed with. It is made when it is
-// first needed, and is the same for all processes of a store.
-func (k *Keeper) signer(ctx context.Context) (ed25519.PrivateKey, error) {
-	const id = "receipts"
-	for range 3 {
-		o, err := k.Store.Object(ctx, ownProject, store.KindReceipt, id)
-		if err == nil && len(o.Data) > 0 {
-			var seed []byte
-			if err := json.Unmarshal(o.Data, &seed); err != nil || len(seed) != ed25519.SeedSize {
-				return nil, fmt.Errorf("the key of receipts: %w", store.ErrCorrupt)
-			}
-			return ed25519.NewKeyFromSeed(seed), nil
-		}
-		if !errors.Is(err, store.ErrNotFound) {
-			return nil, fmt.Errorf("read the key of receipts: %w", err)
-		}
-		seed := make([]byte, ed25519.SeedSize)
-		rand.Read(seed)
-		data, err := json.Marshal(seed)
-		if err != nil {
-			return nil, fmt.Errorf("encode the key of receipts: %w", err)
-		}
-		now := k.Now()
-		err = k.Store.CreateObject(ctx, store.Object{Project: ownProject, Kind: store.KindReceipt, ID: id, Version: 1, CreatedAt: now, UpdatedAt: now, Data: data})
-		if err != nil && !errors.Is(err, store.ErrConflict) {
-			return nil, fmt.Errorf("store the key of receipts: %w", err)
-		}
-	}
-	return nil, errors.New("the key of receipts could not be made")
 }
 
 // Receipts lists what was forgotten in a project.
