@@ -44,6 +44,7 @@ var (
 		stringSetting("models", "YAML file of models, prices and fallbacks", func(c *app.Config) *string { return &c.Models }),
 		stringSetting("scripts", "folder of NAME.yaml for the models script/NAME", func(c *app.Config) *string { return &c.Scripts }),
 		listSetting("memory-embedder", "what makes vectors of memories: static, none or PROVIDER/MODEL[?dimension=N]; then models of before, whose vectors serve until theirs are made"),
+		stringSetting("memory-reranker", "what looks again at the best memories that were found: PROVIDER/MODEL[?top=50&timeout=1s]; without it nothing", func(c *app.Config) *string { return &c.Reranker }),
 		stringSetting("blobs", "where files are kept: folder, or s3://bucket/prefix?region=R&endpoint=URL; without it in the store", func(c *app.Config) *string { return &c.Blobs }),
 		stringSetting("environment-network", "the most that environments may be given of the network: none, restricted (to the domains that they name) or enabled", func(c *app.Config) *string { return &c.Network }),
 		stringSetting("vault-key", "where the master keys of vaults are: the path of a file, env:VARIABLE, or aws-kms://KEY?region=R; without it in the data folder, if the store is there too", func(c *app.Config) *string { return &c.VaultKey }),
@@ -115,7 +116,7 @@ func assign(k *koanf.Koanf) (app.Config, error) {
 		c.SandboxHelper = []string{exe, sandboxHelper}
 	}
 	for name, to := range map[string]*string{
-		"listen": &c.Listen, "data": &c.Data, "store": &c.Store, "models": &c.Models, "scripts": &c.Scripts,
+		"listen": &c.Listen, "data": &c.Data, "store": &c.Store, "models": &c.Models, "scripts": &c.Scripts, "memory-reranker": &c.Reranker,
 		"blobs": &c.Blobs, "environment-network": &c.Network, "vault-key": &c.VaultKey, "public-url": &c.PublicURL,
 		"trust-domain": &c.TrustDomain, "signing-key": &c.SigningKey, "outbound-proxy": &c.OutboundProxy,
 	} {

@@ -96,6 +96,9 @@ then, --valid-at for what is true then.`,
 					_, err := fmt.Fprint(cmd.OutOrStdout(), found.Context)
 					return err
 				}
+				if found.NotReranked != "" {
+					fmt.Fprintf(cmd.ErrOrStderr(), "not reranked: %s\n", found.NotReranked) //nolint:errcheck // an aside
+				}
 				if found.WordsOnly != "" {
 					fmt.Fprintf(cmd.ErrOrStderr(), "searched by words alone: %s\n", found.WordsOnly) //nolint:errcheck // an aside
 				}

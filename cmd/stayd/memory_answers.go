@@ -27,7 +27,7 @@ func (a *answering) register(cmd *cobra.Command) {
 	fs.StringVar(&a.judge, "judge", "", "model that judges; default: the one that answers")
 	var needed []setting
 	for _, s := range runtimeSettings {
-		if s.name == "models" || s.name == "scripts" || strings.HasSuffix(s.name, "-outbound") || strings.HasPrefix(s.name, "outbound-") {
+		if s.name == "models" || s.name == "scripts" || s.name == "memory-reranker" || strings.HasSuffix(s.name, "-outbound") || strings.HasPrefix(s.name, "outbound-") {
 			needed = append(needed, s)
 		}
 	}

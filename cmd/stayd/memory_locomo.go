@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stayd/stayd/internal/app"
 	"github.com/stayd/stayd/internal/memory"
 	"github.com/stayd/stayd/internal/memory/embed/static"
 	"github.com/stayd/stayd/internal/memory/keeper"
@@ -46,7 +47,9 @@ out. The size of the context is that of 20 turns as a model would get them.
 
 With --answers a model answers each question from these 20 turns, in a few words,
 and is graded by a judge. Results compare under the same versions of the prompts,
-which are printed. A provider of the models file with "record" writes the replies
+which are printed. With --memory-reranker the best of what was found are reranked, as a
+server with that setting does, but for its timeout; without an answer the bench ends.
+A provider of the models file with "record" writes the replies
 down; as script/NAME they are played again, and give the same result.`,
 		Example: `  stayd memory bench locomo locomo10.json
   stayd memory bench locomo locomo10.json --answers openai/gpt-5.4-mini --json`,
@@ -68,9 +71,10 @@ down; as script/NAME they are played again, and give the same result.`,
 // locomoResult is what memory bench locomo measured.
 type locomoResult struct {
 	locomo.Result
-	Notes   locomo.Notes    `json:"notes"`
-	Model   string          `json:"vectors"`
-	Answers *locomo.Answers `json:"answers,omitempty"`
+	Notes    locomo.Notes    `json:"notes"`
+	Model    string          `json:"vectors"`
+	Reranker string          `json:"reranker,omitempty"`
+	Answers  *locomo.Answers `json:"answers,omitempty"`
 }
 
 func (f *locomoFlags) run(ctx context.Context, name string, out io.Writer) (err error) {
@@ -127,9 +131,13 @@ func (f *locomoFlags) measure(ctx context.Context, dir string, conversations []l
 	if err != nil {
 		return nil, fmt.Errorf("open the embedded vectors: %w", err)
 	}
+	reranking, err := f.reranking()
+	if err != nil {
+		return nil, err
+	}
 	var now time.Time
 	k := keeper.New(keeper.Config{
-		Store: st, Embedder: words, Local: true, Now: func() time.Time { return now },
+		Store: st, Embedder: words, Local: true, Reranking: reranking, Now: func() time.Time { return now },
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	asked := map[string]time.Time{} // by conversation
@@ -143,9 +151,13 @@ func (f *locomoFlags) measure(ctx context.Context, dir string, conversations []l
 	}
 	search := func(ctx context.Context, c *locomo.Conversation, question string, limit int) (keeper.Found, error) {
 		now = asked[c.ID]
-		return k.Search(ctx, memory.Query{
+		found, err := k.Search(ctx, memory.Query{
 			Project: locomoProject, Namespaces: []string{locomoSpace(c)}, Text: question, Limit: limit,
 		})
+		if err == nil && found.NotReranked != "" {
+			err = errors.New(found.NotReranked)
+		}
+		return found, err
 	}
 	measured, err := locomo.Evaluate(ctx, conversations, func(ctx context.Context, c *locomo.Conversation, question string, limit int) (locomo.Found, error) {
 		found, err := search(ctx, c, question, limit)
@@ -161,7 +173,7 @@ func (f *locomoFlags) measure(ctx context.Context, dir string, conversations []l
 	if err != nil {
 		return nil, err
 	}
-	result = &locomoResult{Result: measured, Model: words.Model()}
+	result = &locomoResult{Result: measured, Model: words.Model(), Reranker: f.config.Reranker}
 	if answer == nil {
 		return result, nil
 	}
@@ -171,6 +183,27 @@ func (f *locomoFlags) measure(ctx context.Context, dir string, conversations []l
 	}, answer, judge)
 	result.Answers = &answers
 	return result, err
+}
+
+// rerankPatience is how long the bench waits for a reranker: what is measured is how
+// well it ranks.
+const rerankPatience = time.Minute
+
+// reranking opens the reranker of the settings; nil where there is none.
+func (f *locomoFlags) reranking() (*keeper.Reranking, error) {
+	if f.config.Reranker == "" {
+		return nil, nil
+	}
+	models, err := app.OpenModels(&f.config)
+	if err != nil {
+		return nil, err
+	}
+	r, err := app.OpenReranking(&f.config, models)
+	if err != nil {
+		return nil, usage("%w", err)
+	}
+	r.Within = rerankPatience
+	return r, nil
 }
 
 const locomoProject = "locomo"
@@ -224,6 +257,10 @@ func printLocomo(out io.Writer, r *locomoResult) error {
 	_, err = fmt.Fprintf(out, "\n%d conversations; %.0f tokens of context, about, at 20 turns; vectors %s\nleft out: %d adversarial questions, %d without evidence\n",
 		r.Conversations, r.ContextTokens, r.Model, r.Notes.Adversarial, r.Notes.WithoutEvidence)
 	errs = append(errs, err)
+	if r.Reranker != "" {
+		_, err = fmt.Fprintf(out, "reranked by %s\n", r.Reranker)
+		errs = append(errs, err)
+	}
 	if a := r.Answers; a != nil {
 		_, err = fmt.Fprintf(out, "\nanswers: %d of %d correct (%.3f), F1 %.3f, %d not graded; prompts %s, %s\n",
 			a.Correct, a.Questions, a.Share, a.F1, a.Ungraded, a.AnswerPrompt, a.JudgePrompt)

@@ -3,10 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stayd/stayd/internal/memory/embed/embedtest"
 )
 
 // talk is a conversation of two sessions in the layout of LoCoMo.
@@ -103,6 +107,46 @@ func TestMemoryBenchLocomoRefuses(t *testing.T) {
 		if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) || exitCode(err) != exitUsage {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A reranker that finds nothing but greetings relevant finds no evidence first, and
+// one that does not answer ends the bench.
+func TestMemoryBenchReranks(t *testing.T) {
+	t.Parallel()
+	s := embedtest.NewServer(t, func(w http.ResponseWriter, r *http.Request) {
+		var asked struct{ Documents []string }
+		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		greeting := slices.IndexFunc(asked.Documents, func(text string) bool { return strings.Contains(text, "Hello") })
+		embedtest.Write(w, map[string]any{"results": []map[string]any{{"index": greeting, "relevance_score": 1}}})
+	})
+	models := filepath.Join(t.TempDir(), "models.yaml")
+	text := "providers: {ranks: {type: openai_chat, base_url: " + s.URL + "}}\nmodels: {ranks/greetings: {id: greetings}, ranks/none: {id: none}}\n"
+	if err := os.WriteFile(models, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		RecallAt map[string]float64 `json:"recall_at"`
+		Reranker string
+	}
+	argv := []string{"locomo", locomoFile(t), "--models", models, "--memory-reranker"}
+	if err := json.Unmarshal([]byte(command(t, append(argv, "ranks/greetings", "--json")...)), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.RecallAt["1"] != 0 || got.RecallAt["5"] != 1 || got.Reranker != "ranks/greetings" {
+		t.Errorf("measured %+v", got)
+	}
+	if out := command(t, append(argv, "ranks/greetings")...); !strings.HasSuffix(out, "reranked by ranks/greetings\n") {
+		t.Errorf("the report is\n%s", out)
+	}
+	cmd := memoryBenchCommand()
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	cmd.SetArgs(append(argv, "ranks/greetings?top=2")) // the greeting is none of the best two
+	if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "index -1") {
+		t.Errorf("a reranker that does not answer: %v", err)
 	}
 }
 

@@ -35,8 +35,11 @@ type Config struct {
 	// openai/text-embedding-3-large?dimension=1024. Those after it are models of
 	// before, whose vectors are searched until the first one's are made.
 	Embedders []string
-	MaxBody   int64 // bytes of a request's body
-	LogLevel  slog.Level
+	// Reranker looks again at the best of the memories that were found: PROVIDER/MODEL,
+	// with options as in cohere/rerank-v3.5?top=30&timeout=500ms. Empty is none.
+	Reranker string
+	MaxBody  int64 // bytes of a request's body
+	LogLevel slog.Level
 	// Keys has the project of each API key that the operator sets. RequireKey has
 	// every caller show a key, one of these or one that was made; other machines always
 	// have to.
@@ -121,6 +124,11 @@ func (c *Config) Validate() error {
 	}
 	if _, err := parseEmbedders(c.Embedders); err != nil {
 		errs = append(errs, err)
+	}
+	if c.Reranker != "" {
+		if _, err := parseReranker(c.Reranker); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if err := checkNetwork(c.Network); err != nil {
 		errs = append(errs, err)

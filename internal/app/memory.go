@@ -22,5 +22,8 @@ func openKeeper(cfg *Config, models *router.Router, st store.Store, log *slog.Lo
 		}
 		c.Questions = append(c.Questions, e.questions)
 	}
+	if c.Reranking, err = OpenReranking(cfg, models); err != nil {
+		return nil, err
+	}
 	return keeper.New(c), nil
 }

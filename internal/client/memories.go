@@ -216,6 +216,8 @@ type FoundMemories struct {
 	ContextTokens int    `json:"context_tokens"`
 	// WordsOnly says why the question was searched by words alone, where it was.
 	WordsOnly string `json:"words_only"`
+	// NotReranked says why what was found was not reranked, where it was to be.
+	NotReranked string `json:"not_reranked"`
 }
 
 // SearchMemories finds what is relevant to a question.

@@ -44,6 +44,7 @@ type searchObject struct {
 	Context       string      `json:"context" doc:"What was found in words for a model, each with its number."`
 	ContextTokens int         `json:"context_tokens" doc:"The size of the context, about."`
 	WordsOnly     string      `json:"words_only,omitempty" doc:"Why the question was searched by words alone, where it was."`
+	NotReranked   string      `json:"not_reranked,omitempty" doc:"Why what was found was not reranked, where it was to be."`
 }
 
 func render(r *memory.Record) MemoryObject {

@@ -45,6 +45,7 @@ type Config struct {
 	// Embedder's, and where records may still have those of another model: these are
 	// searched by until Embedder's are made. None is Embedder alone.
 	Questions []embed.Embedder
+	Reranking *Reranking // nil leaves hits in the order of the index
 	Now       func() time.Time
 	Log       *slog.Logger
 	// CacheBytes bounds what is kept in memory of indexes that are not in use; 0
@@ -72,6 +73,7 @@ type Keeper struct {
 	spaces map[spaceName]*list.Element // of *space
 	used   *list.List                  // the last used first
 	bytes  int64                       // of all spaces, about
+	warned time.Time                   // when it was last said that a reranker does not answer
 }
 
 type spaceName struct{ project, name string }

@@ -24,6 +24,9 @@ type Found struct {
 	// WordsOnly is set where records have vectors and the question could not be made
 	// into one, and says why.
 	WordsOnly string
+	// NotReranked says why the hits are in the order of the index, where they were to
+	// be reranked.
+	NotReranked string
 }
 
 // TooBroadError is a search below a prefix with too many spaces.
@@ -53,8 +56,16 @@ func (k *Keeper) Search(ctx context.Context, q memory.Query) (Found, error) {
 		}
 	}
 	plans := k.plans(ctx, &q, spaces, &found)
+	limit := q.Limit
+	if k.Reranking != nil {
+		q.Limit = min(max(limit, k.Reranking.Top), memory.MaxLimit)
+	}
 	if found.Hits, err = k.hits(ctx, &q, names, spaces, plans); err != nil {
 		return found, err
+	}
+	if k.Reranking != nil {
+		found.NotReranked = k.rerank(ctx, q.Text, found.Hits)
+		found.Hits = found.Hits[:min(limit, len(found.Hits))]
 	}
 	found.Context, found.Cited, found.Tokens = Pack(found.Hits, q.MaxTokens)
 	return found, nil
