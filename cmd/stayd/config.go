@@ -56,6 +56,7 @@ var (
 		listSetting("allow-outbound", "private addresses that may be reached: CIDR or host:port"),
 		stringSetting("outbound-proxy", "URL of the proxy through which the server reaches others: http, https or socks5; without it none", func(c *app.Config) *string { return &c.OutboundProxy }),
 		listSetting("outbound-direct", "what is reached without the proxy: hosts, .domains, addresses, CIDR"),
+		stringSetting("traces", "URL of an OpenTelemetry collector (OTLP over HTTP) that is told what takes how long, as http://127.0.0.1:4318; without it none", func(c *app.Config) *string { return &c.Traces }),
 		listSetting("allow-stdio-mcp", "commands that may be started as MCP servers; * allows any"),
 		{"lease-ttl", "how long a process that died keeps others from its sessions", func(fs *pflag.FlagSet, name, usage string, c *app.Config) {
 			fs.Duration(name, c.LeaseTTL, usage)
@@ -118,7 +119,7 @@ func assign(k *koanf.Koanf) (app.Config, error) {
 	for name, to := range map[string]*string{
 		"listen": &c.Listen, "data": &c.Data, "store": &c.Store, "models": &c.Models, "scripts": &c.Scripts, "memory-reranker": &c.Reranker,
 		"blobs": &c.Blobs, "environment-network": &c.Network, "vault-key": &c.VaultKey, "public-url": &c.PublicURL,
-		"trust-domain": &c.TrustDomain, "signing-key": &c.SigningKey, "outbound-proxy": &c.OutboundProxy,
+		"trust-domain": &c.TrustDomain, "signing-key": &c.SigningKey, "outbound-proxy": &c.OutboundProxy, "traces": &c.Traces,
 	} {
 		if k.Exists(name) {
 			*to = k.String(name)

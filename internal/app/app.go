@@ -79,55 +79,10 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
-	cfg.sent = newSent()
-	models, err := OpenModels(&cfg)
-	if err != nil {
-		return nil, err
+	a := &App{cfg: cfg, log: log, stopping: make(chan struct{}), deleted: make(chan struct{}, 1)}
+	if err := a.open(ctx); err != nil {
+		return nil, errors.Join(err, a.release(ctx))
 	}
-	tools, err := openTools(&cfg, log)
-	if err != nil {
-		return nil, err
-	}
-	st, err := OpenStore(ctx, cfg.Store, cfg.Data, log)
-	if err != nil {
-		return nil, errors.Join(err, tools.close())
-	}
-	blobs, err := openBlobs(ctx, &cfg, st)
-	if err != nil {
-		return nil, errors.Join(err, st.Close(), tools.close())
-	}
-	a := &App{cfg: cfg, log: log, store: st, blobs: blobs, tools: tools, models: models, stopping: make(chan struct{}), deleted: make(chan struct{}, 1)}
-	a.holder = cluster.New(st, cluster.Owner(), cfg.LeaseTTL, log)
-	err = a.holder.Acquire(ctx, cfg.Patience, func(h *cluster.HeldError) {
-		log.Warn("waiting for another process to give up the store", "owner", h.Owner, "ends in", h.ExpiresIn.Round(time.Millisecond))
-	})
-	if err != nil {
-		return nil, errors.Join(err, st.Close(), tools.close())
-	}
-	if a.keeper, err = openKeeper(&cfg, models, st, log); err != nil {
-		a.holder.Stop(ctx)
-		return nil, errors.Join(err, st.Close(), tools.close())
-	}
-	a.keys = &identity.Keys{Store: st, Now: time.Now}
-	if a.vaults, err = openVaults(ctx, &cfg, st); err != nil {
-		a.holder.Stop(ctx)
-		return nil, errors.Join(err, st.Close(), tools.close())
-	}
-	if a.issuer, err = openIssuer(ctx, &cfg, st, a.vaults, log); err != nil {
-		a.holder.Stop(ctx)
-		return nil, errors.Join(err, st.Close(), tools.close())
-	}
-	if a.credentials, err = openCredentials(&cfg, a.vaults, st, a.issuer, log); err != nil {
-		a.holder.Stop(ctx)
-		return nil, errors.Join(err, st.Close(), tools.close())
-	}
-	tools.credentials, tools.issuer = a.credentials, a.issuer
-	tokens, err := openTokens(&cfg)
-	if err != nil {
-		a.holder.Stop(ctx)
-		return nil, errors.Join(err, st.Close(), tools.close())
-	}
-	a.wire(tokens)
 	a.deleted <- struct{}{}
 	ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	a.holder.Start(ctx)
@@ -136,6 +91,75 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	a.running.Go(func() { a.collect(ctx) })
 	a.running.Go(func() { a.settleVaults(ctx) })
 	return a, nil
+}
+
+// open makes the parts, in the order in which they need each other. Those that it
+// made when it fails are left to release.
+func (a *App) open(ctx context.Context) (err error) {
+	cfg, log, owner := &a.cfg, a.log, cluster.Owner()
+	cfg.sent = newSent()
+	if cfg.tracer, err = openTracer(ctx, cfg, owner, log); err != nil {
+		return err
+	}
+	if a.models, err = OpenModels(cfg); err != nil {
+		return err
+	}
+	if a.tools, err = openTools(cfg, log); err != nil {
+		return err
+	}
+	if a.store, err = OpenStore(ctx, cfg.Store, cfg.Data, log); err != nil {
+		return err
+	}
+	if a.blobs, err = openBlobs(ctx, cfg, a.store); err != nil {
+		return err
+	}
+	holder := cluster.New(a.store, owner, cfg.LeaseTTL, log)
+	err = holder.Acquire(ctx, cfg.Patience, func(h *cluster.HeldError) {
+		log.Warn("waiting for another process to give up the store", "owner", h.Owner, "ends in", h.ExpiresIn.Round(time.Millisecond))
+	})
+	if err != nil {
+		return err
+	}
+	a.holder = holder
+	if a.keeper, err = openKeeper(cfg, a.models, a.store, log); err != nil {
+		return err
+	}
+	a.keys = &identity.Keys{Store: a.store, Now: time.Now}
+	if a.vaults, err = openVaults(ctx, cfg, a.store); err != nil {
+		return err
+	}
+	if a.issuer, err = openIssuer(ctx, cfg, a.store, a.vaults, log); err != nil {
+		return err
+	}
+	if a.credentials, err = openCredentials(cfg, a.vaults, a.store, a.issuer, log); err != nil {
+		return err
+	}
+	a.tools.credentials, a.tools.issuer = a.credentials, a.issuer
+	tokens, err := openTokens(cfg)
+	if err != nil {
+		return err
+	}
+	a.wire(tokens)
+	return nil
+}
+
+// release gives up what there is, in reverse.
+func (a *App) release(ctx context.Context) error {
+	var errs []error
+	if a.holder != nil {
+		a.holder.Stop(ctx)
+	}
+	if a.tools != nil {
+		errs = append(errs, a.tools.close())
+	}
+	if a.credentials != nil {
+		a.credentials.Close()
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	a.cfg.tracer.Close(context.WithoutCancel(ctx))
+	return errors.Join(errs...)
 }
 
 // OpenStore opens the store at the PostgreSQL URL, or, where that is empty, the
@@ -171,7 +195,7 @@ func (a *App) wire(tokens *httpapi.Tokens) {
 		Sandboxes: a.tools.sandboxes, Dir: filepath.Join(a.cfg.Data, workspacesFolder), Blobs: a.blobs, Egress: a.tools.egress, Secrets: a.secrets,
 	}
 	a.worker = &worker.Worker{
-		Journal: j, Feed: f, Due: a.store, Shards: a.holder, Now: time.Now, Log: a.log,
+		Journal: j, Feed: f, Due: a.store, Shards: a.holder, Now: time.Now, Log: a.log, Tracer: a.cfg.tracer,
 		Performer: &effect.Performer{Catalog: a.models, Servers: a.tools, Environments: a.environments, Keeper: a.keeper, Feed: f, Now: time.Now},
 	}
 	configured := make(map[[32]byte]string, len(a.cfg.Keys))
@@ -180,7 +204,7 @@ func (a *App) wire(tokens *httpapi.Tokens) {
 	}
 	a.server = httpapi.New(httpapi.Config{
 		Log: a.log, Version: version.String(), MaxBody: a.cfg.MaxBody, Keys: configured, Ready: a.ready, Stopping: a.stopping,
-		RequireKey: a.cfg.requiresKey(), Callers: a.keys.Check, Tokens: tokens,
+		RequireKey: a.cfg.requiresKey(), Callers: a.keys.Check, Tokens: tokens, Tracer: a.cfg.tracer,
 	})
 	registerMetrics(a.server.Metrics(), a)
 	a.cfg.sent.register(a.server.Metrics())
@@ -298,10 +322,7 @@ func (a *App) Close(ctx context.Context) error {
 		a.running.Wait()
 		a.environments.Close()
 		a.hub.Close()
-		a.holder.Stop(ctx)
-		err := a.tools.close()
-		a.credentials.Close()
-		a.closeErr = errors.Join(err, a.store.Close())
+		a.closeErr = a.release(ctx)
 	})
 	return a.closeErr
 }

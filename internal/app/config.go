@@ -12,6 +12,7 @@ import (
 
 	"github.com/stayd/stayd/internal/cluster"
 	"github.com/stayd/stayd/internal/identity/oidc"
+	"github.com/stayd/stayd/internal/tracing"
 )
 
 // Config is everything that an operator sets. The zero value of a field is its
@@ -66,6 +67,9 @@ type Config struct {
 	// socks5); empty is none. OutboundDirect has what is reached without it.
 	OutboundProxy  string
 	OutboundDirect []string
+	// Traces is the URL of an OpenTelemetry collector that takes OTLP over HTTP; empty is
+	// none.
+	Traces string
 	// AllowStdioMCP has the commands that sessions may start as MCP servers on
 	// this machine; "*" allows any.
 	AllowStdioMCP []string
@@ -85,7 +89,8 @@ type Config struct {
 	// store.
 	Patience time.Duration
 
-	sent *sent // counts what leaves; nil where nobody asks
+	sent   *sent           // counts what leaves; nil where nobody asks
+	tracer *tracing.Tracer // tells of what is done; nil tells nobody
 }
 
 // Default is the configuration of a server that nothing was said to.
@@ -153,6 +158,11 @@ func (c *Config) Validate() error {
 	}
 	if err := c.checkOutbound(); err != nil {
 		errs = append(errs, err)
+	}
+	if c.Traces != "" {
+		if err := tracing.CheckCollector(c.Traces); err != nil {
+			add("traces %q %w", redactURL(c.Traces), err)
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -1,8 +1,10 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/stayd/stayd/internal/outbound"
+	"github.com/stayd/stayd/internal/tracing"
+	"github.com/stayd/stayd/internal/version"
 )
 
 // What leaves the process, by what it is for.
@@ -23,6 +27,7 @@ const (
 	toBlobs       = "blob"
 	toKeys        = "kms"
 	toEnvironment = "environment" // what programs of environments ask for
+	toCollector   = "traces"
 )
 
 // outside is the policy of what leaves the process for one use. Each of the URLs
@@ -37,10 +42,24 @@ func (c *Config) outside(use string, named ...string) outbound.Policy {
 	if c.OutboundProxy != "" {
 		p.Proxy, _ = url.Parse(c.OutboundProxy) // Validate refuses what is none
 	}
-	if c.sent != nil {
-		p.Around = c.sent.around(use)
-	}
+	p.Around = func(next http.RoundTripper) http.RoundTripper { return c.tracer.Around(use, c.sent.around(use, next)) }
 	return p
+}
+
+// openTracer returns what tells the collector, or nil where there is none.
+func openTracer(ctx context.Context, cfg *Config, instance string, log *slog.Logger) (*tracing.Tracer, error) {
+	if cfg.Traces == "" {
+		return nil, nil
+	}
+	client, err := outbound.New(cfg.outside(toCollector, cfg.Traces))
+	if err != nil {
+		return nil, fmt.Errorf("traces: %w", err)
+	}
+	t, err := tracing.New(ctx, tracing.Config{Collector: cfg.Traces, HTTP: client, Version: version.String(), Instance: instance, Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("traces: %w", err)
+	}
+	return t, nil
 }
 
 // checkOutbound reports what is wrong with the way out.
@@ -95,8 +114,11 @@ func (s *sent) observe(use string, status int, refused bool, took time.Duration)
 	s.requests.WithLabelValues(use, text).Inc()
 }
 
-func (s *sent) around(use string) func(http.RoundTripper) http.RoundTripper {
-	return func(next http.RoundTripper) http.RoundTripper { return &counted{sent: s, use: use, next: next} }
+func (s *sent) around(use string, next http.RoundTripper) http.RoundTripper {
+	if s == nil {
+		return next
+	}
+	return &counted{sent: s, use: use, next: next}
 }
 
 // counted counts the requests of a client.

@@ -44,6 +44,8 @@ type Job struct {
 	Project string
 	Session string
 	Caller  tool.Caller // for whom a server is called
+	// TraceParent is that of the request that began the turn.
+	TraceParent string
 
 	Request     *model.Request // of a model call and a compaction
 	RequestHash string
@@ -83,6 +85,9 @@ func (p *Performer) Prepare(s *session.State, start loop.Start, epoch int64) Job
 		Environment: s.Environment, Place: s.Place, Epoch: epoch, Caller: caller(s),
 	}
 	t := s.Current()
+	if of := s.Turn(start.TurnID); of != nil {
+		job.TraceParent = of.TraceParent
+	}
 	e := s.Effect(start.ID)
 	if e != nil {
 		job.Since = e.StartedAt

@@ -51,6 +51,9 @@ type Input struct {
 	RequestHash string `json:"request_hash,omitempty"`
 	// By is the principal whose request it was; empty where nobody had to say.
 	By string `json:"by,omitempty"`
+	// TraceParent is where the request is in a trace, as W3C Trace Context writes it;
+	// empty where nobody traces.
+	TraceParent string `json:"traceparent,omitempty"`
 }
 
 // SessionCreated is the first record of every log.

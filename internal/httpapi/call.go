@@ -16,6 +16,7 @@ import (
 
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/identity"
+	"github.com/stayd/stayd/internal/tracing"
 )
 
 // Call is one request on its way through the server.
@@ -54,12 +55,12 @@ func (c *Call) Input() (event.Input, error) {
 		return event.Input{}, Invalid("Idempotency-Key", fmt.Sprintf("The Idempotency-Key is longer than %d characters.", maxKey))
 	}
 	if key == "" {
-		return event.Input{By: c.Principal.ID}, nil
+		return event.Input{By: c.Principal.ID, TraceParent: tracing.Parent(c.Context())}, nil
 	}
 	if c.hash == "" {
 		c.hash = c.hashOf(nil)
 	}
-	return event.Input{Key: key, RequestHash: c.hash, By: c.Principal.ID}, nil
+	return event.Input{Key: key, RequestHash: c.hash, By: c.Principal.ID, TraceParent: tracing.Parent(c.Context())}, nil
 }
 
 // hashOf is the SHA-256 of the method, the path and the body, whatever the order

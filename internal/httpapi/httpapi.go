@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/stayd/stayd/internal/identity"
+	"github.com/stayd/stayd/internal/tracing"
 )
 
 // Config is what the frame needs to know.
@@ -43,6 +44,8 @@ type Config struct {
 	Tokens *Tokens
 	// Ready reports whether requests can be served. Its error's text is shown.
 	Ready func(ctx context.Context) error
+	// Tracer tells of requests; nil tells nobody.
+	Tracer *tracing.Tracer
 	// Stopping is closed when the server stops, so that streams end.
 	Stopping <-chan struct{}
 }
@@ -106,9 +109,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out.Header().Set("X-Request-Id", c.id)
 	done := s.metrics.begin(c, out)
 	defer done()
+	ctx, answered := s.tracer(r).Request(r)
+	defer func() { answered(c.route, out.status) }()
+	c.Request = r.WithContext(ctx)
 	defer s.logged(c, time.Now())
 	defer s.recovered(c)
 	s.serve(c) //nolint:contextcheck // the call has the request, and the request its context
+}
+
+// tracer tells of the request, unless it is one that asks how the server is.
+func (s *Server) tracer(r *http.Request) *tracing.Tracer {
+	switch r.URL.Path {
+	case "/healthz", "/readyz", "/metrics":
+		return nil
+	}
+	return s.cfg.Tracer
 }
 
 func (s *Server) serve(c *Call) {

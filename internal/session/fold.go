@@ -175,7 +175,7 @@ func (s *State) turnCreated(p *event.TurnCreated, at time.Time) error {
 	}
 	s.took(p.Input)
 	s.turns[p.TurnID] = len(s.Turns)
-	t := &Turn{ID: p.TurnID, Status: TurnQueued, CreatedAt: at, NeedsModel: true, Actor: p.Actor}
+	t := &Turn{ID: p.TurnID, Status: TurnQueued, CreatedAt: at, NeedsModel: true, Actor: p.Actor, TraceParent: p.TraceParent}
 	s.several = s.several || s.SpeakerOf(t) != s.Actor
 	s.Turns = append(s.Turns, t)
 	for i := range p.Items {

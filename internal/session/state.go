@@ -125,6 +125,7 @@ type Turn struct {
 	// CancelRequested is set from the request on until the turn ends.
 	CancelRequested bool
 	Actor           string // who speaks, where it is not the session's actor
+	TraceParent     string // of the request that began it
 	// Input is the items that the turn was created with. They join the
 	// conversation when the turn starts.
 	Input []*event.Item

@@ -14,6 +14,7 @@ import (
 	"github.com/stayd/stayd/internal/loop"
 	"github.com/stayd/stayd/internal/session"
 	"github.com/stayd/stayd/internal/store"
+	"github.com/stayd/stayd/internal/tracing"
 )
 
 // actor runs one session while it has something under way.
@@ -29,12 +30,18 @@ type actor struct {
 	// outcomes are not yet appended. Their effects still count as running.
 	outcomes []result
 	failures int // of appends, one after another
+	// ended are the turns that the update under way has ended, and told what it has
+	// of each outcome.
+	ended []tracing.Turn
+	told  map[string][]event.Payload
 }
 
 // result is what came of an effect.
 type result struct {
 	id      string
 	outcome effect.Outcome
+	attempt *tracing.Attempt
+	at      time.Time // when it was over
 }
 
 func newActor(w *Worker, project, id string) *actor {
@@ -104,9 +111,11 @@ func (a *actor) advance(ctx context.Context, stopping bool) (jobs []effect.Job, 
 			if r.outcome == nil || !tx.State.Awaits(r.id) {
 				continue
 			}
-			if err := tx.Append(r.outcome(tx.State)...); err != nil {
+			payloads := r.outcome(tx.State)
+			if err := tx.Append(payloads...); err != nil {
 				return err
 			}
+			a.tell(r, payloads)
 		}
 		step, err := a.settle(tx, stopping)
 		if err != nil || stopping {
@@ -134,7 +143,13 @@ func (a *actor) update(ctx context.Context, fn func(*journal.Tx) error) (err err
 	}()
 	return a.w.Journal.Update(context.WithoutCancel(ctx), a.project, a.id, func(tx *journal.Tx) error {
 		tx.Driven = true
-		return fn(tx)
+		a.ended, a.told = nil, nil
+		running := tx.State.Current()
+		err := fn(tx)
+		if a.w.Tracer != nil && running != nil && running.Ended() {
+			a.ended = append(a.ended, tracing.TurnOf(tx.State, running))
+		}
+		return err
 	})
 }
 
@@ -142,6 +157,10 @@ func (a *actor) update(ctx context.Context, fn func(*journal.Tx) error) (err err
 func (a *actor) forget() {
 	for _, r := range a.outcomes {
 		delete(a.running, r.id)
+		r.attempt.End(r.at, a.told[r.id])
+	}
+	for i := range a.ended {
+		a.w.Tracer.Turn(&a.ended[i])
 	}
 	a.outcomes = a.outcomes[:0]
 }
@@ -252,10 +271,35 @@ func (a *actor) finished(id string) bool {
 func (a *actor) perform(effects context.Context, job effect.Job) {
 	ctx, cancel := context.WithCancel(effects)
 	a.running[job.ID] = cancel
+	ctx, attempt := a.w.Tracer.Begin(ctx, traced(&job))
 	go func() {
 		defer cancel()
-		a.results <- result{id: job.ID, outcome: a.w.Performer.Perform(ctx, job)}
+		outcome := a.w.Performer.Perform(ctx, job)
+		a.results <- result{id: job.ID, outcome: outcome, attempt: attempt, at: time.Now()}
 	}()
+}
+
+// tell keeps what is told of an outcome once it is in the log.
+func (a *actor) tell(r result, payloads []event.Payload) {
+	if r.attempt == nil {
+		return
+	}
+	if a.told == nil {
+		a.told = map[string][]event.Payload{}
+	}
+	a.told[r.id] = payloads
+}
+
+// traced is what is told of an effect before it is made.
+func traced(job *effect.Job) *tracing.Effect {
+	e := &tracing.Effect{
+		Project: job.Project, Session: job.Session, Turn: job.TurnID, Parent: job.TraceParent, ID: job.ID,
+		What: job.What, Class: job.Class, Attempt: job.Attempt, Model: job.Model, Server: job.Server,
+	}
+	if job.Item != nil {
+		e.Tool, e.Call = job.Item.Name, job.Item.CallID
+	}
+	return e
 }
 
 // wait returns when there is something to do.

@@ -15,6 +15,7 @@ import (
 	"github.com/stayd/stayd/internal/feed"
 	"github.com/stayd/stayd/internal/journal"
 	"github.com/stayd/stayd/internal/store"
+	"github.com/stayd/stayd/internal/tracing"
 )
 
 // Due finds the sessions that have work to do.
@@ -34,6 +35,7 @@ type Worker struct {
 	Shards    Shards
 	Now       func() time.Time
 	Log       *slog.Logger
+	Tracer    *tracing.Tracer // nil tells nobody
 
 	mu      sync.Mutex
 	actors  map[string]*actor // by session id

@@ -131,7 +131,7 @@ func (f *fork) append(tx *journal.Tx) error {
 	if f.turnID == "" {
 		return nil
 	}
-	payloads, err := tx.State.Message(event.Input{By: f.in.By}, f.turnID, f.actor, f.items)
+	payloads, err := tx.State.Message(event.Input{By: f.in.By, TraceParent: f.in.TraceParent}, f.turnID, f.actor, f.items)
 	if err != nil {
 		return err
 	}

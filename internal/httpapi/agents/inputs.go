@@ -46,7 +46,7 @@ func (a *api) postEvents(c *httpapi.Call) (any, error) {
 				return err
 			}
 			if len(payloads) > 0 {
-				key = event.Input{By: in.By} // one record is enough to know the request by
+				key = event.Input{By: in.By, TraceParent: in.TraceParent} // one record is enough to know the request by
 			}
 			if err := tx.Append(payloads...); err != nil {
 				return err

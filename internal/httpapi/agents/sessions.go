@@ -186,7 +186,7 @@ func (a *api) newSession(c *httpapi.Call, body *createSession, in event.Input) (
 	if err != nil {
 		return nil, err
 	}
-	n.turn = &event.TurnCreated{Input: event.Input{By: in.By}, TurnID: turnID, Items: items}
+	n.turn = &event.TurnCreated{Input: event.Input{By: in.By, TraceParent: in.TraceParent}, TurnID: turnID, Items: items}
 	return n, nil
 }
 
