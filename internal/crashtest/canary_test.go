@@ -41,9 +41,9 @@ const (
 
 // TestSecretsStaySecret plants secrets in vaults and has the server do everything
 // that it does with them, in any order, while it is killed with SIGKILL over and
-// over, logs all that it can, and speaks with servers that say back whatever they
-// are shown. Then it looks for the secrets in every file that was written, in the
-// log, and in every answer.
+// over, logs and traces all that it can, and speaks with servers that say back
+// whatever they are shown. Then it looks for the secrets in every file that was
+// written, in the log, in every answer and in every trace.
 func TestSecretsStaySecret(t *testing.T) {
 	bin := *program
 	if bin == "" {
@@ -91,6 +91,7 @@ type canaries struct {
 	said     atomic.Int64 // answers in which the world said a secret
 	done     atomic.Int64 // operations that were answered
 	answered atomic.Int64 // bytes of answers
+	traced   atomic.Int64 // bytes of traces
 
 	mu       sync.Mutex
 	found    []string
@@ -112,6 +113,8 @@ func newCanaries(t *testing.T) *canaries {
 	serve := sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return bank }, nil)
 	c.world = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch shown := r.Header.Get("Authorization"); {
+		case r.URL.Path == "/v1/traces":
+			c.trace(w, r)
 		case r.URL.Path == "/token":
 			c.token(w, r)
 		case !strings.Contains(shown, canaryMark):
@@ -133,6 +136,17 @@ func newCanaries(t *testing.T) *canaries {
 // secret is a new one.
 func (c *canaries) secret() string {
 	return fmt.Sprintf("s%d-%s-<&>%d", c.planted.Add(1), canaryMark, rand.IntN(1000))
+}
+
+// trace is what a collector of traces is told.
+func (c *canaries) trace(w http.ResponseWriter, r *http.Request) {
+	b, _ := io.ReadAll(r.Body)
+	if r.Header.Get("Content-Encoding") != "" {
+		c.t.Error("traces are compressed, and cannot be looked into")
+	}
+	c.look("a trace has", b)
+	c.traced.Add(int64(len(b)))
+	w.Header().Set("Content-Type", "application/x-protobuf")
 }
 
 // token gives out new tokens, or says why not, with all that it was told.
@@ -157,6 +171,7 @@ func (c *canaries) run(bin string, args []string) {
 	}
 	args = append([]string{
 		"--data", filepath.Join(c.dir, "data"), "--scripts", scripts, "--allow-outbound", "127.0.0.0/8", "--lease-ttl", "1s", "--log-level", "debug",
+		"--traces", c.world.URL,
 	}, args...)
 	if c.server, err = NewServer(bin, filepath.Join(c.dir, "server.log"), args...); err != nil {
 		c.t.Fatal(err)
@@ -453,9 +468,9 @@ func (c *canaries) report(folders []string) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.t.Logf("%d secrets, %d operations, %d kills; %d calls were taken with a secret, %d tokens renewed, secrets said back %d times; in none of %d bytes written and %d answered",
-		c.planted.Load(), c.done.Load(), canaryKills, c.accepted.Load(), c.renewed.Load(), c.said.Load(), scanned, c.answered.Load())
-	if c.planted.Load() < 1000 || c.accepted.Load() < 1000 || c.renewed.Load() < 20 || c.said.Load() < 100 || scanned < 5_000_000 || strings.Count(log, "a request was answered") < canaryOperations/2 {
+	c.t.Logf("%d secrets, %d operations, %d kills; %d calls were taken with a secret, %d tokens renewed, secrets said back %d times; in none of %d bytes written, %d answered and %d of traces",
+		c.planted.Load(), c.done.Load(), canaryKills, c.accepted.Load(), c.renewed.Load(), c.said.Load(), scanned, c.answered.Load(), c.traced.Load())
+	if c.planted.Load() < 1000 || c.accepted.Load() < 1000 || c.renewed.Load() < 20 || c.said.Load() < 100 || scanned < 5_000_000 || c.traced.Load() < 1_000_000 || strings.Count(log, "a request was answered") < canaryOperations/2 {
 		c.t.Error("the run did not do what it is there to do")
 	}
 }
