@@ -27,8 +27,9 @@ deps: ## Install what the tests need from Debian's packages
 gvisor: ## Install gVisor's runsc with the Go toolchain, so that its tests are not skipped
 	go run ./cmd/stayd doctor --install gvisor --data $(BIN)/.doctor
 
-test: deps ## Run all tests; what they need is installed
+test: deps ## Run all tests, those of the way to files that Windows has among them; what they need is installed
 	STAYD_REQUIRE_POSTGRES=1 go test -timeout 20m ./...
+	go test -tags portablefs ./internal/snapshot
 
 # What tries to escape from a sandbox, and the server in which secrets are looked
 # for, are processes of their own, which the detector does not see.

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/stayd/stayd/internal/blob"
 	"github.com/stayd/stayd/internal/event"
@@ -107,7 +107,7 @@ type readJob struct {
 	dir  *openDir
 	item *item
 	old  *item // may be nil
-	st   unix.Stat_t
+	st   status
 	path string
 }
 
@@ -165,22 +165,20 @@ func (c *capture) item(ctx context.Context, d *openDir, name string, old *item, 
 	var it *item
 	err := errChanged
 	for try := 0; try < 3 && err != nil && gone(err); try++ {
-		var st unix.Stat_t
-		if st, err = d.stat(name); errors.Is(err, unix.ENOENT) {
+		var st status
+		if st, err = d.stat(name); errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		} else if err != nil {
 			break
 		}
-		it = &item{entry: entry{name: name, mode: uint16(st.Mode & permBits)}}
-		switch st.Mode & unix.S_IFMT {
-		case unix.S_IFREG:
-			it.kind = File
+		it = &item{entry: entry{name: name, kind: st.kind, mode: c.folder.limit.mode(&st, old)}}
+		switch st.kind {
+		case File:
 			err = c.file(ctx, d, it, old, &st, join(path, name))
-		case unix.S_IFDIR:
-			it.kind = Dir
+		case Dir:
 			err = c.subdir(ctx, d, it, old, &st, join(path, name), depth)
-		case unix.S_IFLNK:
-			it.kind, it.mode = Link, 0
+		case Link:
+			it.mode = 0
 			it.target, err = d.readlink(name)
 		default:
 			c.skip(join(path, name))
@@ -208,7 +206,7 @@ func (c *capture) skip(path string) {
 	}
 }
 
-func (c *capture) subdir(ctx context.Context, d *openDir, it, old *item, st *unix.Stat_t, path string, depth int) error {
+func (c *capture) subdir(ctx context.Context, d *openDir, it, old *item, st *status, path string, depth int) error {
 	sub, err := d.open(it.name, st, 0o500)
 	if err != nil {
 		return err
@@ -222,8 +220,8 @@ func (c *capture) subdir(ctx context.Context, d *openDir, it, old *item, st *uni
 }
 
 // file takes over what is known of a file, or has it read.
-func (c *capture) file(ctx context.Context, d *openDir, it, old *item, st *unix.Stat_t, path string) error {
-	if old != nil && old.kind == File && !old.racy && old.stat == statOf(st) {
+func (c *capture) file(ctx context.Context, d *openDir, it, old *item, st *status, path string) error {
+	if old != nil && old.kind == File && !old.racy && old.stat == st.fileStat {
 		mode := it.mode
 		*it = *old
 		it.mode = mode
@@ -280,13 +278,13 @@ func (c *capture) readFile(ctx context.Context, s *splitter, j *readJob) (err er
 	if err != nil {
 		return err
 	}
-	var after unix.Stat_t
-	if err := unix.Fstat(int(file.Fd()), &after); err != nil {
+	after, err := statusOfFile(file)
+	if err != nil {
 		return err
 	}
-	e.name, e.mode, e.time = j.item.name, uint16(st.Mode&permBits), nanos(st.Mtim)
-	j.item.entry, j.item.stat = e, statOf(&after)
-	j.item.racy = statOf(&st) != j.item.stat || j.item.stat.CTime > c.start.Add(-raceWindow).UnixNano()
+	e.name, e.mode, e.time = j.item.name, c.folder.limit.mode(&st, j.old), st.MTime
+	j.item.entry, j.item.stat = e, after.fileStat
+	j.item.racy = st.fileStat != j.item.stat || j.item.stat.CTime > c.start.Add(-raceWindow).UnixNano()
 	return nil
 }
 

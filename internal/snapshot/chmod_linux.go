@@ -1,3 +1,5 @@
+//go:build !portablefs
+
 package snapshot
 
 import (
@@ -7,18 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chmodAt changes the permissions of what st was made of, and never of what a
+// chmod changes the permissions of what st was made of, and never of what a
 // link that has taken its place leads to.
-func chmodAt(dirfd int, name string, st *unix.Stat_t, mode uint32) error {
+func (h *handle) chmod(name string, st *status, mode uint32) error {
 	fd, err := retry(func() (int, error) {
-		return unix.Openat(dirfd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return unix.Openat(h.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
 		return err
 	}
-	var now unix.Stat_t
-	err = unix.Fstat(fd, &now)
-	if err == nil && (now.Ino != st.Ino || now.Dev != st.Dev || now.Mode&unix.S_IFMT != st.Mode&unix.S_IFMT) {
+	var is unix.Stat_t
+	err = unix.Fstat(fd, &is)
+	if now := statusOf(&is); err == nil && (now.Ino != st.Ino || now.dev != st.dev || now.kind != st.kind) {
 		err = errChanged
 	}
 	if err == nil {

@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/stayd/stayd/internal/event"
 )
 
@@ -36,6 +34,7 @@ type Folder struct {
 	tree  *Tree
 	dir   string
 	index string
+	limit limits
 
 	mu        sync.Mutex
 	state     *dirState // nil where nothing is known
@@ -68,12 +67,6 @@ type fileStat struct {
 	MTime int64
 	CTime int64
 }
-
-func statOf(st *unix.Stat_t) fileStat {
-	return fileStat{Ino: st.Ino, Size: st.Size, MTime: nanos(st.Mtim), CTime: nanos(st.Ctim)}
-}
-
-func nanos(t unix.Timespec) int64 { return t.Nano() }
 
 func (s *dirState) find(name string) *item {
 	if s == nil {
@@ -120,7 +113,7 @@ func OpenFolder(t *Tree, dir, index string) (*Folder, error) {
 	if rel, err := filepath.Rel(dir, index); err == nil && filepath.IsLocal(rel) {
 		return nil, fmt.Errorf("open the folder: the index %s is inside of %s", index, dir)
 	}
-	f := &Folder{tree: t, dir: dir, index: index}
+	f := &Folder{tree: t, dir: dir, index: index, limit: limitsHere()}
 	f.state = f.readIndex()
 	_, err = os.Lstat(f.marker())
 	switch {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/stayd/stayd/internal/event"
 )
@@ -96,6 +95,9 @@ func (f *Folder) readIndex() *dirState {
 	}
 	// After a crash of the machine files may have their size and times, and not
 	// their content.
+	if w.Boot == "" {
+		return nil
+	}
 	if w.Version != indexVersion || w.Project != f.tree.project || w.Dir != stat.Ino || w.Boot != bootID() {
 		return nil
 	}
@@ -104,16 +106,6 @@ func (f *Folder) readIndex() *dirState {
 		return nil
 	}
 	return state
-}
-
-// bootID is another one each time that the machine starts; empty where that
-// cannot be known.
-func bootID() string {
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(id))
 }
 
 func (s *dirState) wire() wireState {

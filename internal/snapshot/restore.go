@@ -3,15 +3,16 @@ package snapshot
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/stayd/stayd/internal/blob"
 	"github.com/stayd/stayd/internal/event"
@@ -46,7 +47,7 @@ func (f *Folder) restore(ctx context.Context, root Root) error {
 	if err != nil {
 		return errors.Join(err, top.release())
 	}
-	r := &restore{tree: f.tree, top: top, jobs: make(chan writeJob, 2*restorers)}
+	r := &restore{tree: f.tree, limit: f.limit, top: top, jobs: make(chan writeJob, 2*restorers)}
 	state, err := r.run(ctx, root, f.state)
 	if err = errors.Join(err, top.release()); err != nil {
 		return err
@@ -80,6 +81,7 @@ func (s *dirState) markRacy(since int64) {
 // and write files.
 type restore struct {
 	tree    *Tree
+	limit   limits
 	top     *openDir
 	jobs    chan writeJob
 	count   int // entries
@@ -92,7 +94,7 @@ type writeJob struct {
 	item *item
 	// there says that a regular file has the name.
 	there bool
-	st    unix.Stat_t
+	st    status
 	path  string
 }
 
@@ -138,7 +140,10 @@ func (r *restore) dir(ctx context.Context, d *openDir, want *entry, old *dirStat
 	if r.count += len(entries); r.count > MaxEntries {
 		return nil, fmt.Errorf("over %d files: %w", MaxEntries, ErrTooLarge)
 	}
-	there, err := d.file.Readdirnames(-1)
+	if err := r.limit.check(entries); err != nil {
+		return nil, fmt.Errorf("folder %q: %w", path, err)
+	}
+	there, err := d.names(-1)
 	if err != nil {
 		return nil, fmt.Errorf("list %q: %w", path, err)
 	}
@@ -171,17 +176,15 @@ func (r *restore) remove(d *openDir, name string) error {
 	return (&remover{top: r.top}).all(d, name)
 }
 
-var formats = map[Kind]uint32{File: unix.S_IFREG, Dir: unix.S_IFDIR, Link: unix.S_IFLNK}
-
 // item makes one name what it is to be.
 func (r *restore) item(ctx context.Context, d *openDir, it *item, found bool, old *item, path string, depth int) error {
-	var st unix.Stat_t
+	var st status
 	if found {
 		var err error
 		if st, err = d.stat(it.name); err != nil {
 			return fmt.Errorf("look at %q: %w", path, err)
 		}
-		if modeOf(&st)&unix.S_IFMT != formats[it.kind] {
+		if st.kind != it.kind {
 			if err := r.remove(d, it.name); err != nil {
 				return fmt.Errorf("replace %q: %w", path, err)
 			}
@@ -214,13 +217,13 @@ func (r *restore) link(d *openDir, it *item, found bool) error {
 		}
 	}
 	r.changed = true
-	return unix.Symlinkat(it.target, d.fd, it.name)
+	return d.symlink(it.target, it.name)
 }
 
-func (r *restore) subdir(ctx context.Context, d *openDir, it *item, found bool, st *unix.Stat_t, old *item, path string, depth int) error {
+func (r *restore) subdir(ctx context.Context, d *openDir, it *item, found bool, st *status, old *item, path string, depth int) error {
 	if !found {
 		r.changed = true
-		if err := unix.Mkdirat(d.fd, it.name, 0o700); err != nil {
+		if err := d.mkdir(it.name); err != nil {
 			return err
 		}
 		var err error
@@ -233,7 +236,7 @@ func (r *restore) subdir(ctx context.Context, d *openDir, it *item, found bool, 
 		return err
 	}
 	// Its permissions may forbid to make what is in it: they are given last.
-	if modeOf(st)&0o7777 != uint32(it.mode) || sub.mode >= 0 {
+	if !r.limit.sameMode(st, it.mode) || sub.mode >= 0 {
 		sub.mode = int(it.mode)
 	}
 	var known *dirState
@@ -246,13 +249,13 @@ func (r *restore) subdir(ctx context.Context, d *openDir, it *item, found bool, 
 
 // file leaves a file alone that is known to be as it should, and hands all others
 // to the workers.
-func (r *restore) file(ctx context.Context, d *openDir, it *item, found bool, st *unix.Stat_t, old *item, path string) error {
-	if found && old != nil && old.kind == File && !old.racy && old.stat == statOf(st) && old.sameContent(&it.entry) {
-		if modeOf(st)&0o7777 == uint32(it.mode) && nanos(st.Mtim) == it.time {
+func (r *restore) file(ctx context.Context, d *openDir, it *item, found bool, st *status, old *item, path string) error {
+	if found && old != nil && old.kind == File && !old.racy && old.stat == st.fileStat && old.sameContent(&it.entry) {
+		if r.limit.sameMode(st, it.mode) && r.limit.sameTime(st, it.time) {
 			it.stat = old.stat
 			return nil
 		}
-		if st.Nlink == 1 {
+		if st.links == 1 {
 			r.changed = true
 			return r.setMeta(d, it, st)
 		}
@@ -267,25 +270,20 @@ func (r *restore) file(ctx context.Context, d *openDir, it *item, found bool, st
 }
 
 // setMeta gives a file that has the right content its permissions and its time.
-func (r *restore) setMeta(d *openDir, it *item, st *unix.Stat_t) error {
-	if modeOf(st)&0o7777 != uint32(it.mode) {
-		if err := chmodAt(d.fd, it.name, st, uint32(it.mode)); err != nil {
+func (r *restore) setMeta(d *openDir, it *item, st *status) error {
+	if !r.limit.sameMode(st, it.mode) {
+		if err := d.chmod(it.name, st, uint32(it.mode)); err != nil {
 			return fmt.Errorf("set the permissions of %q: %w", it.name, err)
 		}
 	}
-	if nanos(st.Mtim) != it.time {
-		if err := setTime(d.fd, it.name, it.time); err != nil {
+	if !r.limit.sameTime(st, it.time) {
+		if err := d.setTime(it.name, it.time); err != nil {
 			return fmt.Errorf("set the time of %q: %w", it.name, err)
 		}
 	}
 	now, err := d.stat(it.name)
-	it.stat = statOf(&now)
+	it.stat = now.fileStat
 	return err
-}
-
-func setTime(dirfd int, name string, nanos int64) error {
-	ts := unix.NsecToTimespec(nanos)
-	return unix.UtimesNanoAt(dirfd, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 func (r *restore) worker(ctx context.Context) error {
@@ -319,7 +317,7 @@ func (r *restore) writeFile(ctx context.Context, j *writeJob, buf *[]byte) (err 
 		} else if !denied(err) && !gone(err) {
 			return err
 		}
-		if w.old != nil && st.Size == j.item.size && st.Nlink == 1 {
+		if w.old != nil && st.Size == j.item.size && st.links == 1 {
 			same, err := w.compare(ctx)
 			if err != nil {
 				return err
@@ -328,7 +326,10 @@ func (r *restore) writeFile(ctx context.Context, j *writeJob, buf *[]byte) (err 
 				return r.setMeta(j.dir, j.item, &st)
 			}
 		}
-		if err := unix.Unlinkat(j.dir.fd, j.item.name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		if w.old != nil && r.limit.windows {
+			return w.createBeside(ctx)
+		}
+		if err := j.dir.unlink(j.item.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -393,13 +394,35 @@ func (w *fileWriter) local(p piece, off int64) ([]byte, error) {
 
 func (w *fileWriter) create(ctx context.Context) (err error) {
 	it, dir := w.job.item, w.job.dir
-	const flags = unix.O_CREAT | unix.O_EXCL | unix.O_WRONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := retry(func() (int, error) { return unix.Openat(dir.fd, it.name, flags, 0o600) })
-	if err != nil {
+	if w.file, err = dir.create(it.name); err != nil {
 		return err
 	}
-	w.file = os.NewFile(uintptr(fd), it.name)
-	defer func() { err = errors.Join(err, w.file.Close()) }()
+	if err := w.fill(ctx); err != nil {
+		return errors.Join(err, w.file.Close())
+	}
+	now, err := dir.finish(w.file, it.name, it.time)
+	it.stat = now.fileStat
+	return err
+}
+
+// createBeside is create where the old file is in the way until nobody has it
+// open. Under its other name it is in no tree, and goes with the next Restore if
+// this one fails.
+func (w *fileWriter) createBeside(ctx context.Context) error {
+	name, dir := w.job.item.name, w.job.dir
+	aside := ".stayd-replaced-" + rand.Text()
+	if err := dir.move(name, dir, aside); err != nil {
+		return err
+	}
+	if err := w.create(ctx); err != nil {
+		return err
+	}
+	return errors.Join(w.old.Close(), dir.unlink(aside))
+}
+
+// fill gives a new file its content and its permissions.
+func (w *fileWriter) fill(ctx context.Context) error {
+	it := w.job.item
 	if err := w.restore.tree.chunks(ctx, it.pieces, it.depth, func(p piece) error { return w.chunk(ctx, p) }); err != nil {
 		return err
 	}
@@ -408,16 +431,10 @@ func (w *fileWriter) create(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := unix.Fchmod(fd, uint32(it.mode)); err != nil {
-		return err
+	if w.restore.limit.windows {
+		return nil
 	}
-	if err := setTime(dir.fd, it.name, it.time); err != nil {
-		return err
-	}
-	var st unix.Stat_t
-	err = unix.Fstat(fd, &st)
-	it.stat = statOf(&st)
-	return err
+	return w.file.Chmod(fs.FileMode(it.mode))
 }
 
 // chunk writes one chunk, or leaves a hole where it is all zero.
