@@ -177,9 +177,6 @@ func subjectOf(ctx context.Context, j *journal.Journal, project, id string) (fou
 // the server that is called, so that nobody has tokens for one server sent to
 // another, and goes where nobody on the way can read it.
 func (t *tools) identify(ctx context.Context, c tool.Caller, cfg *event.Tool, ch *tool.Challenge) (string, error) {
-	if ch != nil {
-		return "", notIdentified(cfg, nil, "it does not take the token of the agent: %s", cmp.Or(strings.Join(ch.Authenticate, ", "), "it does not say why"))
-	}
 	server := cfg.Transport.ServerURL
 	if a := cfg.Identity.Audience; a != "" && a != server {
 		return "", notIdentified(cfg, nil, "a token for %q is shown to that server alone; have the tool's identity.audience be the exact URL %q of the server that is called, or leave it out", a, server)
@@ -188,9 +185,16 @@ func (t *tools) identify(ctx context.Context, c tool.Caller, cfg *event.Tool, ch
 		return "", notIdentified(cfg, err, "a token of the agent is not shown to %q: %v", server, err)
 	}
 	s := workload.Subject{Project: c.Project, Agent: c.Agent, AgentVersion: max(c.Version, 1), Session: c.Session, Actor: c.Actor, By: c.By}
-	token, _, err := t.issuer.Token(ctx, s, server, cfg.Identity.Scope)
+	var refused string
+	if ch != nil {
+		refused = strings.TrimPrefix(ch.Refused, "Bearer ")
+	}
+	token, err := t.issuer.Show(ctx, s, server, cfg.Identity.Scope, refused)
 	if err != nil {
 		return "", notIdentified(cfg, err, "no token of the agent can be signed: %v", err)
+	}
+	if token == refused {
+		return "", notIdentified(cfg, nil, "it does not take the token of the agent: %s", cmp.Or(strings.Join(ch.Authenticate, ", "), "it does not say why"))
 	}
 	return "Bearer " + token, nil
 }

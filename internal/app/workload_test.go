@@ -367,6 +367,7 @@ func TestShown(t *testing.T) {
 	var verifier *oidc.IDTokenVerifier
 	var mu sync.Mutex
 	var said []string
+	tokens := map[string]bool{}
 	mail := mcp.NewServer(&mcp.Implementation{Name: "mail", Version: "1"}, nil)
 	mcp.AddTool(mail, &mcp.Tool{Name: "whoami"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
 		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "You are known here."}}}, nil, nil
@@ -385,7 +386,7 @@ func TestShown(t *testing.T) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		said = append(said, id.Subject+" by "+c.Act.Sub)
+		said, tokens[token] = append(said, id.Subject+" by "+c.Act.Sub), true
 		return &auth.TokenInfo{Scopes: strings.Fields(c.Scope), Expiration: id.Expiry}, nil
 	}, &auth.RequireBearerTokenOptions{Scopes: []string{"mail.read"}})(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return mail }, nil))
 	server := httptest.NewServer(guarded)
@@ -415,6 +416,9 @@ func TestShown(t *testing.T) {
 	want := "ann by spiffe://stayd.example.com/project/default/session/" + id
 	if len(said) == 0 || slices.ContainsFunc(said, func(s string) bool { return s != want }) {
 		t.Errorf("the server was told %q, want %s", said, want)
+	}
+	if len(tokens) != 1 || len(said) < 3 {
+		t.Errorf("%d requests had %d tokens, want one", len(said), len(tokens))
 	}
 	if _, got := call("/other", `{"scope":["mail.read"]}`); !strings.Contains(got, "it does not take the token of the agent") {
 		t.Errorf("a token for another path of the server: %q", got)

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/vault"
 )
@@ -53,6 +55,9 @@ type Issuer struct {
 	mu      sync.Mutex
 	ring    *ring // as it was read last; nil before
 	signers map[string]Signer
+	shown   map[string]shown // tokens that are shown again, by what they say
+
+	signatures singleflight.Group
 }
 
 // New returns an issuer. It makes its first key when one is needed. The error is
@@ -67,7 +72,7 @@ func New(cfg Config) (*Issuer, error) {
 	if !slices.Contains(Algorithms(), cfg.Algorithm) {
 		return nil, fmt.Errorf("no tokens are signed by %q, only by %s", cfg.Algorithm, strings.Join(Algorithms(), " and "))
 	}
-	return &Issuer{cfg: cfg, signers: map[string]Signer{}}, nil
+	return &Issuer{cfg: cfg, signers: map[string]Signer{}, shown: map[string]shown{}}, nil
 }
 
 // URL is the issuer of the tokens.
