@@ -38,6 +38,10 @@ type Memories interface {
 	// ExpiredMemories lists records of all projects whose ExpiresAt is not after
 	// before, the longest expired first.
 	ExpiredMemories(ctx context.Context, before time.Time, limit int) ([]memory.Record, error)
+	// DrawnMemories returns those of the project's records that were drawn from, or
+	// took the place of, one with any of these ids, be that there or not: each once, in
+	// any order, and without Metadata, Vector and Text. It looks them up.
+	DrawnMemories(ctx context.Context, project string, ids []string) ([]memory.Record, error)
 	// UnembeddedMemories lists records of the space whose vector is not of the
 	// model, by number, beginning after the number.
 	UnembeddedMemories(ctx context.Context, project, space, model string, after int64, limit int) ([]memory.Record, error)

@@ -186,3 +186,14 @@ func unpackText(b []byte) (s string, rest []byte, ok bool) {
 	cut := len(text) - idDigits/2
 	return string(text[:cut]) + hex.EncodeToString(text[cut:]), rest, true
 }
+
+// RestsOn lists the ids, packed and each once, of what a record was drawn from and of
+// what it took the place of.
+func RestsOn(r *memory.Record) (ids [][16]byte) {
+	for _, id := range append([]string{r.Supersedes}, r.Source.RecordIDs...) {
+		if b, ok := PackMemoryID(id); ok && !slices.Contains(ids, b) {
+			ids = append(ids, b)
+		}
+	}
+	return ids
+}

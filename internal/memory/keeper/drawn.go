@@ -10,13 +10,9 @@ import (
 	"github.com/stayd/stayd/internal/store"
 )
 
-const (
-	// pageSize is how many records are listed at once: a store may have to sort all
-	// that are left for each page.
-	pageSize = 4000
-	// spacesAtOnce is how many spaces are listed at once.
-	spacesAtOnce = 1000
-)
+// pageSize is how many records are listed at once: a store may have to sort all
+// that are left for each page.
+const pageSize = 4000
 
 // listAttempts is how often a list is begun anew because the record that a page
 // ended with was forgotten.
@@ -71,71 +67,50 @@ func (k *Keeper) addVersions(ctx context.Context, project string, records doomed
 	return nil
 }
 
-// changes is how often something was written in the project, forgetting aside. It
-// only grows.
-func (k *Keeper) changes(ctx context.Context, project string) (n int64, err error) {
-	for after := ""; ; {
-		list, err := k.Store.MemorySpaces(ctx, project, "/", after, spacesAtOnce)
-		if err != nil {
-			return 0, fmt.Errorf("list spaces: %w", err)
-		}
-		for i := range list {
-			n += list[i].Change
-		}
-		if len(list) < spacesAtOnce {
-			return n, nil
-		}
-		after = list[len(list)-1].Name
-	}
-}
-
-// drawn is a record that rests on others.
-type drawn struct {
-	record  memory.Record // without its content
-	sources []string
-}
+// sourcesAtOnce is of how many records it is asked at once what rests on them.
+const sourcesAtOnce = 1000
 
 // addDrawn adds what was drawn from the records in any space of the project, from
-// that again, and all versions of it. A turn is drawn from nothing.
+// that again, and all versions of it. It reads no more than that.
 func (k *Keeper) addDrawn(ctx context.Context, project string, records doomed) error {
-	if len(records) == 0 {
-		return nil
-	}
-	q := store.MemoryQuery{Project: project, Superseded: true, Asc: true}
-	q.Strategies = slices.DeleteFunc(memory.Strategies(), func(s memory.Strategy) bool { return s == memory.Turn })
-	var all []drawn
-	err := k.all(ctx, q, func(r *memory.Record) {
-		if len(r.Source.RecordIDs) > 0 {
-			d := drawn{sources: r.Source.RecordIDs, record: memory.Record{
-				ID: r.ID, Space: r.Space, Num: r.Num, Namespace: r.Namespace, Strategy: r.Strategy,
-				Supersedes: r.Supersedes, SupersededBy: r.SupersededBy,
-			}}
-			all = append(all, d)
-		}
-	})
-	if err != nil {
-		return err
-	}
-	for grew := true; grew; {
-		grew = false
-		for i := range all {
-			d := &all[i]
-			if records[d.record.ID] != nil {
-				continue
-			}
-			for _, id := range d.sources {
-				if from := records[id]; from != nil {
-					records.add(&d.record, from.depth+1, true)
-					grew = true
-					break
-				}
+	looked := map[string]bool{}
+	for {
+		var look []string
+		for id := range records {
+			if !looked[id] {
+				looked[id] = true
+				look = append(look, id)
 			}
 		}
-		before := len(records)
+		if len(look) == 0 {
+			return nil
+		}
+		for ids := range slices.Chunk(look, sourcesAtOnce) {
+			found, err := k.Store.DrawnMemories(ctx, project, ids)
+			if err != nil {
+				return err
+			}
+			for i := range found {
+				records.addResting(&found[i])
+			}
+		}
 		if err := k.addVersions(ctx, project, records); err != nil {
 			return err
 		}
-		grew = grew || len(records) > before
 	}
-	return nil
+}
+
+// addResting adds a record where it rests on one of the others: as a version, or as
+// what was drawn from it.
+func (d doomed) addResting(r *memory.Record) {
+	if before := d[r.Supersedes]; before != nil {
+		d.add(r, before.depth+1, before.derived)
+		return
+	}
+	for _, id := range r.Source.RecordIDs {
+		if from := d[id]; from != nil {
+			d.add(r, from.depth+1, true)
+			return
+		}
+	}
 }

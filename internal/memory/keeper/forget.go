@@ -51,7 +51,7 @@ func (k *Keeper) Forget(ctx context.Context, project string, sel Selection, reas
 	if err != nil {
 		return Receipt{}, err
 	}
-	doomed, changes, err := k.meantBy(ctx, project, &sel)
+	doomed, err := k.meantBy(ctx, project, &sel)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -74,41 +74,33 @@ func (k *Keeper) Forget(ctx context.Context, project string, sel Selection, reas
 			return receipt, err
 		}
 		// A session may have written until it was erased.
-		if doomed, changes, err = k.meantBy(ctx, project, &sel); err != nil {
+		if doomed, err = k.meantBy(ctx, project, &sel); err != nil {
 			return receipt, err
 		}
 	}
 	if err := k.erase(ctx, project, doomed, &receipt); err != nil {
 		return receipt, err
 	}
-	if err := k.eraseLate(ctx, project, doomed, rules, changes, &receipt); err != nil {
+	if err := k.eraseLate(ctx, project, doomed, rules, &receipt); err != nil {
 		return receipt, err
 	}
 	return receipt, k.sign(ctx, key, project, name, &receipt)
 }
 
-// meantBy is what is selected, and what was drawn from it, of a project that had
-// been written to so often.
-func (k *Keeper) meantBy(ctx context.Context, project string, sel *Selection) (records doomed, changes int64, err error) {
-	if changes, err = k.changes(ctx, project); err != nil {
-		return nil, 0, err
+// meantBy is what is selected, and what was drawn from it.
+func (k *Keeper) meantBy(ctx context.Context, project string, sel *Selection) (doomed, error) {
+	records, err := k.selected(ctx, project, sel)
+	if err != nil {
+		return nil, err
 	}
-	if records, err = k.selected(ctx, project, sel); err != nil {
-		return nil, 0, err
-	}
-	return records, changes, k.addDrawn(ctx, project, records)
+	return records, k.addDrawn(ctx, project, records)
 }
 
-// eraseLate erases what was drawn from the records since the project had been
-// written to as often as changes says. Whoever writes something drawn from them now
-// finds that they are not there.
-func (k *Keeper) eraseLate(ctx context.Context, project string, gone doomed, rules []Rule, changes int64, receipt *Receipt) error {
+// eraseLate erases what was drawn from the records, or took the place of one, until
+// they were erased. Whoever writes such a thing from then on finds that they are not
+// there.
+func (k *Keeper) eraseLate(ctx context.Context, project string, gone doomed, rules []Rule, receipt *Receipt) error {
 	for {
-		now, err := k.changes(ctx, project)
-		if err != nil || now == changes {
-			return err
-		}
-		changes = now
 		if err := k.addDrawn(ctx, project, gone); err != nil {
 			return err
 		}

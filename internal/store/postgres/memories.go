@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/stayd/stayd/internal/memory"
 	"github.com/stayd/stayd/internal/store"
@@ -121,6 +122,25 @@ func (s *Store) MemoryProjects(ctx context.Context) ([]string, error) {
 func (s *Store) ExpiredMemories(ctx context.Context, before time.Time, limit int) ([]memory.Record, error) {
 	list, err := s.memories(ctx, memoryOf+`WHERE m.expires_at <= $1 ORDER BY m.expires_at, m.shard, m.space, m.num LIMIT $2`, before, limit)
 	return list, wrap("list expired memories", err)
+}
+
+// drawnOf is memoryOf without what a record says.
+var drawnOf = strings.Replace(memoryOf, "m.metadata, m.source, m.vector, m.text", "NULL::jsonb, m.source, NULL::bytea, ''", 1)
+
+// DrawnMemories implements store.Memories.
+func (s *Store) DrawnMemories(ctx context.Context, project string, ids []string) ([]memory.Record, error) {
+	sources := make([]pgtype.UUID, 0, len(ids))
+	for _, id := range ids {
+		if u := uuidOf(id); u.Valid {
+			sources = append(sources, u)
+		}
+	}
+	if len(sources) == 0 {
+		return nil, nil
+	}
+	list, err := s.memories(ctx, drawnOf+`JOIN (SELECT DISTINCT shard, space, num FROM memory_sources WHERE source = ANY($1::uuid[])) d
+		ON d.shard = m.shard AND d.space = m.space AND d.num = m.num WHERE s.project = $2`, sources, project)
+	return list, wrap(fmt.Sprintf("find what was drawn from %d memories", len(ids)), err)
 }
 
 // UnembeddedMemories implements store.Memories.

@@ -32,6 +32,7 @@ func (s *Store) ForgetMemories(ctx context.Context, project, space string, nums 
 				return nil
 			}
 			b.Queue(`DELETE FROM memories WHERE shard = $1 AND space = $2 AND num = ANY($3::int[])`, sp.shard, sp.num, store.MemoryNums(nums))
+			b.Queue(`DELETE FROM memory_sources WHERE shard = $1 AND space = $2 AND num = ANY($3::int[])`, sp.shard, sp.num, store.MemoryNums(nums))
 			b.Queue(`DELETE FROM memory_segments WHERE shard = $1 AND space = $2`, sp.shard, sp.num)
 			sp.Epoch++
 			sp.Records -= int64(n)

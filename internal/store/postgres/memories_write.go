@@ -29,6 +29,9 @@ const (
 			AS m (recorded_at, valid_from, valid_to, superseded_at, expires_at, used_at, confidence, uses, num, change, model, strategy,
 				origin, id, supersedes, superseded_by, actor, session, namespace, metadata, source, vector, text)`
 
+	memoryRests = `INSERT INTO memory_sources (shard, space, num, source)
+		SELECT $1, $2, r.num, r.source FROM unnest($3::int[], $4::uuid[]) AS r (num, source)`
+
 	memorySupersede = `UPDATE memories m SET change = c.change, superseded_by = c.by, superseded_at = c.at
 		FROM unnest($3::int[], $4::int[], $5::uuid[], $6::timestamptz[]) AS c (num, change, by, at)
 		WHERE m.shard = $1 AND m.space = $2 AND m.num = c.num`
@@ -134,6 +137,9 @@ func queueMemories(b *pgx.Batch, sp *spaceRow, project int32, models map[string]
 		b.Queue(memoryAdd, sp.shard, sp.num, project, c.recorded, c.from, c.to, c.superseded, c.end, c.usedAt,
 			c.confidence, c.uses, c.num, c.change, c.model, c.strategy, c.origin, c.id, c.supersedes, c.supersededBy,
 			c.actor, c.session, c.namespace, c.doc, c.source, c.vector, c.text)
+		if nums, sources := restsOn(p.Add); len(nums) > 0 {
+			b.Queue(memoryRests, sp.shard, sp.num, nums, sources)
+		}
 	}
 	if c := changesOf(p.Supersede, nil); len(c.num) > 0 {
 		b.Queue(memorySupersede, sp.shard, sp.num, c.num, c.change, c.by, c.at)
@@ -175,6 +181,16 @@ func (s *Store) UseMemories(ctx context.Context, project string, uses []store.Me
 		}
 	}
 	return nil
+}
+
+// restsOn lists what the records rest on: their numbers, and an id for each.
+func restsOn(list []*memory.Record) (nums []int64, ids []pgtype.UUID) {
+	for _, r := range list {
+		for _, id := range store.RestsOn(r) {
+			nums, ids = append(nums, r.Num), append(ids, pgtype.UUID{Bytes: id, Valid: true})
+		}
+	}
+	return nums, ids
 }
 
 // changeColumns are changes as arrays.

@@ -88,6 +88,7 @@ func distribute(ctx context.Context, pool *pgxpool.Pool) (citus bool, err error)
 			{"pieces", `SELECT create_distributed_table('pieces', 'shard', colocate_with => 'leases')`},
 			{"memory_spaces", `SELECT create_distributed_table('memory_spaces', 'shard', colocate_with => 'leases')`},
 			{"memories", `SELECT create_distributed_table('memories', 'shard', colocate_with => 'leases')`},
+			{"memory_sources", `SELECT create_distributed_table('memory_sources', 'shard', colocate_with => 'leases')`},
 			{"memory_segments", `SELECT create_distributed_table('memory_segments', 'shard', colocate_with => 'leases')`},
 			{"memory_names", `SELECT create_reference_table('memory_names')`},
 			{"objects", `SELECT create_reference_table('objects')`},

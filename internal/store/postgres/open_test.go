@@ -149,7 +149,7 @@ func TestCitusIsFound(t *testing.T) {
 	got := first[string](t, url, `SELECT string_agg(logicalrelid || ' by ' || how, '; ' ORDER BY n) FROM pg_dist_partition`)
 	want := "leases by shard with default; records by shard with leases; sessions by shard with leases; blobs by shard with leases; " +
 		"pasts by shard with leases; forks by shard with leases; trees by shard with leases; pieces by shard with leases; " +
-		"memory_spaces by shard with leases; memories by shard with leases; memory_segments by shard with leases; " +
+		"memory_spaces by shard with leases; memories by shard with leases; memory_sources by shard with leases; memory_segments by shard with leases; " +
 		"memory_names by everywhere; objects by everywhere"
 	if got != want {
 		t.Errorf("distributed %q, want %q", got, want)

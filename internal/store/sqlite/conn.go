@@ -233,7 +233,9 @@ const (
 	stmtSupersedeMemory
 	stmtSetMemoryVector
 	stmtUseMemory
-	stmtMemoryNames
+	stmtForgotMemory
+	stmtAddMemorySource
+	stmtDropMemorySource
 	stmtDeleteMemory
 	stmtMemoryName
 	stmtAddMemoryName
@@ -341,7 +343,9 @@ var statements = [stmtCount]string{
 	stmtSupersedeMemory:   "UPDATE memories SET change = ?, superseded_by = ?, superseded_at = ? WHERE num = ?",
 	stmtSetMemoryVector:   "UPDATE memories SET change = ?, vector = ?, model = ? WHERE num = ?",
 	stmtUseMemory:         "UPDATE memories SET uses = uses + ?, used_at = max(coalesce(used_at, 0), ?) WHERE id = ? AND +project = ?",
-	stmtMemoryNames:       "SELECT actor, session FROM memories WHERE num = ?",
+	stmtForgotMemory:      "SELECT actor, session, supersedes, source FROM memories WHERE num = ?",
+	stmtAddMemorySource:   "INSERT INTO memory_sources (source, drawn) VALUES (?, ?)",
+	stmtDropMemorySource:  "DELETE FROM memory_sources WHERE source = ? AND drawn = ?",
 	stmtDeleteMemory:      "DELETE FROM memories WHERE num = ?",
 	stmtMemoryName:        "SELECT num FROM memory_names WHERE project = ? AND name = ?",
 	stmtAddMemoryName:     "INSERT INTO memory_names (project, name) VALUES (?, ?)",

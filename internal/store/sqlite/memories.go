@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/stayd/stayd/internal/memory"
@@ -168,6 +169,36 @@ func (s *Store) ExpiredMemories(ctx context.Context, before time.Time, limit int
 	list, err := s.memories(ctx, " WHERE m.expires_at <= ? ORDER BY m.expires_at, m.num LIMIT ?", micros(before), limit)
 	if err != nil {
 		return nil, fmt.Errorf("list expired memories: %w", s.classify(err))
+	}
+	return list, nil
+}
+
+// drawnOf is memoryOf without what a record says.
+var drawnOf = strings.Replace(memoryOf, "m.metadata, m.source, m.vector, m.text", "NULL, m.source, NULL, ''", 1)
+
+// drawnQuery finds what rests on n records, by their ids and then the project.
+func drawnQuery(n int) string {
+	return drawnOf + " WHERE m.num IN (SELECT drawn FROM memory_sources WHERE source IN (?" + strings.Repeat(", ?", n-1) + ")) AND p.id = ?"
+}
+
+// DrawnMemories looks up what rests on records.
+func (s *Store) DrawnMemories(ctx context.Context, project string, ids []string) ([]memory.Record, error) {
+	args := make([]any, 0, len(ids)+1)
+	for _, id := range ids {
+		if b, ok := store.PackMemoryID(id); ok {
+			args = append(args, b[:])
+		}
+	}
+	if len(args) == 0 {
+		return nil, nil
+	}
+	rows, err := s.reads.db.QueryContext(ctx, drawnQuery(len(args)), append(args, project)...)
+	var list []memory.Record
+	if err == nil {
+		list, err = scanMemories(rows)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find what was drawn from %d memories: %w", len(ids), s.classify(err))
 	}
 	return list, nil
 }

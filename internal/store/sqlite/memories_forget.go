@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/stayd/stayd/internal/memory"
 	"github.com/stayd/stayd/internal/store"
 )
 
@@ -42,14 +43,7 @@ func (t *tx) forgetMemories(project, space string, nums []int64) (n int, err err
 	}
 	names := make(map[int64]bool)
 	for _, num := range store.MemoryNums(nums) {
-		err := t.each(stmtMemoryNames, func(row []driver.Value) {
-			for _, v := range row {
-				if name, ok := v.(int64); ok {
-					names[name] = true
-				}
-			}
-		}, memoryNum(sp.num, num))
-		if err != nil {
+		if err := t.dropSources(memoryNum(sp.num, num), names); err != nil {
 			return 0, err
 		}
 		deleted, err := t.changed(stmtDeleteMemory, memoryNum(sp.num, num))
@@ -68,6 +62,37 @@ func (t *tx) forgetMemories(project, space string, nums []int64) (n int, err err
 	sp.Epoch++
 	sp.Records -= int64(n)
 	return n, t.setMemorySpace(&sp)
+}
+
+// dropSources deletes what says on what the record with the number rests, and notes
+// the names that it has.
+func (t *tx) dropSources(num int64, names map[int64]bool) error {
+	var (
+		r      memory.Record
+		failed error
+	)
+	err := t.each(stmtForgotMemory, func(row []driver.Value) {
+		for _, v := range row[:2] {
+			if name, ok := v.(int64); ok {
+				names[name] = true
+			}
+		}
+		if before, ok := row[2].([]byte); ok {
+			r.Supersedes, failed = store.UnpackMemoryID(before)
+		}
+		if source, ok := row[3].([]byte); ok {
+			failed = errors.Join(failed, store.UnpackSource(source, &r.Source))
+		}
+	}, num)
+	if err = errors.Join(err, failed); err != nil {
+		return err
+	}
+	for _, id := range store.RestsOn(&r) {
+		if _, err := t.exec(stmtDropMemorySource, id[:], num); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dropNames deletes those of the names that no record has any more.

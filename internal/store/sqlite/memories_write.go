@@ -44,7 +44,7 @@ func prepareMemories(w *store.MemoryWrite) (*memoryWrite, int, error) {
 		if _, twice := m.rows[r.ID]; !twice {
 			m.rows[r.ID] = row
 		}
-		size += len(r.Text) + len(r.Vector) + 256
+		size += len(r.Text) + len(r.Vector) + 256 + len(r.Source.RecordIDs)*pageSize
 	}
 	for _, v := range w.Vectors {
 		size += len(v.Vector) + pageSize
@@ -178,7 +178,15 @@ func (m *memoryWrite) add(t *tx, sp *memorySpace, r *memory.Record, names map[st
 		refs[0], refs[1], refs[2], micros(r.RecordedAt), timeOrNull(r.ValidFrom), timeOrNull(r.ValidTo),
 		timeOrNull(r.SupersededAt), timeOrNull(r.ExpiresAt), timeOrNull(r.UsedAt), r.Uses, row.conf, row.supersedes,
 		idOrNull(r.SupersededBy), row.namespace, row.metadata, row.source, row.vector, r.Text)
-	return err
+	if err != nil {
+		return err
+	}
+	for _, id := range store.RestsOn(r) {
+		if _, err := t.exec(stmtAddMemorySource, id[:], memoryNum(sp.num, r.Num)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // named returns the number of a name, which it adds where it is not there.

@@ -1,15 +1,20 @@
 package sqlite_test
 
 import (
+	"database/sql"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/stayd/stayd/internal/memory"
 	"github.com/stayd/stayd/internal/store"
+	"github.com/stayd/stayd/internal/store/sqlite"
+	"github.com/stayd/stayd/internal/store/storetest"
 )
 
 // firstSchema makes a file by the first migration alone.
@@ -104,4 +109,68 @@ func TestMigrateForks(t *testing.T) {
 		}
 	}
 	mustClose(t, s)
+}
+
+// TestMigrateMemorySources opens a file with memories that were written before it
+// was noted what they rest on.
+func TestMigrateMemorySources(t *testing.T) {
+	path := firstSchema(t)
+	for i, name := range []string{"0002_objects", "0003_forks", "0004_trees", "0005_forked_from", "0006_memories", "0008_session_actor"} {
+		script, err := os.ReadFile("migrations/" + name + ".sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tamper(t, path, string(script))
+		tamper(t, path, `INSERT INTO schema_versions (version_id, is_applied) VALUES (?, 1)`, []int{2, 3, 4, 5, 6, 8}[i])
+	}
+	tamper(t, path, `INSERT INTO projects (num, id) VALUES (1, 'p')`)
+	tamper(t, path, `INSERT INTO memory_spaces (num, project, name, change, epoch, records) VALUES (2, 1, '/a/1', 9, 0, 4)`)
+	id := func(key string) string { return memory.ID("p", "/a/1", key) }
+	for i, r := range storetest.BeforeSources(id) {
+		packed, _ := store.PackMemoryID(r.ID)
+		var before any
+		if b, ok := store.PackMemoryID(r.Supersedes); ok {
+			before = b[:]
+		}
+		strategy, _ := store.StrategyNumber(r.Strategy)
+		tamper(t, path, `INSERT INTO memories (num, change, project, id, strategy, origin, recorded_at, uses, supersedes, source, text)
+			VALUES (?, ?, 1, ?, ?, 0, 1, 0, ?, ?, ?)`, 2<<32|(i+1), i+1, packed[:], strategy, before, store.PackSource(&r.Source), r.Text)
+	}
+	s := open(t, path)
+	storetest.AfterSources(t, s, id)
+	mustClose(t, s)
+}
+
+// What was drawn from a memory is looked up, and not looked for among all.
+func TestDrawnMemoriesAreLookedUp(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stayd.db")
+	mustClose(t, open(t, path))
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.Query(`EXPLAIN QUERY PLAN `+sqlite.DrawnQuery(3), 1, 2, 3, "p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var plan []string
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			t.Fatal(err)
+		}
+		plan = append(plan, detail)
+	}
+	text := strings.Join(plan, "\n")
+	for _, want := range []string{"SEARCH memory_sources USING PRIMARY KEY (source=?)", "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the plan does not have %q:\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "SCAN") || rows.Err() != nil {
+		t.Errorf("the plan reads a whole table: %v\n%s", rows.Err(), text)
+	}
 }

@@ -64,6 +64,11 @@ func (s *Store) UnembeddedMemories(ctx context.Context, project, space, model st
 	})
 }
 
+// DrawnMemories passes on.
+func (s *Store) DrawnMemories(ctx context.Context, project string, ids []string) ([]memory.Record, error) {
+	return call(s, func() ([]memory.Record, error) { return s.inner.DrawnMemories(ctx, project, ids) })
+}
+
 // UseMemories passes on.
 func (s *Store) UseMemories(ctx context.Context, project string, uses []store.MemoryUse) error {
 	return do(s, func() error { return s.inner.UseMemories(ctx, project, uses) })

@@ -33,6 +33,7 @@ var memoryCases = []testCase{
 	{"Expired", testMemoryExpired},
 	{"Unembedded", testMemoryUnembedded},
 	{"OtherProject", testMemoryOtherProject},
+	{"Drawn", testMemoryDrawn},
 	{"Forget", testMemoryForget},
 	{"ForgetNames", testMemoryForgetNames},
 	{"Segments", testSegments},

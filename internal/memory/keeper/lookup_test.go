@@ -1,0 +1,108 @@
+package keeper_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stayd/stayd/internal/memory"
+	"github.com/stayd/stayd/internal/memory/keeper"
+	"github.com/stayd/stayd/internal/store"
+)
+
+// counting is a store that counts the rows of memories and spaces that it answers
+// with.
+type counting struct {
+	store.Store
+	rows int
+}
+
+func (s *counting) Memory(ctx context.Context, project, id string) (memory.Record, error) {
+	r, err := s.Store.Memory(ctx, project, id)
+	s.rows++
+	return r, err
+}
+
+func (s *counting) ListMemories(ctx context.Context, q store.MemoryQuery) ([]memory.Record, error) {
+	list, err := s.Store.ListMemories(ctx, q)
+	s.rows += len(list)
+	return list, err
+}
+
+func (s *counting) DrawnMemories(ctx context.Context, project string, ids []string) ([]memory.Record, error) {
+	list, err := s.Store.DrawnMemories(ctx, project, ids)
+	s.rows += len(list)
+	return list, err
+}
+
+func (s *counting) MemorySpaces(ctx context.Context, project, namespace, after string, limit int) ([]store.MemorySpace, error) {
+	list, err := s.Store.MemorySpaces(ctx, project, namespace, after, limit)
+	s.rows += len(list)
+	return list, err
+}
+
+// To forget one memory reads that, what was drawn from it and the versions of both,
+// however many others there are, and in however many spaces.
+func TestForgettingOneReadsNoOthers(t *testing.T) {
+	onBoth(t, func(h *home) {
+		counted := &counting{Store: h.store}
+		cfg := h.Config
+		cfg.Store = counted
+		k := keeper.New(cfg)
+		reads := func(actor string) int {
+			draw := func(text string, from ...string) memory.Record {
+				return h.keep(memory.Record{Namespace: "/actors/" + actor + "/facts", Strategy: memory.Semantic, Text: text, Source: memory.Source{RecordIDs: from}})
+			}
+			fact := draw("Ann has a dog.")
+			text := "Ann has two dogs."
+			newer := h.update(draw("Ann likes dogs.", fact.ID), keeper.Change{Text: &text})
+			draw("Ann wants a third one.", newer.ID)
+			counted.rows = 0
+			receipt, err := k.Forget(h.Context(), "p", keeper.Selection{ID: fact.ID}, "")
+			if err != nil || receipt.Records[memory.Semantic] != 4 {
+				h.Errorf("forgotten: %+v, %v; want 4", receipt.Records, err)
+			}
+			return counted.rows
+		}
+		alone := reads("one")
+		var others []memory.Record
+		for i := range 400 {
+			others = append(others, memory.Record{Namespace: fmt.Sprintf("/actors/%d/facts", i%40), Strategy: memory.Semantic, Text: "Somebody has a cat."})
+		}
+		written, _, err := h.Write(h.Context(), "p", others)
+		if err != nil {
+			h.Fatal(err)
+		}
+		for i := range others {
+			others[i].Text, others[i].Source.RecordIDs = "They like cats.", []string{written[i].ID}
+		}
+		if _, _, err := h.Write(h.Context(), "p", others); err != nil {
+			h.Fatal(err)
+		}
+		if among := reads("two"); among != alone || among > 20 {
+			h.Errorf("among 800 others in 40 spaces %d rows were read, and %d without them", among, alone)
+		}
+	})
+}
+
+// A newer version that is written while the older one is forgotten is forgotten too.
+func TestUpdatedWhileItIsForgotten(t *testing.T) {
+	onBoth(t, func(h *home) {
+		r := h.fact("Ann has a secret.")
+		other := &home{T: h.T, Keeper: h.Keeper, store: h.store, now: h.now}
+		hooks := h.hook()
+		hooks.forget = func() error {
+			hooks.forget = nil
+			text := "Ann has another secret."
+			other.update(r, keeper.Change{Text: &text})
+			return nil
+		}
+		receipt, err := h.Forget(h.Context(), "p", keeper.Selection{ID: r.ID}, "")
+		if err != nil || receipt.Records[memory.Semantic] != 2 {
+			h.Errorf("forgotten: %+v, %v; want both versions", receipt.Records, err)
+		}
+		if left := h.left(); len(left) != 0 {
+			h.Errorf("left is %q", left)
+		}
+	})
+}

@@ -1,0 +1,4 @@
+package sqlite
+
+// DrawnQuery is the query of DrawnMemories for n ids.
+func DrawnQuery(n int) string { return drawnQuery(n) }
