@@ -171,6 +171,9 @@ func (f *follower) unanswered(a *show.Action) error {
 		if f.rt.app != nil {
 			return &coded{code: exitPerson, err: fmt.Errorf("the MCP server %s is used when %s has consented on a page of the runtime, which ends with this command: start `stayd serve` and open the link that `stayd sessions show %s` tells", a.ServerLabel, cmp.Or(a.Actor, "somebody"), f.session)}
 		}
+		if a.URL == "" {
+			return &coded{code: exitPerson, err: fmt.Errorf("the MCP server %s is used when %s has consented; the link to the page for it is told to keys that may write, and this one reads", a.ServerLabel, cmp.Or(a.Actor, "somebody"))}
+		}
 		what, how = "the MCP server "+a.ServerLabel, fmt.Sprintf("is used when %s has consented; the page for it is %s", cmp.Or(a.Actor, "somebody"), a.URL)
 	case show.ActionConnection:
 		what, how = "the environment "+a.EnvironmentID, "waits for its machine; connect it with `stayd exec`"

@@ -220,7 +220,7 @@ func (a *App) wire(tokens *httpapi.Tokens) {
 			_, err := a.vaults.Get(ctx, project, id)
 			return err
 		},
-		ConsentURL:          a.cfg.consentURL,
+		ConsentURL:          a.consentURL,
 		AllowNetwork:        a.cfg.allowNetwork,
 		AllowStdio:          a.tools.allowStdio,
 		CompactionThreshold: a.compactionThreshold,

@@ -36,9 +36,20 @@ func openCredentials(cfg *Config, vaults *vault.Vaults, st store.Objects, issuer
 	}), nil
 }
 
-// consentURL is where a person answers for an effect.
-func (c *Config) consentURL(project, session, effectID, nonce string) string {
-	return c.pagesURL() + credential.ConsentPath(project, session, effectID, nonce)
+// linkTime bounds the finding of the key of links, once a process.
+const linkTime = 5 * time.Second
+
+// consentURL is where a person answers for an effect; empty where the key of links
+// cannot be had now.
+func (a *App) consentURL(project, session, effectID, nonce string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), linkTime)
+	defer cancel()
+	link, err := a.credentials.Link(ctx, project, session, effectID, nonce)
+	if err != nil {
+		a.log.Warn("who has to consent cannot be told where", "session", session, "effect", effectID, "error", err)
+		return ""
+	}
+	return a.cfg.pagesURL() + link.Path()
 }
 
 // keyClient reports whether a client that signs by the key of the runtime is that of

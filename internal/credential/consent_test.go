@@ -14,7 +14,7 @@ import (
 	"github.com/stayd/stayd/internal/vault"
 )
 
-var link = credential.Link{Project: project, Session: "sess_1", EffectID: "eff_1", Nonce: "n0nce"}
+var link = credential.Link{Project: project, Session: "sess_1", EffectID: "eff_1", Proof: "pr00f"}
 
 // asks is what ana is asked for a server.
 func (w *world) asks(r *oauthtest.Resource) credential.Asked {
@@ -385,5 +385,60 @@ func TestForgottenClient(t *testing.T) {
 	w.begin(w.asks(r))
 	if p.Count("register") != 2 {
 		t.Errorf("registered %d times, want 2", p.Count("register"))
+	}
+}
+
+// TestLinks shows that a link is the same for all processes of a store, proves what
+// it is about and nothing else, and is not made without a master key.
+func TestLinks(t *testing.T) {
+	w := newWorld(t)
+	made, err := w.Link(t.Context(), project, "sess_1", "eff_1", "n0nce")
+	if err != nil || strings.Contains(made.Path(), "n0nce") {
+		t.Fatalf("the link is %s: %v", made.Path(), err)
+	}
+	other, _ := w.process()
+	atOnce(20, func(int) {
+		if again, err := other.Link(t.Context(), project, "sess_1", "eff_1", "n0nce"); err != nil || again != made {
+			t.Errorf("another process makes %+v: %v", again, err)
+		}
+	})
+	change := func(f func(*credential.Link)) credential.Link {
+		l := made
+		f(&l)
+		return l
+	}
+	for what, c := range map[string]struct {
+		link  credential.Link
+		nonce string
+		want  bool
+	}{
+		"itself":          {made, "n0nce", true},
+		"another nonce":   {made, "n0nces", false},
+		"another project": {change(func(l *credential.Link) { l.Project = "b" }), "n0nce", false},
+		"another session": {change(func(l *credential.Link) { l.Session = "sess_2" }), "n0nce", false},
+		"another effect":  {change(func(l *credential.Link) { l.EffectID = "eff_2" }), "n0nce", false},
+		"other borders":   {change(func(l *credential.Link) { l.Session, l.EffectID = "sess_1e", "ff_1" }), "n0nce", false},
+		"the nonce":       {change(func(l *credential.Link) { l.Proof = "n0nce" }), "n0nce", false},
+		"nothing":         {change(func(l *credential.Link) { l.Proof = "" }), "n0nce", false},
+	} {
+		if ok, err := other.Proves(t.Context(), c.link, c.nonce); err != nil || ok != c.want {
+			t.Errorf("%s: %t, %v", what, ok, err)
+		}
+	}
+	row, err := w.store.Object(t.Context(), "stayd:runtime", store.KindConsent, "links")
+	if err != nil || !strings.HasPrefix(string(row.Data), `{"sealed":`) {
+		t.Errorf("stored is %s: %v", row.Data, err)
+	}
+	// It outlives what nobody came back for.
+	w.clock.pass(time.Hour)
+	w.begin(w.asks(oauthtest.Start(t, public+credential.CallbackPath).Guard(t)))
+	third, _ := w.process()
+	if again, err := third.Link(t.Context(), project, "sess_1", "eff_1", "n0nce"); err != nil || again != made {
+		t.Errorf("an hour later it is %+v: %v", again, err)
+	}
+	without := w.source(vault.New(w.store, vault.Unset("name one"), w.clock.now), http.DefaultClient, public)
+	var none *vault.NoKeyError
+	if l, err := without.Link(t.Context(), project, "sess_1", "eff_1", "n0nce"); !errors.As(err, &none) || l.Proof != "" {
+		t.Errorf("without the master key: %+v, %v", l, err)
 	}
 }

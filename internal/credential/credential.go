@@ -46,6 +46,7 @@ type Source struct {
 	flights map[string]*flight
 	issued  map[string]issued    // to clients of credentials
 	failed  map[string]time.Time // when a token could not be renewed, by its credential
+	links   []byte               // key of consent links; nil before it was needed
 }
 
 // New returns a Source.

@@ -12,7 +12,7 @@ import (
 // FuzzLink shows that a link which is taken is the one that is made of what it
 // says.
 func FuzzLink(f *testing.F) {
-	f.Add(strings.TrimPrefix(ConsentPath("default", "sess_1", "eff_1", "N0NCE"), consentRoot))
+	f.Add(strings.TrimPrefix(Link{"default", "sess_1", "eff_1", "PR00F"}.Path(), consentRoot))
 	for _, s := range []string{"", ".", "a.", ".a", "YS9iL2M.n.o", "YS9iL2M=.n", "YS9iLw.n", "YS9iL2M.n\n", "0C80L0\n0.0", "YS9i\nL2M.n"} {
 		f.Add(s)
 	}
@@ -21,7 +21,7 @@ func FuzzLink(f *testing.F) {
 		if !ok {
 			return
 		}
-		if l.Project == "" || l.Session == "" || l.EffectID == "" || l.Nonce == "" || l.Path() != consentRoot+s {
+		if l.Project == "" || l.Session == "" || l.EffectID == "" || l.Proof == "" || l.Path() != consentRoot+s {
 			t.Errorf("%q is %+v, whose path is %s", s, l, l.Path())
 		}
 	})

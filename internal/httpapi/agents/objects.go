@@ -181,7 +181,7 @@ type consentAction struct {
 	ServerURL   string  `json:"server_url"`
 	Scope       *string `json:"scope"`
 	Actor       *string `json:"actor"`
-	URL         string  `json:"url"`
+	URL         string  `json:"url,omitempty"` // left out for who may not answer
 }
 
 type turnObject struct {

@@ -90,6 +90,7 @@ func (p *pages) document(c *httpapi.Call) (any, error) {
 
 // asked is a question that waits for an answer.
 type asked struct {
+	nonce              string // of the question
 	agent              string // its name, or else its id
 	label, server, url string // of the server; server is its host
 	metadata, scope    string
@@ -107,13 +108,13 @@ func (p *pages) waiting(ctx context.Context, link credential.Link) (*asked, erro
 	}
 	var a *asked
 	err := p.Journal.View(ctx, link.Project, link.Session, func(s *session.State) error {
-		e := s.AwaitsConsent(link.EffectID, link.Nonce)
-		if e == nil {
+		e := s.Effect(link.EffectID)
+		if e == nil || e.Consent == nil || s.AwaitsConsent(e.ID, e.Consent.Nonce) == nil {
 			return errGone
 		}
 		c := e.Consent
 		a = &asked{
-			agent: s.Agent.ID, label: c.ServerLabel, url: c.ServerURL, server: host(c.ServerURL),
+			nonce: c.Nonce, agent: s.Agent.ID, label: c.ServerLabel, url: c.ServerURL, server: host(c.ServerURL),
 			scope: c.Scope, actor: c.Actor, metadata: c.Metadata, vaults: s.VaultIDs,
 		}
 		if s.Agent.Name != nil && *s.Agent.Name != "" {
@@ -126,6 +127,13 @@ func (p *pages) waiting(ctx context.Context, link credential.Link) (*asked, erro
 	})
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, errGone
+	}
+	if err != nil {
+		return nil, err
+	}
+	ok, err := p.Credentials.Proves(ctx, link, a.nonce)
+	if err == nil && !ok {
+		err = errGone
 	}
 	return a, err
 }
@@ -173,7 +181,7 @@ func (p *pages) answer(c *httpapi.Call) (any, error) {
 	}
 	switch c.PostForm.Get("decision") {
 	case "deny":
-		return p.deny(c.Context(), c, link, "They chose Deny on the consent page.")
+		return p.deny(c.Context(), c, link, a.nonce, "They chose Deny on the consent page.")
 	case "allow":
 	default:
 		return p.note(http.StatusBadRequest, "This form has no answer", "Choose Allow or Deny."), nil
@@ -199,8 +207,8 @@ func (p *pages) posted(r *http.Request, browser string, link credential.Link) bo
 }
 
 // deny tells the session that the person did not agree.
-func (p *pages) deny(ctx context.Context, c *httpapi.Call, link credential.Link, reason string) (any, error) {
-	if err := p.resolve(ctx, link, event.ConsentResolved{EffectID: link.EffectID, Reason: reason}); err != nil {
+func (p *pages) deny(ctx context.Context, c *httpapi.Call, link credential.Link, nonce, reason string) (any, error) {
+	if err := p.resolve(ctx, link, nonce, event.ConsentResolved{EffectID: link.EffectID, Reason: reason}); err != nil {
 		return p.failed(c, err)
 	}
 	return p.note(http.StatusOK, "Denied", "The agent goes on without it. You can close this page."), nil
@@ -208,9 +216,9 @@ func (p *pages) deny(ctx context.Context, c *httpapi.Call, link credential.Link,
 
 // resolve appends the person's answer. A yes is one to all that waits for the same,
 // so that nobody signs in for each.
-func (p *pages) resolve(ctx context.Context, link credential.Link, said event.ConsentResolved) error {
+func (p *pages) resolve(ctx context.Context, link credential.Link, nonce string, said event.ConsentResolved) error {
 	err := p.Journal.Update(ctx, link.Project, link.Session, func(tx *journal.Tx) error {
-		payloads, err := tx.State.ResolveConsent(said, link.Nonce)
+		payloads, err := tx.State.ResolveConsent(said, nonce)
 		if err != nil {
 			return err
 		}
@@ -264,17 +272,18 @@ func (p *pages) finish(c *httpapi.Call) (any, error) {
 	if err != nil {
 		return p.failed(c, err)
 	}
-	if _, err := p.waiting(ctx, flow.Link); err != nil {
+	a, err := p.waiting(ctx, flow.Link)
+	if err != nil {
 		return p.failed(c, err)
 	}
 	made, err := p.Credentials.Redeem(ctx, flow, credential.Answer{Code: q.Get("code"), Issuer: q.Get("iss"), Error: q.Get("error")})
 	if errors.Is(err, credential.ErrDenied) {
-		return p.deny(ctx, c, flow.Link, "They denied access at "+flow.Where()+".")
+		return p.deny(ctx, c, flow.Link, a.nonce, "They denied access at "+flow.Where()+".")
 	}
 	if err != nil {
 		return p.failed(c, err)
 	}
-	err = p.resolve(ctx, flow.Link, event.ConsentResolved{EffectID: flow.Link.EffectID, Granted: true, VaultID: made.VaultID, CredentialID: made.ID})
+	err = p.resolve(ctx, flow.Link, a.nonce, event.ConsentResolved{EffectID: flow.Link.EffectID, Granted: true, VaultID: made.VaultID, CredentialID: made.ID})
 	if errors.Is(err, errGone) {
 		return p.note(http.StatusOK, "Allowed", "The access is kept for later: what asked for it has ended meanwhile. You can close this page."), nil
 	}
