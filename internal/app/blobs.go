@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -15,7 +14,6 @@ import (
 	"github.com/stayd/stayd/internal/blob/cached"
 	"github.com/stayd/stayd/internal/blob/folder"
 	"github.com/stayd/stayd/internal/blob/s3"
-	"github.com/stayd/stayd/internal/outbound"
 	"github.com/stayd/stayd/internal/snapshot"
 	"github.com/stayd/stayd/internal/store"
 )
@@ -41,9 +39,7 @@ func openBlobs(ctx context.Context, cfg *Config, st store.Store) (blob.Store, er
 	case cfg.Blobs != "":
 		c, err := bucket(cfg.Blobs)
 		if err == nil {
-			c.HTTPClient, err = bucketClient(cfg, c.Endpoint)
-		}
-		if err == nil {
+			c.Outbound = cfg.outside(toBlobs)
 			remote, err = s3.New(ctx, c)
 		}
 		if err != nil {
@@ -73,14 +69,6 @@ func bucket(name string) (s3.Config, error) {
 		}
 	}
 	return c, nil
-}
-
-// bucketClient performs requests to the bucket. An endpoint that the operator
-// named may be anywhere. A signature is for one host, so no redirect is followed.
-func bucketClient(cfg *Config, endpoint string) (*http.Client, error) {
-	policy := cfg.outside(toBlobs, endpoint)
-	policy.MaxRedirects = -1
-	return outbound.New(policy)
 }
 
 // regionOf is the region that services other than AWS want to be told.

@@ -144,7 +144,7 @@ func openEmbedder(cfg *Config, models *router.Router, spec *embedderSpec) (embed
 			Region: p.Region, APIKey: p.APIKey, APIKeyEnv: p.APIKeyEnv, BaseURL: p.BaseURL, Model: id, Dimensions: spec.dimension, Client: client,
 		}
 		if p.APIKey == "" {
-			c.Credentials = awsCredentials(p)
+			c.Credentials = awsCredentials(cfg, p)
 		}
 		e, err := bedrockembed.New(c)
 		if err != nil {

@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 
 	"github.com/stayd/stayd/internal/model"
 	"github.com/stayd/stayd/internal/model/anthropic"
@@ -16,6 +15,7 @@ import (
 	"github.com/stayd/stayd/internal/model/router"
 	"github.com/stayd/stayd/internal/model/script"
 	"github.com/stayd/stayd/internal/outbound"
+	"github.com/stayd/stayd/internal/outbound/awsconfig"
 )
 
 // OpenModels reads the models file, if there is one, and makes the router.
@@ -68,7 +68,7 @@ func newProvider(cfg *Config, p router.ProviderConfig) (model.Model, error) {
 	case router.TypeBedrock:
 		c := bedrock.Config{Region: p.Region, APIKey: p.APIKey, BaseURL: p.BaseURL, Client: client}
 		if p.APIKey == "" {
-			c.Credentials = awsCredentials(p)
+			c.Credentials = awsCredentials(cfg, p)
 		}
 		return bedrock.New(c)
 	}
@@ -88,9 +88,9 @@ const maxAnswer = 256 << 20
 
 // awsCredentials finds the credentials as AWS's own tools do, when they are first
 // needed.
-func awsCredentials(p router.ProviderConfig) aws.CredentialsProvider {
+func awsCredentials(cfg *Config, p router.ProviderConfig) aws.CredentialsProvider {
 	return aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
-		c, err := config.LoadDefaultConfig(ctx, config.WithRegion(p.Region), config.WithSharedConfigProfile(p.Profile))
+		c, err := awsconfig.Load(ctx, awsconfig.Source{Region: p.Region, Profile: p.Profile, Outbound: cfg.outside(toAWS)})
 		if err != nil {
 			return aws.Credentials{}, fmt.Errorf("load the AWS configuration: %w", err)
 		}

@@ -22,7 +22,6 @@ import (
 	"github.com/stayd/stayd/internal/identity/workload"
 	"github.com/stayd/stayd/internal/identity/workload/awskms"
 	"github.com/stayd/stayd/internal/journal"
-	"github.com/stayd/stayd/internal/outbound"
 	"github.com/stayd/stayd/internal/session"
 	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/tool"
@@ -115,13 +114,9 @@ func openIssuer(ctx context.Context, cfg *Config, st store.Store, vaults *vault.
 	c := workload.Config{
 		Store: st, Vaults: vaults, URL: cfg.publicURL(), TrustDomain: cfg.trustDomain(), Algorithm: key.algorithm, Remote: key.remote, Now: time.Now, Log: log,
 	}
-	client, err := keysClient(cfg, key.endpoint)
-	if err != nil {
-		return nil, fmt.Errorf("signing-key: %w", err)
-	}
 	// Where no key of the service is to be made, one from before may sign for a while.
 	service := sync.OnceValues(func() (*awskms.Service, error) {
-		return awskms.New(context.WithoutCancel(ctx), awskms.Config{Region: key.region, Endpoint: key.endpoint, HTTPClient: client})
+		return awskms.New(context.WithoutCancel(ctx), awskms.Config{Region: key.region, Endpoint: key.endpoint, Outbound: cfg.outside(toKeys)})
 	})
 	if key.remote != "" {
 		if _, err := service(); err != nil {
@@ -136,14 +131,6 @@ func openIssuer(ctx context.Context, cfg *Config, st store.Store, vaults *vault.
 		return s.Open(ctx, name)
 	}
 	return workload.New(c)
-}
-
-// keysClient performs requests to a service that keeps keys. A signature is for
-// one host, so no redirect is followed.
-func keysClient(cfg *Config, endpoint string) (*http.Client, error) {
-	policy := cfg.outside(toKeys, endpoint)
-	policy.MaxRedirects = -1
-	return outbound.New(policy)
 }
 
 // mountTokens serves what others verify tokens of agents by, and their exchange.

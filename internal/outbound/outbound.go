@@ -8,6 +8,8 @@ package outbound
 
 import (
 	"cmp"
+	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"net/http"
 	"net/url"
@@ -45,6 +47,8 @@ type Policy struct {
 	// decompressed; 0 is no limit, as a stream may go on. Reading on fails with
 	// ErrTooLarge.
 	MaxBody int64
+	// RootCAs are the authorities that servers are verified by; nil is the system's.
+	RootCAs *x509.CertPool
 	// Resolver looks up names; nil is the one of the process.
 	Resolver *net.Resolver
 	// MaxRedirects is how many redirects are followed; 0 is 5, less than 0 none.
@@ -98,7 +102,12 @@ func New(p Policy) (*http.Client, error) {
 }
 
 func (p *Policy) transport(d *dialer, proxy *url.URL) http.RoundTripper {
+	var trust *tls.Config
+	if p.RootCAs != nil {
+		trust = &tls.Config{RootCAs: p.RootCAs, MinVersion: tls.VersionTLS12}
+	}
 	return &http.Transport{
+		TLSClientConfig:        trust,
 		DialContext:            d.dial,
 		Proxy:                  http.ProxyURL(proxy),
 		ForceAttemptHTTP2:      true,

@@ -27,7 +27,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"golang.org/x/sync/errgroup"
@@ -35,6 +34,8 @@ import (
 	"github.com/stayd/stayd/internal/blob"
 	"github.com/stayd/stayd/internal/blob/pack"
 	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/outbound"
+	"github.com/stayd/stayd/internal/outbound/awsconfig"
 )
 
 const (
@@ -53,8 +54,7 @@ type Config struct {
 	Region    string // empty: what the environment says
 	Endpoint  string // of another service than AWS; empty is AWS
 	PathStyle bool   // the bucket is part of the path and not of the host
-	// HTTPClient is nil for the default.
-	HTTPClient *http.Client
+	Outbound  outbound.Policy
 }
 
 // Store is a blob.Store in a bucket.
@@ -76,11 +76,7 @@ func New(ctx context.Context, c Config) (*Store, error) {
 	if c.Bucket == "" {
 		return nil, errors.New("open the bucket of blobs: it has no name")
 	}
-	var options []func(*config.LoadOptions) error
-	if c.Region != "" {
-		options = append(options, config.WithRegion(c.Region))
-	}
-	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	loaded, err := awsconfig.Load(ctx, awsconfig.Source{Region: c.Region, Endpoint: c.Endpoint, Outbound: c.Outbound})
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket of blobs: %w", err)
 	}
@@ -90,9 +86,6 @@ func New(ctx context.Context, c Config) (*Store, error) {
 	}
 	client := s3.NewFromConfig(loaded, func(o *s3.Options) {
 		o.UsePathStyle = c.PathStyle
-		if c.HTTPClient != nil {
-			o.HTTPClient = c.HTTPClient
-		}
 		if c.Endpoint != "" {
 			o.BaseEndpoint = aws.String(c.Endpoint)
 			// Services other than AWS do not all know the newer checksums, and a

@@ -32,7 +32,7 @@ func bucketStore(t *testing.T, prefix string) (*s3.Store, *s3mem.Backend) {
 func openBucket(t *testing.T, name, prefix string, server *httptest.Server) *s3.Store {
 	t.Helper()
 	s, err := s3.New(t.Context(), s3.Config{
-		Bucket: name, Prefix: prefix, Region: "eu-west-1", Endpoint: server.URL, PathStyle: true, HTTPClient: server.Client(),
+		Bucket: name, Prefix: prefix, Region: "eu-west-1", Endpoint: server.URL, PathStyle: true,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -9,17 +9,17 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
 
+	"github.com/stayd/stayd/internal/outbound"
+	"github.com/stayd/stayd/internal/outbound/awsconfig"
 	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/vault"
 )
@@ -29,8 +29,7 @@ type Config struct {
 	Key      string // ARN, id or alias/NAME of a symmetric key
 	Region   string // empty: what the environment says
 	Endpoint string // of another service than AWS; empty is AWS
-	// HTTPClient is nil for the default.
-	HTTPClient *http.Client
+	Outbound outbound.Policy
 }
 
 // Keys are the keys of a service. They are a vault.Master.
@@ -61,18 +60,11 @@ func New(ctx context.Context, c Config) (*Keys, error) {
 	if c.Key == "" {
 		return nil, errors.New("the master key in AWS KMS has no name")
 	}
-	var options []func(*config.LoadOptions) error
-	if c.Region != "" {
-		options = append(options, config.WithRegion(c.Region))
-	}
-	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	loaded, err := awsconfig.Load(ctx, awsconfig.Source{Region: c.Region, Endpoint: c.Endpoint, Outbound: c.Outbound})
 	if err != nil {
 		return nil, fmt.Errorf("set up AWS KMS: %w", err)
 	}
 	client := kms.NewFromConfig(loaded, func(o *kms.Options) {
-		if c.HTTPClient != nil {
-			o.HTTPClient = c.HTTPClient
-		}
 		if c.Endpoint != "" {
 			o.BaseEndpoint = aws.String(c.Endpoint)
 		}

@@ -5,11 +5,9 @@ package masters
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/stayd/stayd/internal/outbound"
@@ -71,9 +69,7 @@ func Open(ctx context.Context, p Place) (vault.Master, error) {
 		if err != nil {
 			return nil, fmt.Errorf("vault-key %q: %w", p.Setting, err)
 		}
-		if c.HTTPClient, err = p.client(c.Endpoint); err != nil {
-			return nil, fmt.Errorf("vault-key %q: %w", p.Setting, err)
-		}
+		c.Outbound = p.Outbound
 		return awskms.New(ctx, c)
 	}
 	if p.File() == "" {
@@ -84,17 +80,6 @@ func Open(ctx context.Context, p Place) (vault.Master, error) {
 		return nil, fmt.Errorf("%w; `stayd vaults key` makes what it should hold", err)
 	}
 	return keys, nil
-}
-
-// client performs requests to the service. A signature is for one host, so no
-// redirect is followed.
-func (p Place) client(endpoint string) (*http.Client, error) {
-	policy := p.Outbound
-	policy.Allow, policy.MaxRedirects = slices.Clone(policy.Allow), -1
-	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
-		policy.Allow = append(policy.Allow, u.Host)
-	}
-	return outbound.New(policy)
 }
 
 // kmsConfig reads KEY?region=R&endpoint=URL.

@@ -13,17 +13,17 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"net/http"
 	"strings"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
 
 	"github.com/stayd/stayd/internal/identity/workload"
+	"github.com/stayd/stayd/internal/outbound"
+	"github.com/stayd/stayd/internal/outbound/awsconfig"
 	"github.com/stayd/stayd/internal/store"
 )
 
@@ -31,8 +31,7 @@ import (
 type Config struct {
 	Region   string // of keys whose name is no ARN; empty: what the environment says
 	Endpoint string // of another service than AWS; empty is AWS
-	// HTTPClient is nil for the default.
-	HTTPClient *http.Client
+	Outbound outbound.Policy
 }
 
 // Service has keys. It is safe for use by many goroutines.
@@ -47,18 +46,11 @@ type Service struct {
 // AWS SDK finds them; they need the rights kms:GetPublicKey and kms:Sign. Nothing is
 // asked of the service yet.
 func New(ctx context.Context, c Config) (*Service, error) {
-	var options []func(*config.LoadOptions) error
-	if c.Region != "" {
-		options = append(options, config.WithRegion(c.Region))
-	}
-	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	loaded, err := awsconfig.Load(ctx, awsconfig.Source{Region: c.Region, Endpoint: c.Endpoint, Outbound: c.Outbound})
 	if err != nil {
 		return nil, fmt.Errorf("set up AWS KMS: %w", err)
 	}
 	client := kms.NewFromConfig(loaded, func(o *kms.Options) {
-		if c.HTTPClient != nil {
-			o.HTTPClient = c.HTTPClient
-		}
 		if c.Endpoint != "" {
 			o.BaseEndpoint = aws.String(c.Endpoint)
 		}

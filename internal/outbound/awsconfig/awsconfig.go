@@ -1,0 +1,85 @@
+// Package awsconfig finds AWS's regions and credentials where AWS's own tools
+// find them, and has what is asked for on the way go by the rules for all that
+// leaves: but for a machine's own metadata, which the SDK asks by itself. It knows no
+// service.
+package awsconfig
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+
+	"github.com/stayd/stayd/internal/outbound"
+)
+
+// metadata are the addresses on which machines and containers of AWS are told
+// their credentials: EC2, ECS and EKS.
+var metadata = []string{
+	"169.254.169.254:80", "[fd00:ec2::254]:80", "169.254.170.2:80", "169.254.170.23:80", "[fd00:ec2::23]:80",
+}
+
+// Variables of the environment that name other places for the same.
+const (
+	inMachine   = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
+	inContainer = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+)
+
+// dialTimeout is short, as on machines that are not AWS's nobody may answer.
+const dialTimeout = 3 * time.Second
+
+// Source says what is to be reached, and by which rules.
+type Source struct {
+	Region   string // empty: what the environment says
+	Profile  string // of the shared files; empty: what the environment says
+	Endpoint string // of a service like AWS's; empty is AWS
+	Outbound outbound.Policy
+}
+
+// Load finds the region and the credentials. Nothing is asked of anybody yet but
+// what the environment says. The client of the configuration follows the policy;
+// the endpoint, and where credentials are, may be anywhere, as neither is asked for
+// by anybody but the operator. A signature is for one host, so no redirect is
+// followed.
+func Load(ctx context.Context, s Source) (aws.Config, error) {
+	p := s.policy()
+	dial, err := outbound.NewDialer(p)
+	if err != nil {
+		return aws.Config{}, err
+	}
+	// What finds credentials takes no client but one of the SDK's own.
+	finds := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.DialContext, t.Proxy = dial, nil })
+	loaded, err := config.LoadDefaultConfig(ctx, config.WithRegion(s.Region), config.WithSharedConfigProfile(s.Profile), config.WithHTTPClient(finds))
+	if err != nil {
+		return aws.Config{}, err
+	}
+	// AWS_CA_BUNDLE and the shared files may say whom to trust.
+	if trusts, ok := loaded.HTTPClient.(*awshttp.BuildableClient); ok {
+		if c := trusts.GetTransport().TLSClientConfig; c != nil {
+			p.RootCAs = c.RootCAs
+		}
+	}
+	loaded.HTTPClient, err = outbound.New(p)
+	return loaded, err
+}
+
+func (s *Source) policy() outbound.Policy {
+	p := s.Outbound
+	p.Allow, p.Direct = slices.Concat(p.Allow, metadata), slices.Clone(p.Direct)
+	if p.Proxy != nil {
+		p.Direct = append(p.Direct, metadata...)
+	}
+	for _, named := range []string{s.Endpoint, os.Getenv(inMachine), os.Getenv(inContainer)} {
+		if u, err := url.Parse(named); err == nil && u.Host != "" {
+			p.Allow = append(p.Allow, u.Host)
+		}
+	}
+	p.MaxRedirects, p.DialTimeout = -1, dialTimeout
+	return p
+}
