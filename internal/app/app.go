@@ -121,11 +121,11 @@ func (a *App) open(ctx context.Context) (err error) {
 		return err
 	}
 	a.holder = holder
-	if a.keeper, err = openKeeper(cfg, a.models, a.store, log); err != nil {
-		return err
-	}
 	a.keys = &identity.Keys{Store: a.store, Now: time.Now}
 	if a.vaults, err = openVaults(ctx, cfg, a.store); err != nil {
+		return err
+	}
+	if a.keeper, err = openKeeper(cfg, a.models, a.store, a.vaults, log); err != nil {
 		return err
 	}
 	if a.issuer, err = openIssuer(ctx, cfg, a.store, a.vaults, log); err != nil {
@@ -182,7 +182,6 @@ func OpenStore(ctx context.Context, url, data string, log *slog.Logger) (store.S
 // wire connects the parts. The door and the worker share the journal and the
 // feed, and nothing else.
 func (a *App) wire(tokens *httpapi.Tokens) {
-	a.keeper.Vaults = a.vaults
 	f := feed.New()
 	j := journal.New(a.store, a.holder, time.Now, func(c journal.Commit) {
 		f.Committed(c.Session, c.Records)

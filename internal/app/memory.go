@@ -7,15 +7,16 @@ import (
 	"github.com/stayd/stayd/internal/memory/keeper"
 	"github.com/stayd/stayd/internal/model/router"
 	"github.com/stayd/stayd/internal/store"
+	"github.com/stayd/stayd/internal/vault"
 )
 
 // openKeeper makes the keeper of long-term memory.
-func openKeeper(cfg *Config, models *router.Router, st store.Store, log *slog.Logger) (*keeper.Keeper, error) {
+func openKeeper(cfg *Config, models *router.Router, st store.Store, vaults *vault.Vaults, log *slog.Logger) (*keeper.Keeper, error) {
 	embedders, err := openEmbedders(cfg, models)
 	if err != nil {
 		return nil, err
 	}
-	c := keeper.Config{Store: st, Now: time.Now, Log: log}
+	c := keeper.Config{Store: st, Vaults: vaults, Now: time.Now, Log: log}
 	for i, e := range embedders {
 		if i == 0 {
 			c.Embedder, c.Local = e.records, e.local
