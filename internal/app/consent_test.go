@@ -187,6 +187,9 @@ func (b *browser) post(url string, form url.Values, headers ...string) page {
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	for i := 0; i < len(headers); i += 2 {
+		if headers[i] == "Host" {
+			req.Host = headers[i+1]
+		}
 		req.Header.Set(headers[i], headers[i+1])
 	}
 	return b.do(req)
@@ -399,7 +402,9 @@ func TestConsentForms(t *testing.T) {
 	b.post(link, url.Values{"decision": {"allow"}}).want(t, "without the token", http.StatusForbidden, "not posted from")
 	b.post(link, url.Values{"token": {token}, "decision": {"perhaps"}}).want(t, "no answer", http.StatusBadRequest, "no answer")
 	b.post(link, url.Values{"token": {token}, "decision": {strings.Repeat("x", 100_000)}}).want(t, "a huge form", http.StatusForbidden, "not posted from")
-	for name, headers := range map[string][]string{"from another site": {"Sec-Fetch-Site", "cross-site"}, "of another origin": {"Origin", "https://evil.example.com"}} {
+	for name, headers := range map[string][]string{
+		"from another site": {"Sec-Fetch-Site", "cross-site"}, "of another origin": {"Origin", "https://evil.example.com"},
+	} {
 		if p := b.post(link, allow, headers...); p.status != http.StatusForbidden {
 			t.Errorf("%s: %s", name, p)
 		}
@@ -510,6 +515,22 @@ func TestConsentKeys(t *testing.T) {
 	c.key = "operator-key-0123456789"
 	if a := c.as("").do("GET", sessions+"/"+id, ""); a.status != http.StatusUnauthorized {
 		t.Errorf("without a key: %s", a)
+	}
+	// Behind a proxy that says another Host, browsers that do not say whether it is the
+	// same site name the origin of the page.
+	b := c.browser().stop()
+	allow := url.Values{"token": {hidden.FindStringSubmatch(b.get(link).body)[1]}, "decision": {"allow"}}
+	own, err := url.Parse(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cookie := b.http.Jar.Cookies(own)[0].String()
+	for origin, want := range map[string]int{
+		c.cfg.PublicURL: http.StatusSeeOther, c.cfg.PublicURL + "0": http.StatusForbidden, "https://evil.example.com": http.StatusForbidden, "null": http.StatusForbidden,
+	} {
+		if p := b.post(link, allow, "Origin", origin, "Host", "stayd.internal:8080", "Cookie", cookie); p.status != want {
+			t.Errorf("of the origin %s behind a proxy: %s, want %d", origin, p, want)
+		}
 	}
 	c.browser().decide(link, "allow").want(t, "allowed", http.StatusOK, "Allowed")
 	if got := c.last(id); !strings.Contains(got, "You are known here.") {

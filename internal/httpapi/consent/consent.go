@@ -47,6 +47,10 @@ type form struct {
 // Mount registers the pages.
 func Mount(s *httpapi.Server, cfg Config) {
 	p := &pages{Config: cfg, origin: http.NewCrossOriginProtection()}
+	// Behind a proxy that says another Host, the origin of the page is this one's.
+	if err := p.origin.AddTrustedOrigin(cfg.PublicURL); err != nil {
+		p.Log.Error("forms of consent pages are taken by their Host alone", "public_url", cfg.PublicURL, "error", err)
+	}
 	s.Register(httpapi.Operation{
 		Method: http.MethodGet, Path: "/oauth/consent/{link}", ID: "showConsent", Open: true, Do: p.show,
 		Summary: "The page (HTML) on which a person is asked to let an agent use a server in their name. An addition of Stayd's",
