@@ -2,6 +2,7 @@ package memories
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -52,7 +53,11 @@ func (a *api) forget(c *httpapi.Call) (any, error) {
 }
 
 func (a *api) remove(c *httpapi.Call) (any, error) {
-	return a.forgotten(c, keeper.Selection{ID: c.Path("memory_id")}, "")
+	id := c.Path("memory_id")
+	if err := a.mine(c, id); err != nil {
+		return nil, err
+	}
+	return a.forgotten(c, keeper.Selection{ID: id}, "")
 }
 
 func (a *api) forgotten(c *httpapi.Call, sel keeper.Selection, reason string) (any, error) {
@@ -61,6 +66,10 @@ func (a *api) forgotten(c *httpapi.Call, sel keeper.Selection, reason string) (a
 		sel.Erase = func(ctx context.Context) (int, error) { return a.Erase(ctx, c.Project, asked) }
 	}
 	r, err := a.Keeper.Forget(c.Context(), c.Project, sel, reason)
+	var held *keeper.HeldError
+	if errors.As(err, &held) {
+		err = unnamed(c, held)
+	}
 	if err != nil {
 		return nil, answer(err, sel.ID)
 	}

@@ -2,6 +2,7 @@ package memories_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -16,12 +17,16 @@ import (
 
 	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/httpapi/memories"
+	"github.com/stayd/stayd/internal/identity"
 	"github.com/stayd/stayd/internal/memory/embed/static"
 	"github.com/stayd/stayd/internal/memory/keeper"
 	"github.com/stayd/stayd/internal/store/sqlite"
 )
 
 const path = "/v1/memories"
+
+// keyAnn is of somebody who may act for one actor alone.
+const keyAnn = identity.Prefix + "ann"
 
 // world is a server of long-term memory over a store of its own, whose time the
 // test sets.
@@ -37,6 +42,12 @@ var start = time.Date(2026, 5, 3, 9, 0, 0, 0, time.UTC)
 // newWorld speaks for the project a, and another() for the project b.
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
+	return newWorldOf(tb, "ann")
+}
+
+// newWorldOf has a caller who may act for the actor alone.
+func newWorldOf(tb testing.TB, actor string) *world {
+	tb.Helper()
 	log := slog.New(slog.DiscardHandler)
 	st, err := sqlite.Open(tb.Context(), filepath.Join(tb.TempDir(), "stayd.db"), sqlite.Options{Logger: log})
 	if err != nil {
@@ -50,7 +61,12 @@ func newWorld(tb testing.TB) *world {
 	now := start
 	w := &world{t: tb, key: "key-a", now: &now}
 	keys := map[[32]byte]string{sha256.Sum256([]byte("key-a")): "a", sha256.Sum256([]byte("key-b")): "b"}
-	server := httpapi.New(httpapi.Config{Log: log, Version: "test", Stopping: make(chan struct{}), Keys: keys})
+	server := httpapi.New(httpapi.Config{Log: log, Version: "test", Stopping: make(chan struct{}), Keys: keys, Callers: func(_ context.Context, key string) (identity.Principal, error) {
+		if key != keyAnn {
+			return identity.Principal{}, identity.ErrRefused
+		}
+		return identity.Principal{ID: "key_ann", Project: "a", Scope: identity.Write, Actor: actor}, nil
+	}})
 	memories.Mount(server, memories.Config{
 		Keeper: keeper.New(keeper.Config{Store: st, Embedder: words, Local: true, Now: func() time.Time { return *w.now }, Log: log}),
 	})

@@ -58,13 +58,13 @@ func (a *api) recordOperations() []httpapi.Operation {
 		httpapi.Param{Name: "superseded", Doc: "true also lists what was replaced."},
 		httpapi.Param{Name: "metadata[]", Doc: "Only memories with all of these pairs, as metadata[key]=value."})
 	return []httpapi.Operation{
-		{Method: http.MethodPost, Path: basePath, ID: "createMemory", Summary: "Write a memory", Body: createMemory{}, Result: MemoryObject{}, Do: a.create},
-		{Method: http.MethodGet, Path: basePath, ID: "listMemories", Summary: "List memories", Query: filters, Result: httpapi.List[MemoryObject]{}, Do: a.list},
-		{Method: http.MethodPost, Path: basePath + "/search", ID: "searchMemories", Summary: "Find what is relevant to a question", Scope: identity.Read, Body: searchMemories{}, Result: searchObject{}, Do: a.search},
-		{Method: http.MethodGet, Path: onePath, ID: "getMemory", Summary: "Get a memory", Result: MemoryObject{}, Do: a.get},
-		{Method: http.MethodPost, Path: onePath, ID: "updateMemory", Summary: "Supersede a memory by a newer version of it", Body: updateMemory{}, Result: MemoryObject{}, Do: a.update},
-		{Method: http.MethodDelete, Path: onePath, ID: "deleteMemory", Summary: "Forget a memory, all its versions and what was drawn from it", Result: receiptObject{}, Do: a.remove},
-		{Method: http.MethodGet, Path: onePath + "/history", ID: "getMemoryHistory", Summary: "List all versions of a memory, the oldest first", Result: httpapi.List[MemoryObject]{}, Do: a.history},
+		{Method: http.MethodPost, Path: basePath, ID: "createMemory", Bound: true, Summary: "Write a memory", Body: createMemory{}, Result: MemoryObject{}, Do: a.create},
+		{Method: http.MethodGet, Path: basePath, ID: "listMemories", Bound: true, Summary: "List memories", Query: filters, Result: httpapi.List[MemoryObject]{}, Do: a.list},
+		{Method: http.MethodPost, Path: basePath + "/search", ID: "searchMemories", Bound: true, Summary: "Find what is relevant to a question", Scope: identity.Read, Body: searchMemories{}, Result: searchObject{}, Do: a.search},
+		{Method: http.MethodGet, Path: onePath, ID: "getMemory", Bound: true, Summary: "Get a memory", Result: MemoryObject{}, Do: a.get},
+		{Method: http.MethodPost, Path: onePath, ID: "updateMemory", Bound: true, Summary: "Supersede a memory by a newer version of it", Body: updateMemory{}, Result: MemoryObject{}, Do: a.update},
+		{Method: http.MethodDelete, Path: onePath, ID: "deleteMemory", Bound: true, Summary: "Forget a memory, all its versions and what was drawn from it", Result: receiptObject{}, Do: a.remove},
+		{Method: http.MethodGet, Path: onePath + "/history", ID: "getMemoryHistory", Bound: true, Summary: "List all versions of a memory, the oldest first", Result: httpapi.List[MemoryObject]{}, Do: a.history},
 	}
 }
 
@@ -108,8 +108,17 @@ func (a *api) create(c *httpapi.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if body.Actor, err = c.ActFor(body.Actor); err != nil {
+		return nil, err
+	}
 	r, err := body.record()
 	if err != nil {
+		return nil, err
+	}
+	if _, err := within(c, "namespace", r.Namespace); err != nil {
+		return nil, err
+	}
+	if err := a.mineFrom(c, r.Source.RecordIDs); err != nil {
 		return nil, err
 	}
 	if in.Key != "" {
@@ -145,6 +154,9 @@ func reused() error {
 
 func (a *api) get(c *httpapi.Call) (any, error) {
 	id := c.Path("memory_id")
+	if err := a.mine(c, id); err != nil {
+		return nil, err
+	}
 	r, err := a.Keeper.Get(c.Context(), c.Project, id)
 	if err != nil {
 		return nil, answer(err, id)
@@ -166,6 +178,9 @@ func (a *api) update(c *httpapi.Call) (any, error) {
 		return nil, err
 	}
 	id := c.Path("memory_id")
+	if err := a.mine(c, id); err != nil {
+		return nil, err
+	}
 	change.Key = in.Key
 	r, err := a.Keeper.Update(c.Context(), c.Project, id, change.Change)
 	if err != nil {
@@ -179,10 +194,14 @@ func (a *api) update(c *httpapi.Call) (any, error) {
 
 func (a *api) history(c *httpapi.Call) (any, error) {
 	id := c.Path("memory_id")
+	if err := a.mine(c, id); err != nil {
+		return nil, err
+	}
 	versions, err := a.Keeper.History(c.Context(), c.Project, id)
 	if err != nil {
 		return nil, answer(err, id)
 	}
+	versions = theirs(c, versions)
 	return httpapi.PageOf(renderAll(versions), len(versions), memoryID), nil
 }
 
@@ -198,7 +217,7 @@ func (a *api) list(c *httpapi.Call) (any, error) {
 		Project: c.Project, Namespace: values.Get("namespace"), Actor: values.Get("actor"), SessionID: values.Get("session_id"),
 		After: p.After, Asc: p.Asc, Limit: p.Limit + 1,
 	}
-	if q.Namespace, err = prefix(q.Namespace); err != nil {
+	if err := a.bound(c, &q); err != nil {
 		return nil, err
 	}
 	if s := memory.Strategy(values.Get("strategy")); s != "" {
@@ -220,7 +239,7 @@ func (a *api) list(c *httpapi.Call) (any, error) {
 	}
 	records, err := a.Keeper.List(c.Context(), q)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, httpapi.Invalid("after", "No memory found with id '"+p.After+"'.")
+		return nil, noneAfter(p.After)
 	}
 	if err != nil {
 		return nil, err
@@ -228,10 +247,14 @@ func (a *api) list(c *httpapi.Call) (any, error) {
 	return httpapi.PageOf(renderAll(records), p.Limit, memoryID), nil
 }
 
+func noneAfter(id string) error {
+	return httpapi.Invalid("after", "No memory found with id '"+id+"'.")
+}
+
 // prefix reads a namespace that selects what lies below it; "/" and nothing are
 // all.
 func prefix(s string) (string, error) {
-	if s == "" || s == "/" {
+	if s == "" || s == everywhere {
 		return s, nil
 	}
 	ns, err := memory.ParseNamespace(s)
@@ -263,9 +286,20 @@ func (a *api) search(c *httpapi.Call) (any, error) {
 	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}
+	if err := about(c, body.Actor); err != nil {
+		return nil, err
+	}
+	if mine := own(c); mine != "" && len(body.Namespaces) == 0 {
+		body.Namespaces = []string{mine}
+	}
 	q, err := body.query(c.Project)
 	if err != nil {
 		return nil, err
+	}
+	for i, asked := range q.Namespaces {
+		if q.Namespaces[i], err = searched(c, asked); err != nil {
+			return nil, err
+		}
 	}
 	found, err := a.Keeper.Search(c.Context(), q)
 	if err != nil {

@@ -24,7 +24,7 @@ func (a *api) transferOperations() []httpapi.Operation {
 		{Name: "from", Doc: "The actor's name in the file, where it is another; * takes everybody's."},
 	}
 	return []httpapi.Operation{
-		{Method: http.MethodGet, Path: basePath + "/export", ID: "exportMemories", Summary: "Download memories as JSON Lines", Query: what, Download: true, Do: a.export},
+		{Method: http.MethodGet, Path: basePath + "/export", ID: "exportMemories", Bound: true, Summary: "Download memories as JSON Lines", Query: what, Download: true, Do: a.export},
 		{Method: http.MethodPost, Path: basePath + "/import", ID: "importMemories", Summary: "Import a file of memories: our own, or one of Mem0, Letta, LangGraph or AgentCore", Query: into, Upload: httpapi.MediaBytes, Result: importObject{}, Do: a.importFile},
 	}
 }
@@ -37,8 +37,7 @@ const exportPage = 500
 func (a *api) export(c *httpapi.Call) (any, error) {
 	values := c.URL.Query()
 	q := store.MemoryQuery{Project: c.Project, Actor: values.Get("actor"), Namespace: values.Get("namespace"), Superseded: true, Asc: true, Limit: exportPage}
-	var err error
-	if q.Namespace, err = prefix(q.Namespace); err != nil {
+	if err := a.bound(c, &q); err != nil {
 		return nil, err
 	}
 	vectors, err := flag(values, "vectors")

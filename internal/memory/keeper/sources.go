@@ -58,12 +58,13 @@ func (k *Keeper) checkSources(ctx context.Context, project string, r *memory.Rec
 				return err
 			}
 		}
-		return missingSource(id)
+		return MissingSource(id)
 	}
 	return nil
 }
 
-func missingSource(id string) error {
+// MissingSource is the error of a record that was drawn from one that is not there.
+func MissingSource(id string) error {
 	return &BadRecordError{
 		Param:   "source.memory_ids",
 		Message: fmt.Sprintf("The memory '%s', from which this one was drawn, is not there. It was forgotten, or never was.", id),
@@ -96,5 +97,5 @@ func (k *Keeper) recheckSources(ctx context.Context, project string, written []m
 	if err := k.erase(ctx, project, late, &receipt); err != nil {
 		return err
 	}
-	return missingSource(missing)
+	return MissingSource(missing)
 }

@@ -264,7 +264,7 @@ func (c *Change) check(old *memory.Record, sources map[string]*memory.Record) er
 	}
 	for _, id := range c.Source.RecordIDs {
 		if sources[id] == nil && !slices.Contains(old.Source.RecordIDs, id) {
-			return missingSource(id)
+			return MissingSource(id)
 		}
 	}
 	return nil
