@@ -51,7 +51,8 @@ func (s *search) retrieve(ctx context.Context, pool int) (words, vectors []hit, 
 	near := newTop(pool)
 	var sieve *sieve
 	if s.probe != nil && s.records() > s.options.Exact {
-		sieve = newSieve(len(s.probe.numbers), max(s.options.Sifted, s.records()/siftedShare, pool))
+		sieve = &s.scratch.sieve
+		sieve.reset(len(s.probe.numbers), max(s.options.Sifted, s.records()/siftedShare, pool))
 	}
 	for i, p := range s.parts {
 		if err := ctx.Err(); err != nil {
@@ -133,7 +134,7 @@ const (
 
 // widen adds the turns beside the best candidates.
 func (s *search) widen(found []hit) []hit {
-	r := &ranker{search: s, sessions: map[sessionKey]int{}}
+	r := &ranker{search: s, sessions: map[sessionKey]int{}, slots: s.scratch.slots[:0]}
 	seen := make(map[docKey]bool, len(found))
 	for _, h := range found {
 		seen[docKey{h.part, h.doc}] = true
@@ -153,5 +154,6 @@ func (s *search) widen(found []hit) []hit {
 			}
 		}
 	}
+	s.scratch.slots = r.slots
 	return found
 }

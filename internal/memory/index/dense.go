@@ -1,6 +1,9 @@
 package index
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Vectors of texts point more or less the same way: what they have in common
 // says nothing, and is taken away before they are compared. What is taken away of
@@ -29,42 +32,40 @@ type vectorSum struct {
 type nearness struct {
 	mean    []float64
 	query   []float64 // less the mean, of length 1
-	vectors map[int32][]float64
-	free    []float64 // for more of them
+	where   []int32   // by slot: where its vector ends in numbers, 0 for not read, -1 for none
+	numbers []float64 // of the vectors that were read
 	sum     []float64 // for adding up
+	common  []int64   // the sum of all vectors
 }
 
-// room returns numbers for a vector, of which some are made at once.
+// room returns numbers for a vector.
 func (n *nearness) room(dims int) []float64 {
-	const atOnce = 64
-	if len(n.free) < dims {
-		n.free = make([]float64, atOnce*dims)
-	}
-	v := n.free[:dims:dims]
-	n.free = n.free[dims:]
-	return v
+	end := len(n.numbers) + dims
+	n.numbers = slices.Grow(n.numbers, dims)[:end]
+	return n.numbers[end-dims:]
 }
 
-// nearness makes the query ready, where it has a vector.
-func (s *search) nearness() *nearness {
+// nearness makes the query ready for being compared with slots, where it has a
+// vector.
+func (s *search) nearness(slots int) *nearness {
 	if s.probe == nil {
 		return nil
 	}
-	dims := len(s.probe.numbers)
-	sum, count := make([]int64, dims), 0
+	n, dims, count := &s.scratch.near, len(s.probe.numbers), 0
+	n.mean, n.query, n.sum = zeroed(n.mean, dims), zeroed(n.query, dims), zeroed(n.sum, dims)
+	n.where, n.numbers, n.common = zeroed(n.where, slots), n.numbers[:0], zeroed(n.common, dims)
 	for _, p := range s.parts {
 		for g := range p.groups {
 			if group := &p.groups[g]; s.probe.fits(group) {
 				for d, x := range p.sums[g].numbers {
-					sum[d] += x
+					n.common[d] += x
 				}
 				count += p.sums[g].count
 			}
 		}
 	}
-	n := &nearness{mean: make([]float64, dims), query: make([]float64, dims), sum: make([]float64, dims), vectors: map[int32][]float64{}}
 	for d := range n.mean {
-		n.mean[d] = float64(sum[d]) / ((1 << meanBits) * 128) / float64(count+fewVectors)
+		n.mean[d] = float64(n.common[d]) / ((1 << meanBits) * 128) / float64(count+fewVectors)
 		n.query[d] = float64(s.probe.numbers[d])*s.probe.scale - n.mean[d]
 	}
 	length := math.Sqrt(product(n.query, n.query))
@@ -87,8 +88,9 @@ func (r *ranker) vector(at int32) []float64 {
 	if at < 0 {
 		return nil
 	}
-	if v, ok := r.near.vectors[at]; ok {
-		return v
+	dims := len(r.near.mean)
+	if end := int(r.near.where[at]); end != 0 {
+		return r.near.numbers[max(end-dims, 0):max(end, 0)]
 	}
 	var out []float64
 	p, doc := r.parts[r.slots[at].part], int(r.slots[at].doc)
@@ -105,7 +107,10 @@ func (r *ranker) vector(at int32) []float64 {
 			}
 		}
 	}
-	r.near.vectors[at] = out
+	r.near.where[at] = -1
+	if out != nil {
+		r.near.where[at] = int32(len(r.near.numbers))
+	}
 	return out
 }
 
@@ -116,7 +121,7 @@ func (r *ranker) cosines(at int32) (alone, beside float64, ok bool) {
 		return 0, 0, false
 	}
 	own := r.vector(at)
-	if own == nil {
+	if len(own) == 0 {
 		return 0, 0, false
 	}
 	const ownWeight = 1.5

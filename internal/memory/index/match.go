@@ -41,8 +41,10 @@ type dictionary struct {
 	person int   // the name of the first person named in the query, likewise
 }
 
-func (r *ranker) dictionary(p *part) *dictionary {
-	d := &dictionary{part: p, person: -1}
+// dictionary makes one of a part ready, for so many words.
+func (r *ranker) dictionary(d *dictionary, p *part, words int) {
+	d.part, d.terms, d.person = p, d.terms[:0], -1
+	d.known.expect(words / repeated)
 	for i := range r.lexicon.terms {
 		t := &r.lexicon.terms[i]
 		d.terms = append(d.terms, p.terms.find(t.hash, t.text))
@@ -51,42 +53,45 @@ func (r *ranker) dictionary(p *part) *dictionary {
 		name := []byte(r.people.terms[0])
 		d.person = p.terms.find(hashOf(name), name)
 	}
-	return d
 }
 
 // read fills in the match of all slots.
 func (r *ranker) read() {
 	n := len(r.lexicon.terms)
-	m := &r.match
+	m := r.match
 	m.terms = n
-	m.hard, m.soft = make([]float32, n*len(r.slots)), make([]float32, n*len(r.slots))
-	m.counts = make([]uint8, n*len(r.slots))
-	m.about = make([]bool, len(r.slots))
-	m.lengths, m.rarest = make([]int32, len(r.slots)), make([]float32, len(r.slots))
+	m.hard, m.soft = zeroed(m.hard, n*len(r.slots)), zeroed(m.soft, n*len(r.slots))
+	m.counts, m.about = zeroed(m.counts, n*len(r.slots)), zeroed(m.about, len(r.slots))
+	m.lengths, m.rarest = zeroed(m.lengths, len(r.slots)), zeroed(m.rarest, len(r.slots))
 	words := make([]int, len(r.parts)) // of all slots, by part
 	for i := range r.slots {
 		s := &r.slots[i]
 		begin, end := r.parts[s.part].bounds(int(s.doc))
 		words[s.part] += end - begin
 	}
-	dictionaries := make([]*dictionary, len(r.parts))
+	for len(r.scratch.dictionaries) < len(r.parts) {
+		r.scratch.dictionaries = append(r.scratch.dictionaries, dictionary{})
+	}
+	ready := make([]bool, len(r.parts))
 	for i := range r.slots {
 		s := &r.slots[i]
-		d := dictionaries[s.part]
-		if d == nil {
-			d = r.dictionary(r.parts[s.part])
-			d.known.expect(words[s.part] / repeated)
-			dictionaries[s.part] = d
+		d := &r.scratch.dictionaries[s.part]
+		if !ready[s.part] {
+			r.dictionary(d, r.parts[s.part], words[s.part])
+			ready[s.part] = true
 		}
 		r.readSlot(d, int32(i), int(s.doc))
+	}
+	for i := range ready {
+		r.scratch.dictionaries[i].part = nil // a part that is merged away is not kept by this
 	}
 }
 
 // repeated is how often a word is there in what is near candidates, about.
-const repeated = 3
+const repeated = 2
 
 func (r *ranker) readSlot(d *dictionary, at int32, doc int) {
-	m := &r.match
+	m := r.match
 	hard, soft := m.at(at)
 	counts := m.counts[int(at)*m.terms:][:m.terms]
 	begin, end := d.bounds(doc)
@@ -150,7 +155,12 @@ func (r *ranker) compare() {
 	var words, terms []int
 	flush := func() {
 		if len(words) > 0 {
-			r.comparisons = append(r.comparisons, comparison{r.lexicon.vocabulary.Compare(words), terms})
+			n := len(r.comparisons)
+			if n == len(r.scratch.comparisons) {
+				r.scratch.comparisons = append(r.scratch.comparisons, nil)
+			}
+			r.scratch.comparisons[n] = r.lexicon.vocabulary.Compare(words, r.scratch.comparisons[n])
+			r.comparisons = append(r.comparisons, comparison{r.scratch.comparisons[n], terms})
 			words, terms = nil, nil
 		}
 	}

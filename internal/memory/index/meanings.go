@@ -21,9 +21,9 @@ type meanings struct {
 
 const fewestMeanings = 1 << 9
 
-// expect makes room for so many terms.
+// expect makes room for so many terms, and forgets those of before.
 func (m *meanings) expect(terms int) {
-	m.table = make([]meaning, max(1<<bits.Len(uint(2*terms)), fewestMeanings))
+	m.table, m.used = zeroed(m.table, max(1<<bits.Len(uint(2*terms)), fewestMeanings)), 0
 }
 
 // find returns the place of the term, where it is or is to be put.

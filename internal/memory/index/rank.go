@@ -19,22 +19,24 @@ type ranker struct {
 	place []int32 // of candidates in slots
 	talk  []int   // the candidates' conversations
 
-	match       match
+	match       *match
 	comparisons []comparison
 	likeness    []float32 // of words of documents with the query's terms
 	near        *nearness // nil where the query has no vector
 	around      float64   // mean length of what is around a candidate
 }
 
-// rank orders documents by their features. What has no word that is like one of
-// the query's, nor has one near it, nor a vector, is left out.
-func (s *search) rank(all []hit) []Candidate {
-	r := &ranker{search: s, sessions: make(map[sessionKey]int, len(all)), near: s.nearness()}
+// rank orders documents by their features, and returns up to limit of them. What
+// has no word that is like one of the query's, nor has one near it, nor a vector, is
+// left out.
+func (s *search) rank(all []hit, limit int) []Candidate {
+	r := &ranker{search: s, sessions: make(map[sessionKey]int, len(all)), slots: s.scratch.slots[:0], match: &s.scratch.match, likeness: s.scratch.likeness[:0]}
 	r.lay(all)
+	r.near = s.nearness(len(r.slots))
 	r.compare()
 	r.read()
 	surroundings := r.surroundings()
-	found := make([]ranked, 0, len(all))
+	found := s.scratch.found[:0]
 	for i, h := range all {
 		c := ranked{Candidate: Candidate{Space: int(h.space), Num: h.num}, session: r.talk[i]}
 		f := &c.Features
@@ -53,7 +55,8 @@ func (s *search) rank(all []hit) []Candidate {
 	slices.SortFunc(found, func(a, b ranked) int {
 		return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Num, b.Num), cmp.Compare(a.Space, b.Space))
 	})
-	return spread(found)
+	s.scratch.slots, s.scratch.likeness, s.scratch.found = r.slots, r.likeness, found
+	return spread(found, limit)
 }
 
 // ranked is a candidate and its place in conversations.
@@ -72,16 +75,17 @@ const (
 )
 
 // spread puts the candidates, which come best first, into the order in which
-// they are returned.
-func spread(found []ranked) []Candidate {
-	out := make([]Candidate, 0, len(found))
+// they are returned, up to limit of them.
+func spread(found []ranked, limit int) []Candidate {
+	limit = min(limit, len(found))
+	out := make([]Candidate, 0, limit)
 	chosen := map[int]int{}
-	for _, c := range found[:min(spreadFrom, len(found))] {
+	for _, c := range found[:min(spreadFrom, limit)] {
 		out = append(out, c.Candidate)
 		chosen[c.session]++
 	}
 	rest := slices.Clone(found[len(out):max(min(spreadTo, len(found)), len(out))])
-	for len(rest) > 0 {
+	for len(rest) > 0 && len(out) < limit {
 		best, most := 0, 0.0
 		for i, c := range rest {
 			worth := c.Score
@@ -96,7 +100,7 @@ func spread(found []ranked) []Candidate {
 		chosen[rest[best].session]++
 		rest = slices.Delete(rest, best, best+1)
 	}
-	for _, c := range found[len(out):] {
+	for _, c := range found[len(out):max(limit, len(out))] {
 		out = append(out, c.Candidate)
 	}
 	return out
@@ -104,7 +108,7 @@ func spread(found []ranked) []Candidate {
 
 // words fills in what the words of the slot and of those around it say.
 func (r *ranker) words(at int32, f *Features) {
-	m := &r.match
+	m := r.match
 	hard, soft := m.at(at)
 	var hards, softs [2*farthest + 1][]float32 // by distance
 	for d := int32(-farthest); d <= farthest; d++ {
@@ -177,7 +181,7 @@ type surrounding struct {
 
 func (r *ranker) surroundings() []surrounding {
 	out := make([]surrounding, len(r.place))
-	m := &r.match
+	m := r.match
 	counts, together := make([]int32, m.terms*len(out)), 0
 	for i, at := range r.place {
 		out[i].counts = counts[i*m.terms : (i+1)*m.terms]

@@ -3,7 +3,6 @@ package index
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/stayd/stayd/internal/memory/embed/static"
 )
@@ -24,7 +23,7 @@ type Options struct {
 
 // Defaults returns the options that searches are measured with.
 func Defaults() Options {
-	return Options{K1: 1.2, B: 0.75, Whole: 2000, Pool: 60, Exact: 20_000, Sifted: 1 << 11, Weights: DefaultWeights()}
+	return Options{K1: 1.2, B: 0.75, Whole: 2000, Pool: 60, Exact: 20_000, Sifted: 1 << 10, Weights: DefaultWeights()}
 }
 
 // Candidate is a record that was found. Candidates are in the order of their
@@ -50,7 +49,9 @@ func Search(ctx context.Context, spaces []*Space, plan *Plan, limit int, o Optio
 	if err != nil {
 		return nil, fmt.Errorf("search the index: %w", err)
 	}
-	s := &search{plan: plan, options: o}
+	sc := scratches.Get().(*scratch)
+	defer scratches.Put(sc)
+	s := &search{plan: plan, options: o, scratch: sc}
 	if len(plan.Vector) > 0 {
 		v, err := parseVector(plan.Vector)
 		if err != nil {
@@ -72,8 +73,7 @@ func Search(ctx context.Context, spaces []*Space, plan *Plan, limit int, o Optio
 	if err != nil {
 		return nil, err
 	}
-	out := s.rank(candidates)
-	return slices.Clip(out[:min(limit, len(out))]), nil
+	return s.rank(candidates, limit), nil
 }
 
 // search is one search over the states of the spaces that it began with.
@@ -83,6 +83,7 @@ type search struct {
 	people  *people
 	lexicon *lexicon
 	probe   *probe // nil where the query has no vector
+	scratch *scratch
 	parts   []*part
 	barred  []bitmap    // by part: what must not be found
 	spaceOf []int32     // by part

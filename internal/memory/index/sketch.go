@@ -87,8 +87,9 @@ type sifted struct {
 	agreement int32
 }
 
-func newSieve(dims, keep int) *sieve {
-	return &sieve{keep: keep, counts: make([]int, sketchTop*dims+1), kept: make([]sifted, 0, 2*keep)}
+// reset empties the sieve.
+func (s *sieve) reset(dims, keep int) {
+	s.keep, s.counts, s.above, s.floor, s.kept = keep, zeroed(s.counts, sketchTop*dims+1), 0, 0, s.kept[:0]
 }
 
 func (s *sieve) offer(v sifted) {

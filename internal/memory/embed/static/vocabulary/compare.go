@@ -20,9 +20,13 @@ const Compared = 8
 // sums are eight in lanes of 16 bits.
 type sums [2]uint64
 
-// Compare makes the words ready for being compared. There are at most Compared.
-func (v *Vocabulary) Compare(words []int) *Comparison {
-	c := &Comparison{v: v, n: len(words), sums: make([]sums, v.parts*centroids)}
+// Compare makes the words ready for being compared, in the place of what the
+// comparison was before; nil is a new one. There are at most Compared.
+func (v *Vocabulary) Compare(words []int, c *Comparison) *Comparison {
+	if c == nil || c.v != v {
+		c = &Comparison{v: v, sums: make([]sums, v.parts*centroids)}
+	}
+	c.n = len(words)
 	lanes := v.lanes(words)
 	longest := float32(math.SmallestNonzeroFloat32) // product of a word's part and a centroid
 	for p := range v.parts {

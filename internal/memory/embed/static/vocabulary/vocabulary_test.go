@@ -110,8 +110,9 @@ func TestCompare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range []int{0, 1, 4, 5, vocabulary.Compared} {
-		c := v.Compare(places(t, v, words[:n]))
+	var c *vocabulary.Comparison
+	for _, n := range []int{0, 1, 4, 5, vocabulary.Compared, 2} {
+		c = v.Compare(places(t, v, words[:n]), c)
 		for _, w := range words {
 			got := c.With(places(t, v, []vocabulary.Source{w})[0])
 			for i := range got {
@@ -164,10 +165,10 @@ func BenchmarkCompare(b *testing.B) {
 	compared := make([]int, vocabulary.Compared)
 	b.Run("make", func(b *testing.B) {
 		for b.Loop() {
-			v.Compare(compared)
+			v.Compare(compared, nil)
 		}
 	})
-	c := v.Compare(compared)
+	c := v.Compare(compared, nil)
 	b.Run("with", func(b *testing.B) {
 		for i := 0; b.Loop(); i++ {
 			c.With(i % len(words))
