@@ -12,6 +12,7 @@ import (
 	"github.com/stayd/stayd/internal/memory/extract"
 	"github.com/stayd/stayd/internal/memory/keeper"
 	"github.com/stayd/stayd/internal/model"
+	"github.com/stayd/stayd/internal/session"
 	"github.com/stayd/stayd/internal/store"
 )
 
@@ -57,10 +58,27 @@ func (p *Performer) extract(ctx context.Context, job Job) Outcome {
 		extracted.Dropped += len(drafts)
 		return record(extracted)
 	case err != nil:
-		return p.notKept(ctx, job, err)
+		return paid(p.notKept(ctx, job, err), extracted)
 	}
 	extracted.DurationMS = p.Now().Sub(started).Milliseconds()
 	return record(extracted)
+}
+
+// paid has the failure of an attempt count what the model's answer cost: the next one
+// asks again.
+func paid(out Outcome, answered *event.MemoryExtracted) Outcome {
+	if out == nil {
+		return nil
+	}
+	return func(s *session.State) []event.Payload {
+		list := out(s)
+		for _, p := range list {
+			if failed, ok := p.(*event.EffectFailed); ok {
+				failed.Usage, failed.CostNanoUSD = answered.Usage, answered.CostNanoUSD
+			}
+		}
+		return list
+	}
 }
 
 func answerText(resp *model.Response) string {
@@ -210,7 +228,7 @@ func (p *Performer) writeDrawn(ctx context.Context, job *Job, drafts []memory.Re
 		if err := p.replaceable(ctx, job.Project, drafts); err != nil {
 			return nil, err
 		}
-		written, _, err := p.Keeper.Write(ctx, job.Project, drafts)
+		written, _, err := p.Keeper.WriteFor(ctx, job.Project, job.Session, drafts)
 		if errors.Is(err, store.ErrConflict) {
 			continue // somebody else has superseded what a draft replaces
 		}

@@ -367,7 +367,7 @@ func (p *Performer) keep(ctx context.Context, job Job) Outcome {
 	if len(records) > 0 {
 		var err error
 		var repeated []bool
-		if records, repeated, err = p.Keeper.Write(ctx, job.Project, records); err != nil {
+		if records, repeated, err = p.Keeper.WriteFor(ctx, job.Project, job.Session, records); err != nil {
 			return p.notKept(ctx, job, err)
 		}
 		p.Keeper.Used(job.Project, job.Memory.cited(records, repeated)...)

@@ -198,7 +198,7 @@ func (c *memoryCall) store(ctx context.Context, r memory.Record) (tool.Result, e
 	case !errors.Is(err, store.ErrNotFound):
 		return tool.Result{}, err
 	}
-	_, _, err = c.Keeper.Write(ctx, c.job.Project, []memory.Record{r})
+	_, _, err = c.Keeper.WriteFor(ctx, c.job.Project, c.job.Session, []memory.Record{r})
 	if errors.Is(err, store.ErrConflict) {
 		return tool.Failure("Somebody else has changed it meanwhile. Read it again, and then write."), nil
 	}
@@ -223,7 +223,7 @@ func (c *memoryCall) update(ctx context.Context) (tool.Result, error) {
 	}
 	source, origin := c.source(), memory.Worse(old.Origin, c.origin())
 	source.Label, source.RecordIDs = old.Source.Label, old.Source.RecordIDs
-	change := keeper.Change{Key: c.job.ID, Text: &args.Text, Origin: origin, Source: &source}
+	change := keeper.Change{Key: c.job.ID, Session: c.job.Session, Text: &args.Text, Origin: origin, Source: &source}
 	if args.ValidFrom != nil {
 		at, err := when("valid_from", *args.ValidFrom)
 		if err != nil {

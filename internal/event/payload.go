@@ -333,6 +333,9 @@ type EffectFailed struct {
 	Code     string     `json:"code"`
 	Message  string     `json:"message"`
 	RetryAt  *time.Time `json:"retry_at,omitempty"`
+	// Usage and CostNanoUSD are of a model's answer that could not be made use of.
+	Usage       Usage `json:"usage,omitzero"`
+	CostNanoUSD int64 `json:"cost_nano_usd,omitempty"`
 	// Uncertain is set where this attempt, or one before it of which nothing else
 	// is known, may have reached the tool, so that a reconcilable effect is looked
 	// up before it is started again.

@@ -75,6 +75,7 @@ func (s *State) effectFailed(p *event.EffectFailed, at time.Time) error {
 	if err != nil {
 		return err
 	}
+	s.spend(s.Turn(e.TurnID), p.Usage, p.CostNanoUSD)
 	e.Attempt, e.Code, e.Message, e.Uncertain, e.Reserved = p.Attempt, p.Code, p.Message, p.Uncertain, 0
 	if p.RetryAt != nil {
 		e.Status, e.RetryAt = EffectRetrying, *p.RetryAt

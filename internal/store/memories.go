@@ -15,8 +15,9 @@ type Memories interface {
 	// is not written again, and comes back as it is stored, with its place in
 	// Repeated.
 	//
-	// Errors: ErrNotFound where a record that is to be superseded is not there,
-	// ErrConflict where another than By has superseded it, ErrFull, ErrUnavailable.
+	// Errors: ErrNotFound where a record that is to be superseded is not there, or the
+	// session is deleted, ErrConflict where another than By has superseded it, ErrFull,
+	// ErrUnavailable.
 	WriteMemories(ctx context.Context, w *MemoryWrite) (MemoryWritten, error)
 
 	// Memory returns a record by its id.
@@ -70,6 +71,9 @@ type Memories interface {
 type MemoryWrite struct {
 	Project string
 	Space   string
+	// Session is the one that writes; empty is none. What it writes is there before
+	// the append that marks it deleted, or is refused.
+	Session string
 	// Add has new records; Num and Change are given by the store.
 	Add       []memory.Record
 	Supersede []Supersession

@@ -2,9 +2,13 @@ package keeper_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
+	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/memory"
 	"github.com/stayd/stayd/internal/memory/keeper"
 	"github.com/stayd/stayd/internal/store"
@@ -105,4 +109,45 @@ func TestUpdatedWhileItIsForgotten(t *testing.T) {
 			h.Errorf("left is %q", left)
 		}
 	})
+}
+
+// Once a session is deleted it writes nothing, neither anew nor in the place of
+// another, though the write had begun before.
+func TestDeletedSessionsWriteNothing(t *testing.T) {
+	onBoth(t, func(h *home) {
+		old := h.fact("Ann lives in Lisbon.")
+		text := "Ann lives in Porto."
+		for name, write := range map[string]func(session string) error{
+			"a new memory": func(session string) error {
+				_, _, err := h.WriteFor(h.Context(), "p", session, []memory.Record{{Namespace: "/actors/ann/facts", Strategy: memory.Semantic, Text: text}})
+				return err
+			},
+			"a newer version": func(session string) error {
+				_, err := h.Update(h.Context(), "p", old.ID, keeper.Change{Session: session, Text: &text})
+				return err
+			},
+		} {
+			hooks := h.hook()
+			hooks.write = func() error { return h.deleteSession(name) }
+			if err := write(name); !errors.Is(err, store.ErrNotFound) {
+				h.Errorf("%s: %v, want ErrNotFound", name, err)
+			}
+		}
+		if left := h.left(); !slices.Equal(left, []string{old.Text}) {
+			h.Errorf("left is %q", left)
+		}
+	})
+}
+
+// deleteSession makes a session and deletes it.
+func (h *home) deleteSession(id string) error {
+	shard := store.ShardOf(id)
+	leases, err := h.store.Claim(h.Context(), "test", []int{shard}, time.Hour)
+	if err != nil {
+		return err
+	}
+	r := event.Record{Session: id, Seq: 1, Time: h.now, Kind: event.KindSessionDeleted, Version: 1, Data: []byte(`{}`), Salt: make([]byte, event.SaltSize)}
+	r.Seal(event.Hash{})
+	x := store.Index{Project: "p", Session: id, Status: "idle", CreatedAt: h.now, UpdatedAt: h.now, Deleted: true}
+	return h.store.Append(h.Context(), &store.Append{Project: "p", Session: id, Epoch: leases[0].Epoch, Records: []event.Record{r}, Index: &x})
 }

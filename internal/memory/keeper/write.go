@@ -36,6 +36,12 @@ func (e *BadRecordError) Error() string { return e.Message }
 // A record is drawn from records that are there. One that does not say when it
 // became true says it in its text, see Became.
 func (k *Keeper) Write(ctx context.Context, project string, records []memory.Record) ([]memory.Record, []bool, error) {
+	return k.WriteFor(ctx, project, "", records)
+}
+
+// WriteFor is Write for a session: once that is deleted, nothing is written.
+// ErrNotFound: it is deleted.
+func (k *Keeper) WriteFor(ctx context.Context, project, session string, records []memory.Record) ([]memory.Record, []bool, error) {
 	records = slices.Clone(records) // who writes again writes the same
 	sources, err := k.sources(ctx, project, records)
 	if err != nil {
@@ -48,12 +54,12 @@ func (k *Keeper) Write(ctx context.Context, project string, records []memory.Rec
 		}
 		setTimes(r, sources)
 	}
-	return k.write(ctx, project, records, sources)
+	return k.write(ctx, project, session, records, sources)
 }
 
-// write is Write of records whose times are set, and which are drawn from the
+// write is WriteFor of records whose times are set, and which are drawn from the
 // sources as far as those are there.
-func (k *Keeper) write(ctx context.Context, project string, records []memory.Record, sources map[string]*memory.Record) ([]memory.Record, []bool, error) {
+func (k *Keeper) write(ctx context.Context, project, session string, records []memory.Record, sources map[string]*memory.Record) ([]memory.Record, []bool, error) {
 	rules, err := k.rules(ctx, project)
 	if err != nil {
 		return nil, nil, err
@@ -68,7 +74,7 @@ func (k *Keeper) write(ctx context.Context, project string, records []memory.Rec
 	if err := k.embed(ctx, records); err != nil {
 		return nil, nil, err
 	}
-	repeated, err := k.writeSpaces(ctx, project, records, bySpace)
+	repeated, err := k.writeSpaces(ctx, project, session, records, bySpace)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -77,10 +83,10 @@ func (k *Keeper) write(ctx context.Context, project string, records []memory.Rec
 
 // writeSpaces writes the records, whose places it has by space, and puts them as
 // they are stored in their places.
-func (k *Keeper) writeSpaces(ctx context.Context, project string, records []memory.Record, bySpace map[string][]int) ([]bool, error) {
+func (k *Keeper) writeSpaces(ctx context.Context, project, session string, records []memory.Record, bySpace map[string][]int) ([]bool, error) {
 	repeated := make([]bool, len(records))
 	for name, places := range bySpace {
-		w := store.MemoryWrite{Project: project, Space: name}
+		w := store.MemoryWrite{Project: project, Space: name, Session: session}
 		for _, i := range places {
 			r := &records[i]
 			w.Add = append(w.Add, *r)
@@ -171,7 +177,9 @@ func (k *Keeper) embed(ctx context.Context, records []memory.Record) error {
 type Change struct {
 	// Key makes the version the same one when it is written again; empty makes a
 	// new one each time.
-	Key        string
+	Key string
+	// Session is the one that changes it, as with WriteFor; empty is none.
+	Session    string
 	Text       *string
 	Metadata   map[string]string
 	ValidFrom  *time.Time
@@ -220,7 +228,7 @@ func (k *Keeper) Update(ctx context.Context, project, id string, c Change) (memo
 		return old, err
 	}
 	c.date(&records[0], sources)
-	written, _, err := k.write(ctx, project, records, sources)
+	written, _, err := k.write(ctx, project, c.Session, records, sources)
 	if errors.Is(err, store.ErrConflict) {
 		if now, getErr := k.Store.Memory(ctx, project, id); getErr == nil && now.SupersededBy != "" {
 			return now, &SupersededError{ID: id, By: now.SupersededBy}

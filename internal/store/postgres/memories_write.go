@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,6 +17,8 @@ const (
 	memoryFind  = memoryOf + ofSpace + `AND m.id = ANY($4::uuid[])`
 	memoryThere = `SELECT m.num FROM memories m JOIN memory_spaces s ON s.shard = m.shard AND s.num = m.space ` +
 		ofSpace + `AND m.num = ANY($4::int[])`
+
+	memoryWriter = `SELECT deleted FROM sessions WHERE shard = $1 AND project = $2 AND session = $3 FOR SHARE`
 
 	memoryAdd = `INSERT INTO memories (shard, space, project, recorded_at, valid_from, valid_to, superseded_at, expires_at, used_at,
 			confidence, uses, num, change, model, strategy, origin, id, supersedes, superseded_by,
@@ -59,14 +62,20 @@ func (s *Store) WriteMemories(ctx context.Context, w *store.MemoryWrite) (store.
 		written store.MemoryWritten
 		byID    map[string]memory.Record
 		there   map[int64]bool
+		deleted bool
 	)
 	err = s.changeSpace(ctx, &spaceChange{
 		project: w.Project, space: w.Space, create: len(w.Add) > 0,
 		find: func(b *pgx.Batch, shard int16) {
 			byID, there = make(map[string]memory.Record), make(map[int64]bool)
 			queueFind(b, shard, w, byID, there)
+			deleted = false
+			queueDeleted(b, w, &deleted)
 		},
 		decide: func(b *pgx.Batch, sp *spaceRow) error {
+			if deleted {
+				return fmt.Errorf("the session %s is deleted: %w", w.Session, store.ErrNotFound)
+			}
 			plan, err := store.PlanMemoryWrite(w, sp.MemorySpace, byID, func(num int64) bool { return there[num] })
 			if err != nil {
 				return err
@@ -100,6 +109,21 @@ func (s *Store) memoryNames(ctx context.Context, w *store.MemoryWrite) (project 
 		}
 	}
 	return project, models, nil
+}
+
+// queueDeleted asks whether the session that writes is deleted, and keeps it from
+// being deleted before the write is there.
+func queueDeleted(b *pgx.Batch, w *store.MemoryWrite, deleted *bool) {
+	if w.Session == "" {
+		return
+	}
+	b.Queue(memoryWriter, store.ShardOf(w.Session), w.Project, w.Session).QueryRow(func(row pgx.Row) error {
+		err := row.Scan(deleted)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
 }
 
 // queueFind asks for the records that the write names.

@@ -180,6 +180,7 @@ const (
 	stmtProject
 	stmtAddProject
 	stmtSession
+	stmtDeleted
 	stmtHead
 	stmtAddSession
 	stmtPast
@@ -283,6 +284,7 @@ var statements = [stmtCount]string{
 	stmtProject:    "SELECT num FROM projects WHERE id = ?",
 	stmtAddProject: "INSERT INTO projects (id) VALUES (?)",
 	stmtSession:    "SELECT num FROM sessions WHERE project = ? AND id = ?",
+	stmtDeleted:    "SELECT 1 FROM sessions WHERE project = ? AND id = ? AND deleted <> 0",
 	stmtHead:       "SELECT seq FROM records WHERE session = ? ORDER BY seq DESC LIMIT 1",
 	stmtAddSession: "INSERT INTO sessions (project, id, shard) VALUES (?, ?, ?)",
 	stmtPast:       "SELECT deleted, parent, parent_seq, erased FROM sessions WHERE num = ?",

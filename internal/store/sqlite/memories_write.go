@@ -85,6 +85,15 @@ func (m *memoryWrite) apply(t *tx) error {
 	if err != nil {
 		return err
 	}
+	if m.Session != "" && sp.project != 0 {
+		_, deleted, err := t.one(stmtDeleted, sp.project, m.Session)
+		if err != nil {
+			return fmt.Errorf("find the session: %w", err)
+		}
+		if deleted {
+			return refuse(store.ErrNotFound, "the session %s is deleted", m.Session)
+		}
+	}
 	byID, there, err := m.find(t, &sp)
 	if err != nil {
 		return err

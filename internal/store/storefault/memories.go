@@ -8,9 +8,18 @@ import (
 	"github.com/stayd/stayd/internal/store"
 )
 
-// WriteMemories passes on.
+// WriteMemories passes on, after OnMemories. Then it does not end with its context:
+// it has begun.
 func (s *Store) WriteMemories(ctx context.Context, w *store.MemoryWrite) (store.MemoryWritten, error) {
-	return call(s, func() (store.MemoryWritten, error) { return s.inner.WriteMemories(ctx, w) })
+	return call(s, func() (store.MemoryWritten, error) {
+		if s.OnMemories == nil {
+			return s.inner.WriteMemories(ctx, w)
+		}
+		if err := s.OnMemories(w); err != nil {
+			return store.MemoryWritten{}, err
+		}
+		return s.inner.WriteMemories(context.WithoutCancel(ctx), w)
+	})
 }
 
 // Memory passes on.

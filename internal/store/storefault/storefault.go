@@ -41,6 +41,10 @@ type Store struct {
 	appends atomic.Int64
 	once    sync.Once
 	crashed chan struct{}
+	// OnMemories, where it is set, is called when a write of memories has begun: what
+	// it does comes before the write, and where it fails nothing is written. It is set
+	// before the store is used.
+	OnMemories func(w *store.MemoryWrite) error
 }
 
 var _ store.Store = (*Store)(nil)

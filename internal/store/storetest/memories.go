@@ -34,6 +34,8 @@ var memoryCases = []testCase{
 	{"Unembedded", testMemoryUnembedded},
 	{"OtherProject", testMemoryOtherProject},
 	{"Drawn", testMemoryDrawn},
+	{"Writer", testMemoryWriter},
+	{"WriterRaces", testMemoryWriterRaces},
 	{"Forget", testMemoryForget},
 	{"ForgetNames", testMemoryForgetNames},
 	{"Segments", testSegments},
