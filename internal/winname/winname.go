@@ -5,12 +5,16 @@ package winname
 import (
 	"fmt"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
 // reserved are devices, whatever folder they are looked for in, and whatever
 // extension follows.
 var reserved = map[string]bool{"CON": true, "PRN": true, "AUX": true, "NUL": true, "CONIN$": true, "CONOUT$": true}
+
+// maxUnits is how long a name may be, in units of UTF-16.
+const maxUnits = 255
 
 // Check says why a file or a folder on Windows cannot have a name, which is one
 // part of a path. The error may be shown to the agent.
@@ -25,6 +29,8 @@ func Check(name string) error {
 		return fmt.Errorf("%q can be no file's name; choose another name", name)
 	case !utf8.ValidString(name):
 		return fmt.Errorf("%q can be no file's name on Windows: it is not UTF-8; choose another name", name)
+	case len(utf16.Encode([]rune(name))) > maxUnits:
+		return fmt.Errorf("the name %.20q... is too long: Windows takes %d characters; choose another name", name, maxUnits)
 	case strings.HasSuffix(name, ".") || strings.HasSuffix(name, " "):
 		return fmt.Errorf("%q can be no file's name on Windows: it ends in a dot or a space; choose another name", name)
 	case isDevice(name):
@@ -50,3 +56,19 @@ func isDevice(name string) bool {
 // Key is equal for two names that are one to Windows, which does not tell capital
 // letters from small ones.
 func Key(name string) string { return strings.ToUpper(name) }
+
+// Escape returns a name for s that Windows can have, and that is one with that of
+// no other text. url.PathUnescape undoes it. A name is not to begin with it, since
+// it may be a device.
+func Escape(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}

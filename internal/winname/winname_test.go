@@ -1,6 +1,7 @@
 package winname_test
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 func TestCheck(t *testing.T) {
 	for _, name := range []string{
 		"a", "report.csv", ".hidden", "a b", "ä", "日本", "console", "com", "com10", "lpt", "nul1", "COM5x", "a.con", "comma.txt", "auxiliary", "~$x", "com⁴",
+		strings.Repeat("ä", 255),
 	} {
 		if err := winname.Check(name); err != nil {
 			t.Errorf("%q was refused: %v", name, err)
@@ -21,6 +23,7 @@ func TestCheck(t *testing.T) {
 		"a.": "ends in a dot", "a ": "ends in a dot or a space", "...": "ends in a dot", ".": "ends in a dot",
 		"con": "is a device", "CON": "is a device", "Nul.txt": "is a device", "aux.tar.gz": "is a device", "prn .x": "is a device",
 		"com1": "is a device", "LPT9.log": "is a device", "com²": "is a device", "conin$": "is a device", "CONOUT$.x": "is a device",
+		strings.Repeat("ä", 256): "is too long", strings.Repeat("🙂", 128): "is too long",
 		"\xff": "is not UTF-8", "": "no file's name",
 	} {
 		if err := winname.Check(name); err == nil || !strings.Contains(err.Error(), why) || !strings.Contains(err.Error(), "choose another name") {
@@ -35,5 +38,20 @@ func TestKey(t *testing.T) {
 	}
 	if winname.Key("a") == winname.Key("b") {
 		t.Error("two names have one key")
+	}
+}
+
+func TestEscape(t *testing.T) {
+	for _, s := range []string{"proj_1", "Proj", "proj", "a:b", "a.", "ä", "100%", "", "\xff"} {
+		escaped := winname.Escape(s)
+		if err := winname.Check("p-" + escaped); err != nil {
+			t.Error(err)
+		}
+		if back, err := url.PathUnescape(escaped); err != nil || back != s {
+			t.Errorf("%q became %q, and then %q (%v)", s, escaped, back, err)
+		}
+	}
+	if winname.Key(winname.Escape("Proj")) == winname.Key(winname.Escape("proj")) {
+		t.Error("two texts have one name")
 	}
 }

@@ -15,12 +15,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/stayd/stayd/internal/blob"
 	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/winname"
 )
 
 // noteAfter is how old the time of a file's last use, which outlives the process,
@@ -94,7 +96,11 @@ func (s *Store) takeOver() error {
 }
 
 func (s *Store) path(k key) string {
-	return filepath.Join(s.dir, "p-"+url.PathEscape(k.project), k.name.String()[:2], k.name.String())
+	project := url.PathEscape(k.project)
+	if runtime.GOOS == "windows" {
+		project = winname.Escape(k.project)
+	}
+	return filepath.Join(s.dir, "p-"+project, k.name.String()[:2], k.name.String())
 }
 
 func (s *Store) keyOf(path string) (key, bool) {

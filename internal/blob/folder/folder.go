@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -25,6 +26,8 @@ import (
 	"github.com/stayd/stayd/internal/blob"
 	"github.com/stayd/stayd/internal/blob/pack"
 	"github.com/stayd/stayd/internal/event"
+	"github.com/stayd/stayd/internal/fsync"
+	"github.com/stayd/stayd/internal/winname"
 )
 
 const (
@@ -70,6 +73,9 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) projectDir(project string) string {
+	if runtime.GOOS == "windows" {
+		return filepath.Join(s.dir, projectPrefix+winname.Escape(project))
+	}
 	return filepath.Join(s.dir, projectPrefix+url.PathEscape(project))
 }
 
@@ -150,7 +156,7 @@ func (s *Store) makeFolders(project string, folders *[256]bool) error {
 		err := os.Mkdir(path, 0o700)
 		if errors.Is(err, fs.ErrNotExist) {
 			if err = os.MkdirAll(path, 0o700); err == nil {
-				err = syncDir(s.dir)
+				err = fsync.Folder(s.dir)
 			}
 		}
 		switch {
@@ -161,7 +167,7 @@ func (s *Store) makeFolders(project string, folders *[256]bool) error {
 		}
 	}
 	if made {
-		return syncDir(dir)
+		return fsync.Folder(dir)
 	}
 	return nil
 }
@@ -173,7 +179,7 @@ func (s *Store) syncFolders(ctx context.Context, project string, folders *[256]b
 			paths = append(paths, filepath.Join(s.projectDir(project), hex.EncodeToString([]byte{byte(i)})))
 		}
 	}
-	return each(ctx, paths, syncDir)
+	return each(ctx, paths, fsync.Folder)
 }
 
 // write makes a durable file and gives it its name, which is durable only when
@@ -200,7 +206,13 @@ func (s *Store) write(temp, path string, data []byte, put time.Time) (err error)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	err = os.Rename(f.Name(), path)
+	if err != nil && runtime.GOOS == "windows" && os.Chtimes(path, put, put) == nil {
+		// Windows replaces no file that somebody reads. The one that is there is as
+		// good: its name says what is in it.
+		return os.Remove(f.Name())
+	}
+	return err
 }
 
 // Get reads a blob and compares it with its name.
@@ -276,17 +288,6 @@ func (s *Store) hasBlobs(project string) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-func syncDir(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("make the folder of blobs durable: %w", err)
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("make the folder of blobs durable: %w", err)
-	}
-	return nil
 }
 
 // each calls do for all of the list, some at a time.

@@ -14,7 +14,7 @@ import (
 	"slices"
 	"sync"
 
-	"golang.org/x/sys/unix"
+	"github.com/stayd/stayd/internal/fsync"
 )
 
 // What a Memory keeps: the last effects, and of the last of these, what they gave.
@@ -75,9 +75,7 @@ func OpenMemory(name string) (*Memory, error) {
 }
 
 func (m *Memory) load() error {
-	if err := unix.Flock(int(m.file.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-		return ErrInUse
-	} else if err != nil {
+	if err := lock(m.file); err != nil {
 		return err
 	}
 	in := bufio.NewReader(m.file)
@@ -102,7 +100,7 @@ func (m *Memory) load() error {
 	if _, err := m.file.Seek(m.size, io.SeekStart); err != nil {
 		return err
 	}
-	return syncFolder(m.name)
+	return fsync.Folder(filepath.Dir(m.name))
 }
 
 // learn takes up a line.
@@ -215,7 +213,7 @@ func (m *Memory) rewrite() error {
 	if err != nil {
 		return err
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	err = lock(f)
 	if err == nil {
 		_, err = f.Write(out.Bytes())
 	}
@@ -226,7 +224,7 @@ func (m *Memory) rewrite() error {
 		err = os.Rename(f.Name(), m.name)
 	}
 	if err == nil {
-		err = syncFolder(m.name)
+		err = fsync.Folder(filepath.Dir(m.name))
 	}
 	if err != nil {
 		return errors.Join(err, f.Close())
@@ -243,14 +241,6 @@ func (m *Memory) Close() error {
 	defer m.mu.Unlock()
 	m.broken = errors.New("the memory of effects was closed")
 	return m.file.Close()
-}
-
-func syncFolder(name string) error {
-	d, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // hashOf is what tells one call from another that has its effect id.

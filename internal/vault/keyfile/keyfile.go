@@ -22,6 +22,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/tink"
 
+	"github.com/stayd/stayd/internal/fsync"
 	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/vault"
 )
@@ -292,7 +293,7 @@ func put(path, text string, replace bool) (err error) {
 	if err != nil {
 		return errors.Join(err, gone(os.Remove(temporary)))
 	}
-	return syncFolder(filepath.Dir(path))
+	return fsync.Folder(filepath.Dir(path))
 }
 
 func gone(err error) error {
@@ -300,12 +301,4 @@ func gone(err error) error {
 		return nil
 	}
 	return err
-}
-
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
