@@ -94,6 +94,9 @@ var environmentURL = regexp.MustCompile(`/environments/(env_[A-Za-z0-9_-]+)/conn
 
 // check completes what the command line leaves out, and refuses what cannot be.
 func (x *execution) check() (environment string, err error) {
+	if err := canExec(); err != nil {
+		return "", err
+	}
 	u, err := url.Parse(x.url)
 	if err != nil || !slices.Contains([]string{"http", "https", "ws", "wss"}, u.Scheme) {
 		return "", usage("--url has to be the remote_url of a session's environment")
@@ -138,25 +141,6 @@ func (x *execution) prepare() error {
 	}
 	if err := sameFileSystem(x.dir, x.state); err != nil {
 		return &coded{code: exitUsage, err: err}
-	}
-	return nil
-}
-
-// sameFileSystem refuses folders between which a file cannot be put in place at
-// once.
-func sameFileSystem(dir, state string) error {
-	a, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	b, err := os.Stat(state)
-	if err != nil {
-		return err
-	}
-	x, ok := a.Sys().(*syscall.Stat_t)
-	y, also := b.Sys().(*syscall.Stat_t)
-	if ok && also && x.Dev != y.Dev {
-		return fmt.Errorf("%s is on another file system than %s; choose a folder with --state that is on the same", state, dir)
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -133,9 +132,7 @@ func testCodeOutput(t *testing.T, s *Session) {
 func testCodeConfined(t *testing.T, s *Session) {
 	t.Helper()
 	for _, link := range []string{"../../secret", "/", "../unfinished"} {
-		if err := os.Symlink(link, s.Host(strings.ReplaceAll(link, "/", "_"))); err != nil {
-			t.Fatal(err)
-		}
+		symlink(t, link, s.Host(strings.ReplaceAll(link, "/", "_")))
 	}
 	for _, p := range []string{"/etc/passwd", "../unfinished/x", "../../secret", ".._.._secret", "_/etc/passwd", ".._unfinished/x", "/proc/self/environ", "a\x00b"} {
 		path, err := json.Marshal(p)

@@ -4,10 +4,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/stayd/stayd/internal/environment"
 )
@@ -144,12 +141,11 @@ func (d *Disk) Tolerate() {
 // space is the free space of the file system, and how much of it is to stay free:
 // a twentieth, or 1 GiB.
 func (d *Disk) space() (free, floor int64) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(d.folders[0], &st); err != nil {
+	free, total, err := spaceOf(d.folders[0])
+	if err != nil {
 		return 1 << 62, 0
 	}
-	block := int64(st.Bsize) //nolint:unconvert // it is another type on other systems
-	return int64(st.Bavail) * block, min(int64(st.Blocks)*block/20, 1<<30)
+	return free, min(total/20, 1<<30)
 }
 
 // size is what a folder takes on the disk, in bytes. What cannot be read counts
@@ -161,14 +157,7 @@ func size(folder string) int64 {
 			return nil //nolint:nilerr // see above
 		}
 		if info, err := e.Info(); err == nil {
-			st, ok := info.Sys().(*syscall.Stat_t)
-			switch {
-			case !ok:
-			case e.IsDir():
-				n += st.Blocks * 512
-			default: // one that is removed at this moment may have no link any more
-				n += st.Blocks * 512 / max(int64(st.Nlink), 1)
-			}
+			n += taken(info)
 		}
 		return nil
 	})

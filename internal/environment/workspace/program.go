@@ -71,7 +71,7 @@ func (w *Workspace) AppendFile(p, content string) error {
 }
 
 func (w *Workspace) add(rel, content string) error {
-	f, err := w.root.OpenFile(rel, os.O_WRONLY|os.O_APPEND|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	f, err := w.root.OpenFile(rel, os.O_WRONLY|os.O_APPEND|nonblock|nofollow, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return w.replaceWith(rel, content, 0o644)
 	}
@@ -85,11 +85,15 @@ func (w *Workspace) add(rel, content string) error {
 		return err
 	case info.Size()+int64(len(content)) > MaxProgramFile:
 		return pathErrorf("%s would have over %d bytes", Shown(rel), MaxProgramFile)
-	case oneName(info):
+	case oneName(f, info):
 		if err := w.disk.room(int64(len(content))); err != nil {
 			return err
 		}
 		_, err = f.WriteString(content)
+		return err
+	}
+	// Windows may not replace a file that is open.
+	if err := f.Close(); err != nil {
 		return err
 	}
 	old, err := w.read(rel)
@@ -97,12 +101,6 @@ func (w *Workspace) add(rel, content string) error {
 		return err
 	}
 	return w.replaceWith(rel, string(old)+content, info.Mode())
-}
-
-// oneName reports whether the file has one name only.
-func oneName(info fs.FileInfo) bool {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && st.Nlink == 1
 }
 
 // Mkdir makes a folder, and the folders above it.

@@ -170,7 +170,7 @@ func (l *lister) line(rel string, info fs.FileInfo) string {
 	case mode.IsRegular():
 		return fmt.Sprintf("%s\t%d", printable(Shown(rel)), info.Size())
 	case mode&fs.ModeSymlink != 0:
-		if target, err := l.w.root.Readlink(rel); err == nil {
+		if target, err := l.w.readlink(rel); err == nil {
 			return fmt.Sprintf("%s -> %s", printable(Shown(rel)), printable(target))
 		}
 	}

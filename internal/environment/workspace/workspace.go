@@ -16,11 +16,13 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/stayd/stayd/internal/environment"
+	"github.com/stayd/stayd/internal/winname"
 )
 
 // unfinishedDir is a folder of the session's. It is on the same file system as
@@ -33,6 +35,9 @@ type Workspace struct {
 	unfinished string   // on this machine
 	root       *os.Root // of the workspace
 	disk       *Disk    // of which it is a folder
+	// windows keeps to what Windows can name, and gives no permissions, which it
+	// does not have.
+	windows bool
 
 	// mu orders what changes the workspace, so that an edit is made to what was
 	// read.
@@ -42,7 +47,7 @@ type Workspace struct {
 // Open opens the workspace of a session, and makes it where it is not there
 // yet.
 func Open(spec environment.Spec) (*Workspace, error) {
-	w := &Workspace{dir: spec.WorkspaceDir(), unfinished: filepath.Join(spec.Dir, unfinishedDir)}
+	w := &Workspace{dir: spec.WorkspaceDir(), unfinished: filepath.Join(spec.Dir, unfinishedDir), windows: runtime.GOOS == "windows"}
 	w.disk = NewDisk(0, w.dir)
 	if err := os.MkdirAll(w.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the workspace: %w", err)
@@ -130,11 +135,16 @@ func (w *Workspace) resolve(rel string, follow bool) (string, error) {
 			done = path.Dir(done)
 			continue
 		}
+		if w.windows {
+			if err := winname.Check(name); err != nil {
+				return "", &pathError{err.Error()}
+			}
+		}
 		next := path.Join(done, name)
 		if len(rest) == 0 && !follow {
 			return next, nil
 		}
-		target, err := w.root.Readlink(next)
+		target, err := w.readlink(next)
 		if err != nil { // not a link, or nothing: the one who opens it will see
 			done = next
 			continue
@@ -151,6 +161,12 @@ func (w *Workspace) resolve(rel string, follow bool) (string, error) {
 		rest = append(strings.Split(target, "/"), rest...)
 	}
 	return done, nil
+}
+
+// readlink returns the target of a link, with slashes.
+func (w *Workspace) readlink(rel string) (string, error) {
+	target, err := w.root.Readlink(rel)
+	return filepath.ToSlash(target), err
 }
 
 // locate is Rel and resolve.
@@ -176,9 +192,9 @@ func (w *Workspace) Folder(p string) (string, error) {
 }
 
 // open opens a regular file for reading. Waiting for the other end of a pipe is
-// what O_NONBLOCK prevents.
+// what nonblock prevents.
 func (w *Workspace) open(rel string) (*os.File, fs.FileInfo, error) {
-	f, err := w.root.OpenFile(rel, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := w.root.OpenFile(rel, os.O_RDONLY|nonblock, 0)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -219,11 +235,13 @@ func explain(p string, err error) (string, bool) {
 		return p + ": a part of the path is not a folder", true
 	case errors.Is(err, syscall.EISDIR):
 		return p + " is a folder", true
-	case errors.Is(err, syscall.ENAMETOOLONG):
+	case errors.Is(err, syscall.ENAMETOOLONG), isTooLong(err):
 		return "the path is too long", true
 	case errors.Is(err, syscall.ENXIO), errors.Is(err, syscall.ELOOP):
 		return p + " is not a regular file", true
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case isBusy(err):
+		return p + " is open in another program", true
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), isFull(err):
 		return "there is no space left", true
 	case isEscape(err):
 		return p + " leads out of " + environment.Workspace, true

@@ -3,6 +3,7 @@ package workspace_test
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -25,7 +26,7 @@ func TestWrite(t *testing.T) {
 			t.Errorf("%q, %v", b, err)
 		}
 	}
-	if info, err := os.Stat(filepath.Join(spec.WorkspaceDir(), "a", "b")); err != nil || info.Mode().Perm() != 0o755 {
+	if info, err := os.Stat(filepath.Join(spec.WorkspaceDir(), "a", "b")); err != nil || info.Mode().Perm() != 0o755 && runtime.GOOS != "windows" {
 		t.Errorf("%v, %v", info, err)
 	}
 	for _, p := range []string{"", "relative", "/etc/passwd", "/workspace", "/workspace/../state/x", "/workspace/a"} {
@@ -55,6 +56,36 @@ func TestUnfinished(t *testing.T) {
 	defer w.Close()
 	if _, err := os.Stat(left); !os.IsNotExist(err) {
 		t.Errorf("it is still there: %v", err)
+	}
+}
+
+func TestNamesOfWindows(t *testing.T) {
+	w, err := workspace.Open(environment.Spec{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	w.AsOnWindows()
+	for p, why := range map[string]string{
+		"con": "it is a device", "/workspace/a/NUL.txt": "it is a device", "file:stream": "it holds ':'", `a\b`: "it holds", `C:\a`: "it holds ':'", "a./b": "ends in a dot",
+		"b /c": "ends in a dot or a space", strings.Repeat("ä", 256): "too long",
+	} {
+		_, readErr := w.ReadFile(p)
+		_, existsErr := w.Exists(p)
+		_, listErr := w.List(p)
+		for what, err := range map[string]error{
+			"read": readErr, "write": w.WriteFile(p, "x"), "append": w.AppendFile(p, "x"), "mkdir": w.Mkdir(p), "exists": existsErr, "remove": w.Remove(p), "list": listErr,
+		} {
+			if err == nil || !strings.Contains(err.Error(), why) || strings.Contains(err.Error(), w.Dir()) {
+				t.Errorf("%s %.20q: %v, want it to say %q", what, p, err, why)
+			}
+		}
+	}
+	if err := w.WriteFile("reports/2026 Q1.csv", "x"); err != nil {
+		t.Error(err)
+	}
+	if names, err := w.List("."); err != nil || len(names) != 1 {
+		t.Errorf("%q, %v; want one folder", names, err)
 	}
 }
 

@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/tool"
 )
@@ -175,7 +173,7 @@ func (w *Workspace) replace(rel string, content io.Reader, mode fs.FileMode) err
 		return pathErrorf("%s is a folder", environment.Workspace)
 	}
 	from := filepath.Join(w.unfinished, rand.Text())
-	err := writeNew(from, content, mode)
+	err := w.writeNew(from, content, mode)
 	if err == nil {
 		err = w.install(from, rel)
 	}
@@ -185,13 +183,13 @@ func (w *Workspace) replace(rel string, content io.Reader, mode fs.FileMode) err
 	return err
 }
 
-func writeNew(name string, content io.Reader, mode fs.FileMode) error {
+func (w *Workspace) writeNew(name string, content io.Reader, mode fs.FileMode) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = io.Copy(f, content)
-	if err == nil {
+	if err == nil && !w.windows {
 		err = f.Chmod(mode.Perm())
 	}
 	if cerr := f.Close(); err == nil {
@@ -203,15 +201,14 @@ func writeNew(name string, content io.Reader, mode fs.FileMode) error {
 // install moves a file that is outside of the workspace to rel.
 func (w *Workspace) install(from, rel string) error {
 	parent := path.Dir(rel)
-	if err := w.root.MkdirAll(parent, 0o755); err != nil {
+	err := w.root.MkdirAll(parent, 0o755)
+	if errors.Is(err, fs.ErrExist) {
+		return pathErrorf("%s: a part of the path is not a folder", Shown(rel))
+	}
+	if err != nil {
 		return fmt.Errorf("make the folder %s: %w", Shown(parent), err)
 	}
-	d, err := w.root.Open(parent)
-	if err != nil {
-		return err
-	}
-	defer d.Close() //nolint:errcheck // a folder that was only opened
-	if err := unix.Renameat(unix.AT_FDCWD, from, int(d.Fd()), path.Base(rel)); err != nil {
+	if err := w.moveIn(from, rel); err != nil {
 		return fmt.Errorf("write %s: %w", Shown(rel), err)
 	}
 	return nil
