@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -26,10 +25,11 @@ const (
 	maxStderr = 1 << 20
 )
 
-// process is a server that talks over its standard input and output. It is the
-// leader of a process group, which ends with it.
+// process is a server that talks over its standard input and output. What it
+// starts is in its group, and ends with it.
 type process struct {
 	cmd    *exec.Cmd
+	group  group
 	stdin  io.WriteCloser
 	stdout *os.File
 	grace  time.Duration
@@ -37,10 +37,6 @@ type process struct {
 	ended  chan struct{} // closed when the process has ended and its stderr was read
 	stdinC sync.Once
 }
-
-// inherited are the variables that a process gets of this process's environment
-// without being named.
-var inherited = []string{"PATH", "HOME", "LANG"}
 
 func environment(tr *event.Transport) []string {
 	var env []string
@@ -64,7 +60,6 @@ func startProcess(tr *event.Transport, log func(string), grace time.Duration) (*
 	}
 	p := &process{cmd: exec.Command(tr.Command, tr.Args...), grace: grace, ended: make(chan struct{})} //nolint:gosec,noctx // it outlives the call that starts it; which commands may be started is decided by who configures the server
 	p.cmd.Dir, p.cmd.Env = tr.Cwd, environment(tr)
-	p.cmd.SysProcAttr = attributes()
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start the process: %w", err)
@@ -87,7 +82,7 @@ func startProcess(tr *event.Transport, log func(string), grace time.Duration) (*
 		defer runtime.UnlockOSThread()
 		defer close(p.ended)
 		defer stderr.Close() //nolint:errcheck // it was only read
-		err := p.cmd.Start()
+		err := p.group.start(p.cmd)
 		stdoutW.Close() //nolint:errcheck,gosec // the process has its own
 		stderrW.Close() //nolint:errcheck,gosec // the process has its own
 		started <- err
@@ -101,8 +96,9 @@ func startProcess(tr *event.Transport, log func(string), grace time.Duration) (*
 		}()
 		p.cmd.Wait() //nolint:errcheck,gosec // a server's exit code says nothing about a call
 		// Whoever it started and left behind would keep the pipes open.
-		p.signal(syscall.SIGKILL)
+		p.group.kill()
 		<-read
+		p.group.close()
 	}()
 	if err := <-started; err != nil {
 		return nil, errors.Join(fmt.Errorf("start the process: %w", err), stdout.Close())
@@ -148,11 +144,6 @@ func (p *process) Close() error {
 	return err
 }
 
-func (p *process) signal(sig syscall.Signal) {
-	// The group may be gone; then there is nobody to be told.
-	syscall.Kill(-p.cmd.Process.Pid, sig) //nolint:errcheck,gosec // see above
-}
-
 // stop ends the process: its input is closed, then it is told to end, then it is
 // killed. It returns when the process has ended.
 func (p *process) stop() error {
@@ -160,7 +151,7 @@ func (p *process) stop() error {
 	if errors.Is(err, os.ErrClosed) {
 		err = nil
 	}
-	for _, next := range []func(){func() { p.signal(syscall.SIGTERM) }, func() { p.signal(syscall.SIGKILL) }} {
+	for _, next := range []func(){p.group.terminate, p.group.kill} {
 		select {
 		case <-p.ended:
 		case <-time.After(p.grace):

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -30,7 +31,16 @@ func serveStdio(mode string) {
 			panic(err)
 		}
 	}
-	if mode == "noisy" {
+	switch mode {
+	case "idle":
+		time.Sleep(time.Hour)
+	case "parent":
+		child := exec.Command(os.Args[0])
+		child.Env, child.Stderr = append(os.Environ(), "MCP_TEST_SERVER=idle"), os.Stderr
+		if err := child.Start(); err != nil {
+			panic(err)
+		}
+	case "noisy":
 		fmt.Fprintln(os.Stderr, strings.Repeat("x", 100_000))
 	}
 	var calls atomic.Int64
@@ -123,7 +133,11 @@ func TestStdioKilledBetweenCalls(t *testing.T) {
 	tl.Transport.Env["PID_FILE"] = filepath.Join(t.TempDir(), "pid")
 	s := connect(t, mcp.Config{Tool: tl})
 	pid := readPID(t, tl)
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	waitGone(t, pid)
@@ -154,7 +168,7 @@ func readPID(t *testing.T, tl *event.Tool) int {
 // waitGone waits until there is no such process; this one reaps it.
 func waitGone(t *testing.T, pid int) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); there(pid); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("process %d is still there", pid)
 		}
@@ -173,8 +187,23 @@ func TestStdioStubborn(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := syscall.Kill(pid, 0); err == nil {
+	if there(pid) {
 		t.Errorf("process %d is still there after Close", pid)
+	}
+}
+
+// What a process started and left running ends with it; else its standard error
+// would have no end, and Close would not return.
+func TestStdioEndsWhatItStarted(t *testing.T) {
+	s, err := mcp.Connect(t.Context(), mcp.Config{Tool: stdioTool("parent")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res, err := call(t, s, "count"); err != nil || event.OutputText(res.Output) != "1" {
+		t.Errorf("the call: %v %s", err, res.Output)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
