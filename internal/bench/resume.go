@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/stayd/stayd/internal/event"
 	"github.com/stayd/stayd/internal/snapshot"
@@ -91,13 +90,13 @@ func (w *resumption) measure(ctx context.Context, r *Resume, from string) (err e
 	var copied, restored []time.Duration
 	r.Whole, err = repeat(ctx, 2*w.Duration, maxResumes, func(n int) (time.Duration, error) {
 		// What was written before is not to be on its way to the disk meanwhile.
-		unix.Sync()
+		flush()
 		began := time.Now()
 		if err := copyTree(from, filepath.Join(w.dir, "copy"+strconv.Itoa(n))); err != nil {
 			return 0, err
 		}
 		plain := time.Since(began)
-		unix.Sync()
+		flush()
 		restore, whole, err := w.once(ctx, "new"+strconv.Itoa(n))
 		if n > 0 {
 			copied, restored = append(copied, plain), append(restored, restore)

@@ -42,11 +42,11 @@ rm -rf "$0"`
 type Cluster struct {
 	dir    string // holds data, the socket and the log
 	bin    string
-	cred   *syscall.Credential // nil: this process's user
-	server *exec.Cmd           // nil while stopped
-	exited chan struct{}       // closed when server has ended
-	guard  io.Closer           // its end tells the watcher to clean up
-	gone   func() error        // waits for the watcher
+	owner  *owner        // nil: this process's user
+	server *exec.Cmd     // nil while stopped
+	exited chan struct{} // closed when server has ended
+	guard  io.Closer     // its end tells the watcher to clean up
+	gone   func() error  // waits for the watcher
 }
 
 // NewCluster starts a cluster that is removed when the test ends. Where no
@@ -118,7 +118,7 @@ func (c *Cluster) Start(tb testing.TB) {
 }
 
 func newCluster() (*Cluster, error) {
-	cred, err := credential()
+	owner, err := serverOwner()
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func newCluster() (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for the test cluster: %w", err)
 	}
-	c := &Cluster{dir: dir, bin: binDir(), cred: cred}
+	c := &Cluster{dir: dir, bin: binDir(), owner: owner}
 	if err := c.init(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -137,8 +137,8 @@ func newCluster() (*Cluster, error) {
 }
 
 func (c *Cluster) init() error {
-	if c.cred != nil {
-		if err := os.Chown(c.dir, int(c.cred.Uid), int(c.cred.Gid)); err != nil {
+	if c.owner != nil {
+		if err := os.Chown(c.dir, int(c.owner.uid), int(c.owner.gid)); err != nil {
 			return fmt.Errorf("give the test cluster to its user: %w", err)
 		}
 	}
@@ -218,12 +218,15 @@ func (c *Cluster) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = c.dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.cred}
+	cmd.SysProcAttr = attributes(c.owner)
 	return cmd
 }
 
-// credential is the user that the server runs as: it refuses to be root.
-func credential() (*syscall.Credential, error) {
+// owner is a user.
+type owner struct{ uid, gid uint32 }
+
+// serverOwner is the user that the server runs as: it refuses to be root.
+func serverOwner() (*owner, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
 	}
@@ -239,7 +242,7 @@ func credential() (*syscall.Credential, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the group of user postgres: %w", err)
 	}
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+	return &owner{uint32(uid), uint32(gid)}, nil
 }
 
 // binDir is the folder of the newest server that is installed, or empty.
