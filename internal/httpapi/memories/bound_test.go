@@ -27,10 +27,12 @@ func TestBoundCaller(t *testing.T) {
 	alike := must[object](w, "POST", path, `{"text":"Anna lives in Oslo.","actor":"anna"}`)
 	team := must[object](w, "POST", path, `{"text":"The team lives in Oslo.","namespace":"/teams/oslo","actor":"ann"}`)
 
+	w.on("2026-05-04")
 	made := must[object](ann, "POST", path, `{"text":"Ann has a boat in Oslo.","source":{"memory_ids":["`+hers.ID+`"]}}`)
 	if made.Namespace != "/actors/ann/facts" || made.Actor != "ann" {
 		t.Errorf("written to %+v", made)
 	}
+	w.on("2026-05-05")
 	must[object](ann, "POST", path, `{"text":"Ann likes Oslo.","namespace":"actors/ann/likes/","actor":"ann"}`)
 	texts := func(l list) string {
 		var all []string
