@@ -57,6 +57,7 @@ What is left is a receipt that says how much was forgotten and when, and not wha
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&f.Actor, "actor", "", "forget this actor: all that is about them, and the sessions with them")
+	fs.BoolVar(&f.Credentials, "credentials", false, "with --actor: delete their credentials in all vaults too, and take back what they consented to")
 	fs.StringVar(&f.SessionID, "session", "", "forget this session, and all that was drawn from it")
 	fs.StringVar(&f.Namespace, "namespace", "", "forget all that lies below this prefix")
 	fs.StringVar(&f.Reason, "reason", "", "why; it stands in the receipt, so it must not name what is forgotten")
@@ -81,6 +82,12 @@ func whatIsForgotten(f *client.Forget) (string, error) {
 	}
 	if len(what) != 1 {
 		return "", usage("say one thing to forget: the ID of a memory, --actor, --session or --namespace")
+	}
+	if f.Credentials {
+		if f.Actor == "" {
+			return "", usage("credentials are an actor's: say --actor with --credentials")
+		}
+		return what[0] + ", and their credentials", nil
 	}
 	return what[0], nil
 }
@@ -107,7 +114,7 @@ func amount(r *client.Receipt) string {
 		total += r.Records[strategy]
 		parts = append(parts, strconv.Itoa(r.Records[strategy])+" "+strategy)
 	}
-	if total == 0 && r.Sessions == 0 {
+	if total == 0 && r.Sessions == 0 && r.Credentials == 0 {
 		return "nothing, as there was nothing"
 	}
 	text := several(total, "memory", "memories")
@@ -119,6 +126,9 @@ func amount(r *client.Receipt) string {
 	}
 	if r.Sessions > 0 {
 		text += " and " + several(r.Sessions, "session", "sessions")
+	}
+	if r.Credentials > 0 {
+		text += " and " + several(r.Credentials, "credential", "credentials")
 	}
 	return text
 }

@@ -226,10 +226,11 @@ func (a *App) wire(tokens *httpapi.Tokens) {
 	}
 	agents.Mount(a.server, sessions)
 	keys.Mount(a.server, keys.Config{Keys: a.keys})
-	vaults.Mount(a.server, vaults.Config{Vaults: a.vaults, Revoke: a.credentials.Revoke, KeyClient: a.keyClient})
+	credentials := vaults.Config{Vaults: a.vaults, Revoke: a.credentials.Revoke, KeyClient: a.keyClient}
+	vaults.Mount(a.server, credentials)
 	consent.Mount(a.server, consent.Config{Journal: j, Credentials: a.credentials, PublicURL: a.cfg.pagesURL(), Log: a.log})
 	a.mountTokens(j, tokens)
-	memories.Mount(a.server, memories.Config{Keeper: a.keeper, Erase: agents.Eraser(sessions)})
+	memories.Mount(a.server, memories.Config{Keeper: a.keeper, Erase: agents.Eraser(sessions), Credentials: vaults.Forgetter(credentials)})
 	a.openHub(j)
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -114,5 +115,50 @@ func TestDeletedSessionIsForgotten(t *testing.T) {
 	}
 	if got := n.memories("session_id=" + first); len(got) != 0 {
 		t.Errorf("left over: %+v", got)
+	}
+}
+
+// The credentials of an actor who is forgotten stay, unless they are asked for, and
+// nothing holds the rest.
+func TestForgottenActorsCredentials(t *testing.T) {
+	n := start(t, config(t))
+	var v struct{ ID string }
+	n.must(&v, "POST", "/v1/vaults", `{"name":"keys"}`)
+	for _, actor := range []string{"ana", "bob"} {
+		n.must(nil, "POST", "/v1/vaults/"+v.ID+"/credentials", `{"actor":"`+actor+`","name":"c","auth":{"type":"static_bearer","mcp_server_url":"https://mcp.example.com/mcp","token":"t"}}`)
+	}
+	whose := func() (actors []string) {
+		for _, c := range all[struct {
+			ID, Actor string
+		}](n, "/v1/vaults/"+v.ID+"/credentials?limit=100&order=asc") {
+			actors = append(actors, c.Actor)
+		}
+		return actors
+	}
+	forget := func(body string) (receipt struct {
+		Class       string
+		Credentials int
+		Records     map[string]int
+	},
+	) {
+		t.Helper()
+		n.must(nil, "POST", "/v1/memories", `{"actor":"ana","text":"Ana has a cat."}`)
+		n.must(&receipt, "POST", "/v1/memories/forget", body)
+		return receipt
+	}
+	if r := forget(`{"actor":"ana"}`); r.Credentials != 0 || r.Records["semantic"] != 1 || !slices.Equal(whose(), []string{"ana", "bob"}) {
+		t.Errorf("without asking: %+v, credentials of %q", r, whose())
+	}
+	n.must(nil, "POST", "/v1/memories/rules", `{"namespace":"/actors/ana","hold":true,"reason":"a case"}`)
+	n.must(nil, "POST", "/v1/memories", `{"actor":"ana","text":"Ana has a dog."}`)
+	if a := n.do("POST", "/v1/memories/forget", `{"actor":"ana","credentials":true}`); a.status != 409 || !slices.Equal(whose(), []string{"ana", "bob"}) {
+		t.Errorf("while it is held: %s, credentials of %q", a, whose())
+	}
+	n.must(nil, "POST", "/v1/memories/rules", `{"namespace":"/actors/ana"}`)
+	if r := forget(`{"actor":"ana","credentials":true}`); r.Class != "actor" || r.Credentials != 1 || r.Records["semantic"] != 2 || !slices.Equal(whose(), []string{"bob"}) {
+		t.Errorf("when they are asked for: %+v, credentials of %q", r, whose())
+	}
+	if a := n.do("POST", "/v1/memories/forget", `{"session_id":"s","credentials":true}`); a.status != 400 || !strings.Contains(a.body, "no 'actor' is given") {
+		t.Errorf("without an actor: %s", a)
 	}
 }

@@ -15,7 +15,9 @@ type Forget struct {
 	Actor     string `json:"actor,omitzero"`
 	SessionID string `json:"session_id,omitzero"`
 	Namespace string `json:"namespace,omitzero"` // all that lies below
-	Reason    string `json:"reason,omitzero"`    // stands in the receipt
+	// Credentials deletes the actor's too.
+	Credentials bool   `json:"credentials,omitzero"`
+	Reason      string `json:"reason,omitzero"` // stands in the receipt
 }
 
 // Receipt says what class of things was forgotten. RawJSON has what is signed.
@@ -28,6 +30,8 @@ type Receipt struct {
 	Derived int            `json:"derived"` // how many of them were drawn from what was asked for
 	// Sessions is how many sessions were erased with them.
 	Sessions int `json:"sessions"`
+	// Credentials is how many of the actor's were deleted, where that was asked for.
+	Credentials int `json:"credentials"`
 
 	raw string
 }

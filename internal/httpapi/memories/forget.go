@@ -22,11 +22,12 @@ func (a *api) forgetOperations() []httpapi.Operation {
 
 // forgetMemories says what is to be forgotten: one of its first four fields.
 type forgetMemories struct {
-	MemoryID  string `json:"memory_id,omitzero"`
-	Actor     string `json:"actor,omitzero" doc:"All that is about this actor, and the sessions with them."`
-	SessionID string `json:"session_id,omitzero" doc:"This session, and all that was drawn from it."`
-	Namespace string `json:"namespace,omitzero" doc:"All that lies below it."`
-	Reason    string `json:"reason,omitzero" doc:"Why; it stands in the receipt, so it must not name what is forgotten."`
+	MemoryID    string `json:"memory_id,omitzero"`
+	Actor       string `json:"actor,omitzero" doc:"All that is about this actor, and the sessions with them."`
+	SessionID   string `json:"session_id,omitzero" doc:"This session, and all that was drawn from it."`
+	Namespace   string `json:"namespace,omitzero" doc:"All that lies below it."`
+	Credentials bool   `json:"credentials,omitzero" doc:"With an actor: their credentials in all vaults are deleted too, and what they consented to is taken back."`
+	Reason      string `json:"reason,omitzero" doc:"Why; it stands in the receipt, so it must not name what is forgotten."`
 }
 
 // receiptObject says what class of things was forgotten.
@@ -49,7 +50,19 @@ func (a *api) forget(c *httpapi.Call) (any, error) {
 	if given != 1 {
 		return nil, httpapi.Invalid("", "Say one thing to forget: give one of 'memory_id', 'actor', 'session_id' and 'namespace'.")
 	}
-	return a.forgotten(c, keeper.Selection{ID: body.MemoryID, Actor: body.Actor, SessionID: body.SessionID, Namespace: body.Namespace}, body.Reason)
+	sel := keeper.Selection{ID: body.MemoryID, Actor: body.Actor, SessionID: body.SessionID, Namespace: body.Namespace}
+	if body.Credentials {
+		if body.Actor == "" {
+			return nil, httpapi.Invalid("credentials", "Invalid 'credentials': credentials are an actor's, and no 'actor' is given.")
+		}
+		sel.Credentials = func(ctx context.Context) (int, error) {
+			if a.Credentials == nil {
+				return 0, nil
+			}
+			return a.Credentials(ctx, c.Project, body.Actor)
+		}
+	}
+	return a.forgotten(c, sel, body.Reason)
 }
 
 func (a *api) remove(c *httpapi.Call) (any, error) {

@@ -30,6 +30,9 @@ type Config struct {
 	// Erase erases the sessions of which memories are forgotten, and says how many;
 	// nil where there are no sessions.
 	Erase func(ctx context.Context, project string, sel keeper.Selection) (int, error)
+	// Credentials deletes those of an actor, and says how many; nil where there are
+	// none.
+	Credentials func(ctx context.Context, project, actor string) (int, error)
 }
 
 type api struct{ Config }

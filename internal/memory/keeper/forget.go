@@ -19,6 +19,8 @@ type Selection struct {
 	// Erase, where it is set, erases the sessions that are meant, once it is known
 	// that nothing forbids it and before their memories, and says how many.
 	Erase func(context.Context) (int, error)
+	// Credentials, where it is set, deletes the actor's, after Erase, and says how many.
+	Credentials func(context.Context) (int, error)
 }
 
 // class is the kind of thing that is forgotten, and name which one.
@@ -75,6 +77,11 @@ func (k *Keeper) Forget(ctx context.Context, project string, sel Selection, reas
 		}
 		// A session may have written until it was erased.
 		if doomed, err = k.meantBy(ctx, project, &sel); err != nil {
+			return receipt, err
+		}
+	}
+	if sel.Credentials != nil {
+		if receipt.Credentials, err = sel.Credentials(ctx); err != nil {
 			return receipt, err
 		}
 	}

@@ -28,12 +28,15 @@ type Receipt struct {
 	Reason  string    `json:"reason,omitempty"`
 	// Records counts what was forgotten, by strategy; Derived is how many of them
 	// were not asked for, and went as they were drawn from what was.
-	Records   map[memory.Strategy]int `json:"records"`
-	Derived   int                     `json:"derived"`
-	Spaces    int                     `json:"spaces"`
-	Sessions  int                     `json:"sessions"` // that were erased with them
-	Key       string                  `json:"key"`      // the public key, in hexadecimal
-	Signature string                  `json:"signature,omitempty"`
+	Records  map[memory.Strategy]int `json:"records"`
+	Derived  int                     `json:"derived"`
+	Spaces   int                     `json:"spaces"`
+	Sessions int                     `json:"sessions"` // that were erased with them
+	// Credentials is how many of the actor's were deleted with them, where that was
+	// asked for.
+	Credentials int    `json:"credentials,omitempty"`
+	Key         string `json:"key"` // the public key, in hexadecimal
+	Signature   string `json:"signature,omitempty"`
 
 	spaces map[string]bool
 }
