@@ -195,7 +195,7 @@ func TestStdioStubborn(t *testing.T) {
 // What a process started and left running ends with it; else its standard error
 // would have no end, and Close would not return.
 func TestStdioEndsWhatItStarted(t *testing.T) {
-	s, err := mcp.Connect(t.Context(), mcp.Config{Tool: stdioTool("parent")})
+	s, err := mcp.Connect(t.Context(), mcp.Config{Tool: stdioTool("parent"), Grace: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
