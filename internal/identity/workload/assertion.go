@@ -31,9 +31,10 @@ func (i *Issuer) Assertion(ctx context.Context, client, audience string) (string
 		return "", err
 	}
 	now := i.cfg.Now()
-	return i.signed(ctx, now, &assertion{
+	signed, _, err := i.signed(ctx, now, &assertion{
 		Issuer: client, Subject: client, Audience: audience, Expires: now.Add(assertionLife).Unix(), IssuedAt: now.Unix(), ID: newID(),
 	})
+	return signed, err
 }
 
 // CheckClient reports why no assertion says that it is of the client.

@@ -100,11 +100,11 @@ func (i *Issuer) Exchange(ctx context.Context, subject, actor *Claims, w Wanted)
 			return nil, err
 		}
 	}
-	token, expires, err := i.issue(ctx, c, lifetime)
+	t, err := i.issue(ctx, c, lifetime)
 	if err != nil {
 		return nil, err
 	}
-	return &Granted{Token: token, Expires: expires, Scope: c.Scope}, nil
+	return &Granted{Token: t.text, Expires: t.expires, Scope: c.Scope}, nil
 }
 
 func (i *Issuer) checkTarget(subject *Claims, w Wanted) error {

@@ -48,19 +48,19 @@ func (i *Issuer) Show(ctx context.Context, s Subject, audience string, scope []s
 	signed := i.signatures.DoChan(e.ID+" "+refused+" "+string(name), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), signTime)
 		defer cancel()
-		token, _, err := i.Token(ctx, s, audience, scope)
+		t, err := i.token(ctx, s, audience, scope)
 		if err == nil {
-			i.keep(string(name), shown{token: token, key: e.ID, until: now.Add(reuse)}, now)
+			i.keep(string(name), shown{token: t.text, key: t.key, until: now.Add(reuse)}, now)
 		}
-		return token, err
+		return t, err
 	})
 	select {
 	case got := <-signed:
-		token, _ := got.Val.(string)
+		t, _ := got.Val.(issued)
 		if got.Shared {
-			i.reused(string(name), e.ID, "", now)
+			i.reused(string(name), t.key, "", now)
 		}
-		return token, got.Err
+		return t.text, got.Err
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -209,6 +210,31 @@ func TestShowRotated(t *testing.T) {
 	third := w.show(i, ann, server, "")
 	if third == second || verify(w.published(i), third) != nil || verify(w.published(i), second) == nil {
 		t.Error("a token of a revoked key is shown")
+	}
+}
+
+// TestShowMeanwhile shows that a token which the next key signed, as its time came
+// while the token was made, is shown as one of that key.
+func TestShowMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	cfg := w.config()
+	cfg.Now = func() time.Time {
+		now := w.clock.Now()
+		w.clock.pass(time.Millisecond)
+		return now
+	}
+	i := w.nodeOf(cfg)
+	keys, err := i.Rotate(t.Context(), false)
+	if err != nil || len(keys) != 2 {
+		t.Fatalf("the keys are %+v: %v", keys, err)
+	}
+	w.clock.pass(keys[1].SignsFrom.Sub(w.clock.Now()) - time.Nanosecond)
+	first := w.show(i, ann, server, "")
+	if header := part(t, first, 0); !strings.Contains(header, keys[1].ID) {
+		t.Fatalf("it is not signed by the next key: %s", header)
+	}
+	if again := w.show(i, ann, server, ""); again != first {
+		t.Error("another is shown, though the key that signed the first signs still")
 	}
 }
 

@@ -125,12 +125,17 @@ func bad(format string, args ...any) error { return &ValueError{Message: fmt.Spr
 // Token signs a token for one audience, and returns when it ends. It cannot be
 // exchanged.
 func (i *Issuer) Token(ctx context.Context, s Subject, audience string, scope []string) (token string, expires time.Time, err error) {
+	t, err := i.token(ctx, s, audience, scope)
+	return t.text, t.expires, err
+}
+
+func (i *Issuer) token(ctx context.Context, s Subject, audience string, scope []string) (issued, error) {
 	c, err := i.claims(s, scope)
 	if err != nil {
-		return "", time.Time{}, err
+		return issued{}, err
 	}
 	if err := i.checkAudience(audience); err != nil {
-		return "", time.Time{}, err
+		return issued{}, err
 	}
 	c.Audience = audience
 	return i.issue(ctx, c, DefaultLifetime)
@@ -149,12 +154,20 @@ func (i *Issuer) Delegation(ctx context.Context, s Subject, audiences, scope []s
 		}
 	}
 	c.Audience, c.Stayd.Audiences = i.cfg.URL, audiences
-	return i.issue(ctx, c, MaxLifetime)
+	t, err := i.issue(ctx, c, MaxLifetime)
+	return t.text, t.expires, err
+}
+
+// issued is a token that was signed.
+type issued struct {
+	text    string
+	key     string // id of the one that signed it
+	expires time.Time
 }
 
 // issue gives the claims their times and signs them. Where they have an end
 // already, that is the latest.
-func (i *Issuer) issue(ctx context.Context, c *Claims, lifetime time.Duration) (string, time.Time, error) {
+func (i *Issuer) issue(ctx context.Context, c *Claims, lifetime time.Duration) (issued, error) {
 	now := i.cfg.Now()
 	expires := now.Add(lifetime).Unix()
 	if c.Expires != 0 {
@@ -162,21 +175,24 @@ func (i *Issuer) issue(ctx context.Context, c *Claims, lifetime time.Duration) (
 	}
 	c.Issuer, c.ID = i.cfg.URL, newID()
 	c.IssuedAt, c.NotBefore, c.Expires = now.Unix(), now.Unix(), expires
-	token, err := i.signed(ctx, now, c)
-	return token, time.Unix(expires, 0).UTC(), err
+	token, key, err := i.signed(ctx, now, c)
+	if err != nil {
+		return issued{}, err
+	}
+	return issued{text: token, key: key, expires: time.Unix(expires, 0).UTC()}, nil
 }
 
-// signed is a token with the claims, by the key that signs now.
-func (i *Issuer) signed(ctx context.Context, now time.Time, claims any) (string, error) {
+// signed is a token with the claims, by the key that signs now, and the id of that.
+func (i *Issuer) signed(ctx context.Context, now time.Time, claims any) (token, key string, err error) {
 	e, s, err := i.signingKey(ctx, now)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	token, err := sign(ctx, s, e.ID, claims)
+	token, err = sign(ctx, s, e.ID, claims)
 	if err != nil {
-		return "", fmt.Errorf("sign a token: %w", err)
+		return "", "", fmt.Errorf("sign a token: %w", err)
 	}
-	return token, nil
+	return token, e.ID, nil
 }
 
 func (i *Issuer) signingKey(ctx context.Context, now time.Time) (*entry, Signer, error) {
