@@ -128,6 +128,11 @@ func (s *Source) flow(ctx context.Context, a Asked) (*Flow, string, error) {
 		if c.TokenEndpoint != d.Token {
 			return nil, "", refuse("The server names %s as its token endpoint, and the client of the credential %s is for another, which is not told a secret or a code.", bare(d.Token), o.ID)
 		}
+		// Whoever runs the MCP server chooses what says this, and tokens, the secret and
+		// what the runtime signs are shown there.
+		if !sameOrigin(f.Revocation, f.Token) {
+			f.Revocation = ""
+		}
 		f.by(o)
 		f.ask(union(a.Scope, offline(d, a.Scope)), c)
 		return f, d.Authorization, nil

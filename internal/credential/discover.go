@@ -67,7 +67,7 @@ func covers(resource, server string) bool {
 		return false
 	}
 	s, err := url.Parse(server)
-	if err != nil || !strings.EqualFold(r.Scheme, s.Scheme) || !strings.EqualFold(hostPort(r), hostPort(s)) {
+	if err != nil || !sameOrigin(resource, server) {
 		return false
 	}
 	if r.RawQuery != "" && r.RawQuery != s.RawQuery {
@@ -85,6 +85,16 @@ func spelled(resource, server string) string {
 		return resource
 	}
 	return server
+}
+
+// sameOrigin reports whether two URLs are of one scheme, host and port.
+func sameOrigin(a, b string) bool {
+	x, err := url.Parse(a)
+	if err != nil {
+		return false
+	}
+	y, err := url.Parse(b)
+	return err == nil && x.Host != "" && strings.EqualFold(x.Scheme, y.Scheme) && strings.EqualFold(hostPort(x), hostPort(y))
 }
 
 func hostPort(u *url.URL) string {

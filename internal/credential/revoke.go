@@ -43,7 +43,12 @@ func (s *Source) revoke(ctx context.Context, o *vault.Opened) error {
 	}
 	secret := o.Secrets.ClientSecret.Reveal()
 	if c.TokenEndpointAuth == vault.ClientKey {
-		if err := s.assert(ctx, endpoint{url: c.RevocationEndpoint, id: c.ClientID, audience: c.Audience}, form); err != nil {
+		e := endpoint{url: c.RevocationEndpoint, id: c.ClientID}
+		// What is signed for one server is not shown to another, which could use it there.
+		if sameOrigin(c.Audience, c.RevocationEndpoint) {
+			e.audience = c.Audience
+		}
+		if err := s.assert(ctx, e, form); err != nil {
 			return err
 		}
 	}
