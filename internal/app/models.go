@@ -90,7 +90,7 @@ const maxAnswer = 256 << 20
 // needed.
 func awsCredentials(cfg *Config, p router.ProviderConfig) aws.CredentialsProvider {
 	return aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
-		c, err := awsconfig.Load(ctx, awsconfig.Source{Region: p.Region, Profile: p.Profile, Outbound: cfg.outside(toAWS)})
+		c, err := awsconfig.Load(ctx, awsconfig.Source{Region: p.Region, Profile: p.Profile, Outbound: cfg.outside(toModel)})
 		if err != nil {
 			return aws.Credentials{}, fmt.Errorf("load the AWS configuration: %w", err)
 		}

@@ -28,7 +28,6 @@ const (
 	toKeys        = "kms"
 	toEnvironment = "environment" // what programs of environments ask for
 	toCollector   = "traces"
-	toAWS         = "aws" // where the credentials of its models come from
 )
 
 // outside is the policy of what leaves the process for one use. Each of the URLs

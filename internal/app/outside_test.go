@@ -93,7 +93,7 @@ func TestOutboundProxy(t *testing.T) {
 func TestBadOutboundProxy(t *testing.T) {
 	for _, tt := range []struct{ proxy, direct, want string }{
 		{"proxy:3128", "", `outbound-proxy "proxy:3128" is not a URL like http://proxy.example.com:3128`},
-		{"ftp://u:secret@proxy", "", `outbound-proxy and outbound-direct: proxy ftp://u:xxxxx@proxy: the scheme is "ftp"; it may be http, https, socks5 or socks5h`},
+		{"ftp://u:secret@proxy", "", `outbound-proxy and outbound-direct: proxy ftp://proxy: the scheme is "ftp"; it may be http, https, socks5 or socks5h`},
 		{"http://proxy", "10.0.0.0/33", `outbound-proxy and outbound-direct: what is reached without the proxy, "10.0.0.0/33": it is neither a prefix nor a host; leave out the scheme and the path`},
 		{"", ".internal", `outbound-direct says what is reached without a proxy, and there is none; set outbound-proxy`},
 	} {

@@ -175,6 +175,37 @@ func TestTraces(t *testing.T) {
 	}
 }
 
+// Turns that end together are told of, each by itself.
+func TestTracesOfTurnsThatEndTogether(t *testing.T) {
+	c := newCollector(t)
+	cfg := config(t)
+	cfg.Traces = c.URL
+	cfg.Models = filepath.Join(t.TempDir(), "models.yaml")
+	if err := os.WriteFile(cfg.Models, []byte("models: {script/priced: {price: {input: 10, output: 1000}}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n := start(t, cfg)
+	var made struct{ ID string }
+	n.must(&made, "POST", sessions, `{"environment":{"type":"none"},"agent":{"model":"script/priced"},"input":"one","spend_control":{"limit":12}}`)
+	n.until(made.ID, "idle")
+	one := strings.TrimSuffix(strings.TrimPrefix(message("more"), `{"events":[`), `]}`)
+	n.must(nil, "POST", sessions+"/"+made.ID+"/events", `{"events":[`+one+`,`+one+`,`+one+`]}`)
+	wait(t, "all turns to end", func() bool {
+		turns := n.turns(made.ID)
+		return len(turns) == 4 && !slices.ContainsFunc(turns, func(t turn) bool { return t.Status != "completed" && t.Status != "failed" })
+	})
+	n.stop()
+	statuses := map[string]int{}
+	for _, s := range c.spans {
+		if s.name == "invoke_agent" {
+			statuses[s.attributes["stayd.turn.status"]+" "+s.attributes["error.type"]]++
+		}
+	}
+	if len(statuses) != 2 || statuses["completed "] != 1 || statuses["failed session_budget_exceeded"] != 3 {
+		t.Errorf("turns ended as %v", statuses)
+	}
+}
+
 // A collector that is away costs spans, and nothing else.
 func TestNoCollector(t *testing.T) {
 	c := newCollector(t)

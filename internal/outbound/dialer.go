@@ -33,7 +33,7 @@ func NewDialer(p Policy) (DialFunc, error) {
 	if err != nil {
 		return nil, err
 	}
-	tunnel := &tunnel{proxy: p.Proxy, dialer: newDialer(&p, toProxy)}
+	tunnel := &tunnel{proxy: p.Proxy, dialer: newDialer(&p, toProxy), trust: p.RootCAs}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		t, err := parseTarget(addr)
 		if err == nil {

@@ -12,7 +12,7 @@ import (
 // by the rules for what is.
 func TestDirect(t *testing.T) {
 	proxy, asked := proxyServer(t)
-	direct := []string{"10.0.0.0/8", "192.168.1.1", "8.8.8.8:443", "[fd00::1]", "internal.test", ".corp.test"}
+	direct := []string{"10.0.0.0/8", "192.168.1.1", "8.8.8.8:443", "[fd00::1]", "internal.test.", "*.corp.test", "port.test:81"}
 	allow := []string{"10.1.0.0/16", "fd00::/8"}
 	for _, tt := range []struct {
 		url  string
@@ -27,6 +27,7 @@ func TestDirect(t *testing.T) {
 		{"http://9.9.9.9/", ""},
 		{"http://example.test/", ""},
 		{"http://corp.test/", ""},
+		{"http://port.test/", ""},
 	} {
 		asked()
 		p := outbound.Policy{Proxy: proxy, Direct: direct, Allow: allow, Resolver: noNames}
@@ -46,7 +47,7 @@ func TestDirect(t *testing.T) {
 		wantRefused(t, err, &spelling{url: u, addr: addr, reason: "private"})
 	}
 	// A name is looked up here, by which it is seen that the proxy is not.
-	for _, u := range []string{"http://internal.test/", "http://INTERNAL.test./", "http://a.internal.test/", "http://a.corp.test/"} {
+	for _, u := range []string{"http://internal.test/", "http://INTERNAL.test./", "http://a.internal.test/", "http://a.corp.test/", "http://port.test:81/"} {
 		if _, err := get(t, client(t, outbound.Policy{Proxy: proxy, Direct: direct, Resolver: noNames}), u); err == nil { //nolint:bodyclose // get closes it
 			t.Errorf("%s was answered", u)
 		}
@@ -66,6 +67,11 @@ func TestBadDirect(t *testing.T) {
 		"a.test:0":    `the port "0" is not a number from 1 to 65535`,
 		"http://a":    "it is neither a prefix nor a host; leave out the scheme and the path",
 		"*.":          "it is " + notAHost,
+		"*internal":   "a pattern is *.domain, or .domain",
+		"a.*.test":    "a pattern is *.domain, or .domain",
+		".10.0.0.1":   "an address has no domains below it",
+		"10.1":        "it is an old spelling; write 10.0.0.1, if that is meant",
+		"0x7f000001":  "it is an old spelling; write 127.0.0.1, if that is meant",
 	} {
 		_, err := outbound.New(outbound.Policy{Proxy: proxy, Direct: []string{"*", direct}})
 		want := `what is reached without the proxy, "` + direct + `": ` + says

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -30,7 +31,12 @@ func proxyRules(u *url.URL) (*rules, error) {
 	default:
 		err = fmt.Errorf("the scheme is %q; it may be http, https, socks5 or socks5h", u.Scheme)
 	}
-	return nil, fmt.Errorf("proxy %s: %w", u.Redacted(), err)
+	return nil, fmt.Errorf("proxy %s: %w", plainProxy(u), err)
+}
+
+// plainProxy is the URL without whom it is asked as: a name may be a secret too.
+func plainProxy(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host}).String()
 }
 
 // through returns what says of a target whether it is reached through the proxy.
@@ -59,23 +65,35 @@ func plainDirect(s string) (string, error) {
 	if strings.Contains(s, "/") {
 		return s, new(rules).addPrefix(s)
 	}
-	host, port, err := splitAllowed(strings.TrimPrefix(strings.TrimPrefix(s, "*"), "."))
+	front := s[:len(s)-len(strings.TrimPrefix(strings.TrimPrefix(s, "*."), "."))]
+	host, port, err := splitAllowed(s[len(front):])
 	if err != nil {
 		return "", err
 	}
-	if _, reason := parseHost(host); reason != "" {
+	t, reason := parseHost(host)
+	switch {
+	case strings.Contains(host, "*"):
+		return "", errors.New("a pattern is *.domain, or .domain")
+	case reason != "":
 		return "", fmt.Errorf("it is %s", reason)
+	case t.addr.IsValid() && front != "":
+		return "", errors.New("an address has no domains below it")
+	case t.addr.IsValid() && port == 0:
+		return plainAddr(host, t.addr)
+	case t.addr.IsValid():
+		plain, err := plainAddr(host, t.addr)
+		return net.JoinHostPort(plain, strconv.Itoa(int(port))), err
+	case port == 0:
+		return front + t.name, nil
 	}
-	if port == 0 {
-		return strings.Trim(s, "[]"), nil
-	}
-	return s, nil
+	return front + net.JoinHostPort(t.name, strconv.Itoa(int(port))), nil
 }
 
 // tunnel makes connections through a proxy.
 type tunnel struct {
 	proxy  *url.URL
 	dialer *dialer // to the proxy
+	trust  *x509.CertPool
 }
 
 // dial connects to the target. What the proxy says against it is in the error.
@@ -84,7 +102,7 @@ func (t *tunnel) dial(ctx context.Context, to target) (net.Conn, error) {
 	defer cancel()
 	conn, err := t.open(ctx, to.String())
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s through the proxy %s: %w", to, t.proxy.Redacted(), err)
+		return nil, fmt.Errorf("connect to %s through the proxy %s: %w", to, plainProxy(t.proxy), err)
 	}
 	return conn, nil
 }
@@ -95,7 +113,7 @@ func (t *tunnel) open(ctx context.Context, addr string) (net.Conn, error) {
 		return nil, err
 	}
 	if t.proxy.Scheme == "https" {
-		conn = tls.Client(conn, &tls.Config{ServerName: t.proxy.Hostname(), MinVersion: tls.VersionTLS12})
+		conn = tls.Client(conn, &tls.Config{ServerName: t.proxy.Hostname(), RootCAs: t.trust, MinVersion: tls.VersionTLS12})
 	}
 	// What is under way on the connection ends with the context.
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck,gosec // then it is closed already
@@ -145,11 +163,11 @@ func (t *tunnel) connect(ctx context.Context, conn net.Conn, addr string) (net.C
 		return nil, err
 	}
 	read := bufio.NewReaderSize(&headerBytes{Conn: conn, left: maxHeader}, 4096)
-	resp, err := http.ReadResponse(read, req)
+	resp, err := http.ReadResponse(read, req) //nolint:bodyclose // the connection is, where there is no tunnel
 	if err != nil {
 		return nil, err
 	}
-	resp.Body.Close() //nolint:errcheck,gosec // there is none before the tunnel
+	// What a success says of a body is not so: the tunnel begins behind its header.
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("it answered %s", resp.Status)
 	}

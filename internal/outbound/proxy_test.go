@@ -165,7 +165,7 @@ func TestProxySchemes(t *testing.T) {
 		"ftp://proxy.test":      `proxy ftp://proxy.test: the scheme is "ftp"; it may be http, https, socks5 or socks5h`,
 		"//proxy.test":          `proxy //proxy.test: the scheme is ""; it may be http, https, socks5 or socks5h`,
 		"http://":               `proxy http:: allowed address ":80": it is ` + notAHost,
-		"http://u:secret@127.1": `proxy http://u:xxxxx@127.1: allowed address "127.1:80": it is an old spelling; write 127.0.0.1, if that is meant`,
+		"http://u:secret@127.1": `proxy http://127.1: allowed address "127.1:80": it is an old spelling; write 127.0.0.1, if that is meant`,
 	} {
 		u, err := url.Parse(proxy)
 		if err != nil {

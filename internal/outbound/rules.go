@@ -51,12 +51,20 @@ func (r *rules) add(s string) error {
 	case t.addr.Zone() != "":
 		return errors.New("an address is allowed on all links; leave out the zone")
 	}
-	// An operator who writes an address in an odd form may mean another one.
-	if _, err := netip.ParseAddr(host); err != nil {
-		return fmt.Errorf("it is an old spelling; write %s, if that is meant", t.addr)
+	if _, err := plainAddr(host, t.addr); err != nil {
+		return err
 	}
 	r.addrs[netip.AddrPortFrom(t.addr, port)] = true
 	return nil
+}
+
+// plainAddr returns an address as it is written in full. An operator who writes it
+// in an odd form may mean another one.
+func plainAddr(written string, a netip.Addr) (string, error) {
+	if _, err := netip.ParseAddr(written); err != nil {
+		return "", fmt.Errorf("it is an old spelling; write %s, if that is meant", a)
+	}
+	return a.String(), nil
 }
 
 func (r *rules) addPrefix(s string) error {

@@ -71,7 +71,8 @@ func httpProxy(t *testing.T, at string, asked chan<- string) string {
 			return
 		}
 		defer to.Close()
-		io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\nfirst ")
+		// What a success says of a body is to be ignored (RFC 9110, 9.3.6).
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst ")
 		join(r, to, c)
 	})
 }
@@ -215,7 +216,7 @@ func TestNoTunnel(t *testing.T) {
 		}
 		dial := dialer(t, outbound.Policy{Proxy: &url.URL{Scheme: tt.scheme, Host: at, User: url.UserPassword("u", "secret")}, DialTimeout: timeout})
 		_, err := dial(t.Context(), "tcp", "example.test:443")
-		want := "connect to example.test:443 through the proxy " + tt.scheme + "://u:xxxxx@" + at + ": "
+		want := "connect to example.test:443 through the proxy " + tt.scheme + "://" + at + ": "
 		if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s %.40q: got %v, want %s", tt.scheme, tt.answer, err, want+tt.says)
 		}

@@ -35,17 +35,21 @@ func (t *Tracer) Begin(ctx context.Context, e *Effect) (context.Context, *Attemp
 		of = e.ID // it belongs to no turn, and is a trace of its own
 	}
 	at := place(e.Session, of, e.Parent)
-	parent := trace.NewSpanContext(trace.SpanContextConfig{TraceID: at.trace, SpanID: at.span, TraceFlags: trace.FlagsSampled, Remote: true})
-	if begun := trace.SpanContextFromContext(at.parent); begun.IsValid() {
-		parent = parent.WithTraceFlags(begun.TraceFlags())
-	}
-	ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
+	ctx = trace.ContextWithRemoteSpanContext(ctx, t.turnSpan(&at))
 	if e.Turn == "" {
 		ctx = context.WithValue(trace.ContextWithSpanContext(ctx, trace.SpanContext{}), wantedKey{}, wanted{trace: at.trace})
 	}
 	name, kind, attrs := e.told()
 	ctx, span := t.tracer.Start(ctx, name, trace.WithSpanKind(kind), trace.WithAttributes(attrs...))
 	return context.WithValue(ctx, wantedKey{}, wanted{}), &Attempt{span: span}
+}
+
+// turnSpan is the span of a turn that is told of when it has ended. Whether it will
+// be depends on what a sampler says of its trace, which is the same each time.
+func (t *Tracer) turnSpan(at *where) trace.SpanContext {
+	ctx := context.WithValue(at.parent, wantedKey{}, wanted{at.trace, at.span})
+	_, asked := t.tracer.Start(ctx, turnName) // it is not ended, and so not told of
+	return asked.SpanContext().WithRemote(true)
 }
 
 func (e *Effect) told() (name string, kind trace.SpanKind, attrs []attribute.KeyValue) {
@@ -73,14 +77,14 @@ func (e *Effect) told() (name string, kind trace.SpanKind, attrs []attribute.Key
 	}
 }
 
-// End tells what came of the attempt: what the log has of it, or nothing where it
-// was stopped. at is when it was over.
+// End tells what came of the attempt: what the log has of it, or that it has
+// nothing. at is when it was over.
 func (a *Attempt) End(at time.Time, payloads []event.Payload) {
 	if a == nil {
 		return
 	}
 	if len(payloads) == 0 {
-		a.span.SetAttributes(attribute.String("stayd.effect.outcome", "stopped"))
+		a.span.SetAttributes(attribute.String("stayd.effect.outcome", "not recorded"))
 	}
 	for _, p := range payloads {
 		a.outcome(p)

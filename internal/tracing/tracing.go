@@ -55,9 +55,9 @@ func CheckCollector(s string) error {
 }
 
 // New returns a tracer. Spans are sent in batches, in the background, until Close;
-// those that the collector does not take in time are lost. Variables that
-// OpenTelemetry defines for exporters, samplers and limits hold where Config says
-// nothing: OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER and their like.
+// those that the collector does not take in time are lost. Of the variables that
+// OpenTelemetry defines, those for samplers, resources, batches, and an exporter's
+// headers and compression hold.
 func New(ctx context.Context, c Config) (*Tracer, error) {
 	u, err := url.Parse(c.Collector)
 	if err != nil {

@@ -43,6 +43,9 @@ func TurnOf(s *session.State, t *session.Turn) Turn {
 	return told
 }
 
+// turnName is what the span of a turn is called, with the agent's name behind it.
+const turnName = "invoke_agent"
+
 // Turn tells of a turn. Its span is the parent of those of its effects, which were
 // told of before.
 func (t *Tracer) Turn(turn *Turn) {
@@ -51,12 +54,12 @@ func (t *Tracer) Turn(turn *Turn) {
 	}
 	at := place(turn.Session, turn.ID, turn.Parent)
 	ctx := context.WithValue(at.parent, wantedKey{}, wanted{at.trace, at.span})
-	name := "invoke_agent"
+	name := turnName
 	if turn.AgentName != "" {
 		name += " " + turn.AgentName
 	}
 	_, span := t.tracer.Start(ctx, name, trace.WithTimestamp(turn.Began), trace.WithSpanKind(trace.SpanKindInternal), trace.WithAttributes(
-		attribute.String("gen_ai.operation.name", "invoke_agent"),
+		attribute.String("gen_ai.operation.name", turnName),
 		attribute.String("gen_ai.agent.id", turn.AgentID),
 		attribute.String("gen_ai.agent.name", turn.AgentName),
 		attribute.String("gen_ai.conversation.id", turn.Session),

@@ -144,13 +144,27 @@ func (a *actor) update(ctx context.Context, fn func(*journal.Tx) error) (err err
 	return a.w.Journal.Update(context.WithoutCancel(ctx), a.project, a.id, func(tx *journal.Tx) error {
 		tx.Driven = true
 		a.ended, a.told = nil, nil
-		running := tx.State.Current()
+		first := tx.State.Current()
 		err := fn(tx)
-		if a.w.Tracer != nil && running != nil && running.Ended() {
-			a.ended = append(a.ended, tracing.TurnOf(tx.State, running))
+		if a.w.Tracer != nil && first != nil {
+			a.ended = endedSince(tx.State, first)
 		}
 		return err
 	})
+}
+
+// endedSince returns the turns that have ended, of the one that ran and those
+// behind it.
+func endedSince(s *session.State, ran *session.Turn) (ended []tracing.Turn) {
+	for _, t := range slices.Backward(s.Turns) {
+		if t.Ended() {
+			ended = append(ended, tracing.TurnOf(s, t))
+		}
+		if t == ran {
+			break
+		}
+	}
+	return ended
 }
 
 // forget drops the outcomes, which are appended or not needed.
@@ -388,7 +402,10 @@ func (a *actor) abandon(corrupt bool) {
 		cancel()
 	}
 	for n := len(a.running) - len(a.outcomes); n > 0; n-- {
-		<-a.results
+		a.outcomes = append(a.outcomes, <-a.results)
+	}
+	for _, r := range a.outcomes {
+		r.attempt.End(r.at, nil)
 	}
 	a.w.Performer.Leave(a.id)
 	a.w.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -25,13 +26,20 @@ var metadata = []string{
 	"169.254.169.254:80", "[fd00:ec2::254]:80", "169.254.170.2:80", "169.254.170.23:80", "[fd00:ec2::23]:80",
 }
 
-// Variables of the environment that name other places for the same.
-const (
-	inMachine   = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
-	inContainer = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
-)
+// endpoints are other places that the environment names, for credentials and for
+// services.
+func endpoints() (named []string) {
+	for _, variable := range os.Environ() {
+		name, value, _ := strings.Cut(variable, "=")
+		if name == "AWS_EC2_METADATA_SERVICE_ENDPOINT" || name == "AWS_CONTAINER_CREDENTIALS_FULL_URI" || strings.HasPrefix(name, "AWS_ENDPOINT_URL") {
+			named = append(named, value)
+		}
+	}
+	return named
+}
 
-// dialTimeout is short, as on machines that are not AWS's nobody may answer.
+// dialTimeout bounds the connections for credentials. It is short, as on machines
+// that are not AWS's nobody may answer.
 const dialTimeout = 3 * time.Second
 
 // Source says what is to be reached, and by which rules.
@@ -44,12 +52,15 @@ type Source struct {
 
 // Load finds the region and the credentials. Nothing is asked of anybody yet but
 // what the environment says. The client of the configuration follows the policy;
-// the endpoint, and where credentials are, may be anywhere, as neither is asked for
-// by anybody but the operator. A signature is for one host, so no redirect is
-// followed.
+// the endpoint, those that the environment names, and where AWS has credentials may
+// be anywhere, as nobody but the operator asks for them. A signature is for one host,
+// so no redirect is followed. Requests for credentials are by the rules too, but
+// nothing is put around them.
 func Load(ctx context.Context, s Source) (aws.Config, error) {
 	p := s.policy()
-	dial, err := outbound.NewDialer(p)
+	finding := p
+	finding.DialTimeout = dialTimeout
+	dial, err := outbound.NewDialer(finding)
 	if err != nil {
 		return aws.Config{}, err
 	}
@@ -75,11 +86,11 @@ func (s *Source) policy() outbound.Policy {
 	if p.Proxy != nil {
 		p.Direct = append(p.Direct, metadata...)
 	}
-	for _, named := range []string{s.Endpoint, os.Getenv(inMachine), os.Getenv(inContainer)} {
+	for _, named := range append(endpoints(), s.Endpoint) {
 		if u, err := url.Parse(named); err == nil && u.Host != "" {
 			p.Allow = append(p.Allow, u.Host)
 		}
 	}
-	p.MaxRedirects, p.DialTimeout = -1, dialTimeout
+	p.MaxRedirects = -1
 	return p
 }

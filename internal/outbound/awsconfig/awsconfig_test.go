@@ -69,7 +69,7 @@ func TestCredentials(t *testing.T) {
 var behindProxy = outbound.Policy{Proxy: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}}
 
 // What gives credentials for a token is asked by the rules for what leaves: through
-// the proxy, and not at an address inside.
+// the proxy, also at an address inside that the environment names.
 func TestRole(t *testing.T) {
 	alone(t)
 	token := filepath.Join(t.TempDir(), "token")
@@ -79,10 +79,8 @@ func TestRole(t *testing.T) {
 	t.Setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/r")
 	t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", token)
 	t.Setenv("AWS_MAX_ATTEMPTS", "1")
-	for endpoint, says := range map[string]string{
-		"https://sts.example.com": "through the proxy http://127.0.0.1:1",
-		"http://10.0.0.1":         "10.0.0.1:80 is not reached: it is private",
-	} {
+	const proxied = "through the proxy http://127.0.0.1:1"
+	for endpoint, says := range map[string]string{"": proxied, "https://sts.example.com": proxied, "http://10.0.0.1": proxied, "http://0.0.0.0": proxied} {
 		t.Setenv("AWS_ENDPOINT_URL_STS", endpoint)
 		c, err := awsconfig.Load(t.Context(), awsconfig.Source{Region: "eu-west-1", Outbound: behindProxy})
 		if err != nil {
@@ -154,6 +152,24 @@ func TestReached(t *testing.T) {
 		var refused *outbound.RefusedError
 		if err := ask(ended, c, tt.url); errors.As(err, &refused) == tt.ok {
 			t.Errorf("%s: %v", tt.url, err)
+		}
+	}
+}
+
+// What tells credentials is on this machine's own network, where no proxy leads.
+func TestMetadataIsDirect(t *testing.T) {
+	alone(t)
+	c, err := awsconfig.Load(t.Context(), awsconfig.Source{Region: "eu-west-1", Outbound: behindProxy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Nobody may answer; the proxy refuses at once.
+	soon, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	for host, proxied := range map[string]bool{"169.254.170.2": false, "169.254.169.254": false, "kms.example.com": true} {
+		err := ask(soon, c, "http://"+host+"/")
+		if asked := err != nil && strings.Contains(err.Error(), "127.0.0.1:1"); asked != proxied {
+			t.Errorf("%s: through the proxy %v (%v), want %v", host, asked, err, proxied)
 		}
 	}
 }
