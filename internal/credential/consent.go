@@ -196,7 +196,7 @@ func unregistered(err error) error {
 	switch {
 	case errors.As(err, &key):
 		return refuse("The session's vaults cannot be opened: %v.", err)
-	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrCorrupt):
+	case errors.Is(err, errNoKey), errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrCorrupt):
 		return err
 	}
 	return refuse("The runtime could not be registered: %v.", err)

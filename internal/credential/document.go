@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/stayd/stayd/internal/identity/workload"
 	"github.com/stayd/stayd/internal/vault"
 )
 
@@ -35,52 +37,75 @@ type Document struct {
 }
 
 // Document returns the document of the project's client that shows who it is in
-// this way. It reports false where there is none. A project that is not there has
-// the same as one that is.
-func (s *Source) Document(ctx context.Context, project, auth string) (Document, bool) {
-	d := Document{
+// this way; nil where there is none. A project that is not there has the same as one
+// that is. The error is that of a signing key which cannot be had now.
+func (s *Source) Document(ctx context.Context, project, auth string) (*Document, error) {
+	d := &Document{
 		ClientID: ClientID(s.cfg.PublicURL, project, auth), Name: clientName, URI: s.cfg.PublicURL, RedirectURIs: []string{s.redirectURI()},
 		Grants: grants(), Responses: []string{"code"}, Auth: auth,
 	}
 	switch auth {
 	case vault.ClientNone:
-		return d, true
+		return d, nil
 	case vault.ClientKey:
-		_, err := s.cfg.Issuer.SigningAlgorithm(ctx)
+		algorithm, err := s.algorithm(ctx)
+		if err != nil || algorithm == "" {
+			return nil, err
+		}
 		d.KeySet = s.cfg.Issuer.KeysURL()
-		return d, err == nil
+		return d, nil
 	}
-	return Document{}, false
+	return nil, nil
+}
+
+// errNoKey is a signing key that there is, and that cannot be had now.
+var errNoKey = errors.New("the key by which clients sign cannot be had")
+
+// algorithm is that of the signing key; empty where the runtime signs nothing.
+func (s *Source) algorithm(ctx context.Context) (string, error) {
+	algorithm, err := s.cfg.Issuer.SigningAlgorithm(ctx)
+	var off *workload.OffError
+	switch {
+	case errors.As(err, &off):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("%w: %w", errNoKey, err)
+	}
+	return algorithm, nil
 }
 
 // documented is the project's client as a document, where the authorization server
 // reads these; nil where it does not, or where it would not find the document and
 // registers clients too.
-func (s *Source) documented(ctx context.Context, project string, d *discovered) *registered {
+func (s *Source) documented(ctx context.Context, project string, d *discovered) (*registered, error) {
 	if !d.Documents || !strings.HasPrefix(s.cfg.PublicURL, "https://") {
-		return nil
+		return nil, nil
 	}
 	auth := vault.ClientNone
-	if s.signsFor(ctx, d) {
+	signs, err := s.signsFor(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	if signs {
 		auth = vault.ClientKey
 	}
 	id := ClientID(s.cfg.PublicURL, project, auth)
 	if d.Registration != "" {
 		if err := s.findDocument(ctx, id); err != nil {
 			s.cfg.Log.Info("a client is registered, as its document cannot be read from outside", "issuer", d.Issuer, "document", id, "error", err)
-			return nil
+			return nil, nil
 		}
 	}
-	return &registered{ID: id, Auth: auth, documented: true}
+	return &registered{ID: id, Auth: auth, documented: true}, nil
 }
 
 // signsFor reports whether the server takes what the key of the runtime signs.
-func (s *Source) signsFor(ctx context.Context, d *discovered) bool {
+func (s *Source) signsFor(ctx context.Context, d *discovered) (bool, error) {
 	if !slices.Contains(d.ClientAuth, vault.ClientKey) {
-		return false
+		return false, nil
 	}
-	algorithm, err := s.cfg.Issuer.SigningAlgorithm(ctx)
-	return err == nil && (len(d.Algorithms) == 0 || slices.Contains(d.Algorithms, algorithm))
+	algorithm, err := s.algorithm(ctx)
+	return algorithm != "" && (len(d.Algorithms) == 0 || slices.Contains(d.Algorithms, algorithm)), err
 }
 
 // findDocument reads a document of the runtime's own as others do, who reach public

@@ -1,7 +1,9 @@
 package credential_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +19,7 @@ import (
 	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/httpapi/consent"
 	"github.com/stayd/stayd/internal/httpapi/tokens"
+	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/vault"
 )
 
@@ -33,7 +36,13 @@ type published struct {
 
 func newPublished(t *testing.T) *published {
 	t.Helper()
-	p := &published{world: newWorld(t)}
+	return publish(t, newWorld(t))
+}
+
+// publish has the world be found by https.
+func publish(t *testing.T, w *world) *published {
+	t.Helper()
+	p := &published{world: w}
 	p.clock.pass(time.Since(start)) // the provider looks at its own
 	hs := httptest.NewUnstartedServer(nil)
 	p.url = "https://" + hs.Listener.Addr().String()
@@ -169,6 +178,52 @@ func TestDocumentWithoutKeys(t *testing.T) {
 	}
 	if n := p.provider.Count("register"); n != 0 {
 		t.Errorf("%d clients were registered", n)
+	}
+}
+
+// TestDocumentKeyAway shows that a key which cannot be had now is none that is not
+// there: nobody is told that the client does not exist, or is sent as another client.
+func TestDocumentKeyAway(t *testing.T) {
+	st := newHooked(t)
+	p := publish(t, newWorldOn(t, st))
+	away := errors.New("nobody can read this")
+	st.set(func(_ context.Context, kind string) error {
+		if kind == store.KindSigningKeys {
+			return away
+		}
+		return nil
+	}, nil)
+	status := func(auth string) int {
+		t.Helper()
+		resp, err := p.http.Get(p.url + "/oauth/clients/a/" + auth)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	if key, none := status("private_key_jwt"), status("none"); key != http.StatusServiceUnavailable || none != http.StatusOK {
+		t.Errorf("the documents are answered with %d and %d", key, none)
+	}
+	var no *credential.Refusal
+	if to, err := p.Begin(t.Context(), p.asks(p.guarded), "browser"); !errors.Is(err, away) || errors.As(err, &no) {
+		t.Errorf("the browser is sent to %q: %v", to, err)
+	}
+	st.set(nil, nil)
+	if got := p.client(project); status("private_key_jwt") != http.StatusOK || got != p.url+"/oauth/clients/a/private_key_jwt" {
+		t.Errorf("when it is back the client is %s", got)
+	}
+}
+
+// TestDocumentOff shows that a runtime which signs nothing has no client that signs.
+func TestDocumentOff(t *testing.T) {
+	w := newWorld(t)
+	s := w.source(vault.New(w.store, vault.Unset("name one"), w.clock.now), http.DefaultClient, "https://stayd.example.com")
+	if d, err := s.Document(t.Context(), project, "private_key_jwt"); d != nil || err != nil {
+		t.Errorf("the document is %+v: %v", d, err)
+	}
+	if d, err := s.Document(t.Context(), project, "none"); d == nil || err != nil {
+		t.Errorf("the one of a client without keys is %+v: %v", d, err)
 	}
 }
 

@@ -55,8 +55,8 @@ func (s *Source) ownClient(ctx context.Context, project string, d *discovered) (
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("read the client of %s: %w", d.Issuer, err)
 	}
-	if c := s.documented(ctx, project, d); c != nil {
-		return c, nil
+	if c, err := s.documented(ctx, project, d); c != nil || err != nil {
+		return c, err
 	}
 	made, err := s.register(ctx, d)
 	if err != nil {

@@ -82,10 +82,20 @@ func callbackParams() []httpapi.Param {
 	return out
 }
 
+// documentRetry is how many seconds who reads a document is asked to wait for a key.
+const documentRetry = 10
+
 func (p *pages) document(c *httpapi.Call) (any, error) {
 	project, auth := c.Path("project"), c.Path("auth")
 	if httpapi.ValidName(project) {
-		if d, ok := p.Credentials.Document(c.Context(), project, auth); ok {
+		d, err := p.Credentials.Document(c.Context(), project, auth)
+		if err != nil {
+			return nil, &httpapi.Error{
+				Status: http.StatusServiceUnavailable, Code: httpapi.CodeUnavailable, RetryAfter: documentRetry, Err: err,
+				Message: "The key by which this client signs cannot be had now. The log of the server says why.",
+			}
+		}
+		if d != nil {
 			return d, nil
 		}
 	}
