@@ -66,12 +66,18 @@ func (k *Keeper) countUses(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
+			k.countNoted(ctx)
 		}
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), countWithin)
-		if err := k.CountUses(limited); err != nil {
-			k.Log.Warn("uses of memories could not be counted, and are left out", "error", err)
-		}
-		cancel()
+	}
+	k.countNoted(ctx)
+}
+
+// countNoted counts what was noted, whether ctx has ended or not.
+func (k *Keeper) countNoted(ctx context.Context) {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), countWithin)
+	defer cancel()
+	if err := k.CountUses(limited); err != nil {
+		k.Log.Warn("uses of memories could not be counted, and are left out", "error", err)
 	}
 }
 

@@ -1,13 +1,17 @@
 package keeper_test
 
 import (
+	"context"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stayd/stayd/internal/memory"
 	"github.com/stayd/stayd/internal/memory/keeper"
+	"github.com/stayd/stayd/internal/store"
 )
 
 func (h *home) count(ids ...string) {
@@ -76,4 +80,41 @@ func TestUsesAreOfAVersion(t *testing.T) {
 	if newer.Uses != 0 || !newer.UsedAt.IsZero() {
 		t.Errorf("the newer version was used %d times", newer.Uses)
 	}
+}
+
+// counter is a store that only counts uses.
+type counter struct {
+	store.Store
+	counts func(ids []string)
+}
+
+func (c *counter) UseMemories(_ context.Context, _ string, uses []store.MemoryUse) error {
+	var ids []string
+	for _, u := range uses {
+		ids = append(ids, u.ID)
+	}
+	c.counts(ids)
+	return nil
+}
+
+// What is noted while uses are counted is counted too, when the process is to end in
+// the meantime.
+func TestUsesAreCountedAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var k *keeper.Keeper
+		var counted []string
+		c := &counter{counts: func(ids []string) {
+			if counted = append(counted, ids...); len(counted) == 1 {
+				cancel()
+				k.Used("p", "second")
+			}
+		}}
+		k = keeper.New(keeper.Config{Store: c, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+		k.Used("p", "first")
+		k.Run(ctx)
+		if want := []string{"first", "second"}; !slices.Equal(counted, want) {
+			t.Errorf("the uses of %q were counted, want those of %q", counted, want)
+		}
+	})
 }
