@@ -154,8 +154,8 @@ func (f *locomoFlags) measure(ctx context.Context, dir string, conversations []l
 		found, err := k.Search(ctx, memory.Query{
 			Project: locomoProject, Namespaces: []string{locomoSpace(c)}, Text: question, Limit: limit,
 		})
-		if err == nil && found.NotReranked != "" {
-			err = errors.New(found.NotReranked)
+		if err == nil {
+			err = found.NotReranked
 		}
 		return found, err
 	}

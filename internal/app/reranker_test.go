@@ -84,7 +84,7 @@ func TestReranker(t *testing.T) {
 	}
 	away.Store(true)
 	plain, why := search()
-	if len(plain) != 3 || slices.Equal(plain, reranked) || !strings.Contains(why, "answered 503: not now") {
+	if len(plain) != 3 || slices.Equal(plain, reranked) || why != "The reranker refused the request." {
 		t.Errorf("not reranked: %q, %q", plain, why)
 	}
 	if got := s.Received(); len(got) != 2 || got[0].Path != "/v1/rerank" {

@@ -46,7 +46,7 @@ func newWorld(tb testing.TB) *world {
 }
 
 // newWorldOf has a caller who may act for the actor alone.
-func newWorldOf(tb testing.TB, actor string) *world {
+func newWorldOf(tb testing.TB, actor string, changes ...func(*keeper.Config)) *world {
 	tb.Helper()
 	log := slog.New(slog.DiscardHandler)
 	st, err := sqlite.Open(tb.Context(), filepath.Join(tb.TempDir(), "stayd.db"), sqlite.Options{Logger: log})
@@ -67,9 +67,11 @@ func newWorldOf(tb testing.TB, actor string) *world {
 		}
 		return identity.Principal{ID: "key_ann", Project: "a", Scope: identity.Write, Actor: actor}, nil
 	}})
-	memories.Mount(server, memories.Config{
-		Keeper: keeper.New(keeper.Config{Store: st, Embedder: words, Local: true, Now: func() time.Time { return *w.now }, Log: log}),
-	})
+	cfg := keeper.Config{Store: st, Embedder: words, Local: true, Now: func() time.Time { return *w.now }, Log: log}
+	for _, change := range changes {
+		change(&cfg)
+	}
+	memories.Mount(server, memories.Config{Keeper: keeper.New(cfg)})
 	hs := httptest.NewServer(server)
 	tb.Cleanup(hs.Close)
 	w.url = hs.URL

@@ -308,9 +308,5 @@ func (a *api) search(c *httpapi.Call) (any, error) {
 	if err != nil {
 		return nil, answer(err, "")
 	}
-	out := searchObject{Object: "memory.search_result", Data: make([]hitObject, len(found.Hits)), Context: found.Context, ContextTokens: found.Tokens, WordsOnly: found.WordsOnly, NotReranked: found.NotReranked}
-	for i := range found.Hits {
-		out.Data[i] = hitObject{MemoryObject: render(&found.Hits[i].Record), Score: found.Hits[i].Score, Citation: i + 1}
-	}
-	return out, nil
+	return renderFound(&found), nil
 }

@@ -1,9 +1,13 @@
 package memories
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/stayd/stayd/internal/memory"
+	"github.com/stayd/stayd/internal/memory/keeper"
+	"github.com/stayd/stayd/internal/memory/rerank"
 )
 
 // MemoryObject is a memory on the wire. Times are in RFC 3339, null where there
@@ -45,6 +49,36 @@ type searchObject struct {
 	ContextTokens int         `json:"context_tokens" doc:"The size of the context, about."`
 	WordsOnly     string      `json:"words_only,omitempty" doc:"Why the question was searched by words alone, where it was."`
 	NotReranked   string      `json:"not_reranked,omitempty" doc:"Why what was found was not reranked, where it was to be."`
+}
+
+// renderFound leaves out what errors say of providers: where they are, by which key
+// they are asked and what they answered is for who runs the server, and in the log.
+func renderFound(f *keeper.Found) searchObject {
+	out := searchObject{
+		Object: "memory.search_result", Data: make([]hitObject, len(f.Hits)), Context: f.Context, ContextTokens: f.Tokens,
+		NotReranked: notReranked(f.NotReranked),
+	}
+	if f.WordsOnly != "" {
+		out.WordsOnly = "The vector of the question could not be made."
+	}
+	for i := range f.Hits {
+		out.Data[i] = hitObject{MemoryObject: render(&f.Hits[i].Record), Score: f.Hits[i].Score, Citation: i + 1}
+	}
+	return out
+}
+
+func notReranked(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, context.DeadlineExceeded):
+		return "The reranker took too long."
+	case errors.Is(err, rerank.ErrUnanswered):
+		return "The reranker did not answer."
+	case errors.Is(err, rerank.ErrRefused):
+		return "The reranker refused the request."
+	}
+	return "The answer of the reranker is of no use."
 }
 
 func render(r *memory.Record) MemoryObject {

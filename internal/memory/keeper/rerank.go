@@ -22,29 +22,28 @@ type Reranking struct {
 const warnEvery = time.Minute
 
 // rerank puts the best hits into the order that the reranker gives them. Where it
-// does not, in time, they stay as they are, and it is said why.
-func (k *Keeper) rerank(ctx context.Context, question string, hits []memory.Hit) (why string) {
+// does not, in time, they stay as they are, and the error says why.
+func (k *Keeper) rerank(ctx context.Context, question string, hits []memory.Hit) error {
 	best := hits[:min(k.Reranking.Top, len(hits))]
 	if question == "" || len(best) < 2 {
-		return ""
+		return nil
 	}
 	texts := make([]string, len(best))
 	for i := range best {
 		texts[i] = Words(&best[i].Record)
 	}
 	within := k.Reranking.Within
-	limited, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("the reranker did not answer within %s", within))
+	limited, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("the reranker did not answer within %s: %w", within, context.DeadlineExceeded))
 	defer cancel()
 	order, err := k.Reranking.Rerank(limited, question, texts)
 	if err == nil {
 		err = permutation(order, len(best))
 	}
 	if err != nil {
-		k.notReranked(err)
-		return err.Error()
+		return err
 	}
 	reorder(best, slices.Clone(order))
-	return ""
+	return nil
 }
 
 // permutation refuses an order that leaves something out or has it twice.
@@ -85,7 +84,7 @@ func reorder(hits []memory.Hit, order []int) {
 	copy(hits, out)
 }
 
-func (k *Keeper) notReranked(err error) {
+func (k *Keeper) warnNotReranked(err error) {
 	now := k.Now()
 	k.mu.Lock()
 	due := now.Sub(k.warned) >= warnEvery

@@ -66,8 +66,8 @@ func TestReranked(t *testing.T) {
 		}
 		q.Project, q.Namespaces = "p", []string{"/actors/ann"}
 		found, err := j.Search(h.Context(), q)
-		if err != nil || found.NotReranked != "" || !slices.IsSortedFunc(found.Hits, func(a, b memory.Hit) int { return int(1e6 * (b.Score - a.Score)) }) {
-			h.Errorf("%v, not reranked: %q, scores of %+v", err, found.NotReranked, found.Hits)
+		if err != nil || found.NotReranked != nil || !slices.IsSortedFunc(found.Hits, func(a, b memory.Hit) int { return int(1e6 * (b.Score - a.Score)) }) {
+			h.Errorf("%v, not reranked: %v, scores of %+v", err, found.NotReranked, found.Hits)
 		}
 		if !strings.HasPrefix(found.Context, "[1] "+plain[2]) {
 			h.Errorf("the context is %q", found.Context)
@@ -97,8 +97,8 @@ func TestNotReranked(t *testing.T) {
 		j := &home{T: t, Keeper: keeper.New(c), store: h.store, now: h.now}
 		for range 2 {
 			found, err := j.Search(t.Context(), memory.Query{Project: "p", Namespaces: []string{"/actors/ann"}, Text: q.Text, Limit: q.Limit})
-			if err != nil || found.NotReranked != want {
-				t.Errorf("not reranked as %q, %v; want %q", found.NotReranked, err, want)
+			if err != nil || found.NotReranked == nil || found.NotReranked.Error() != want {
+				t.Errorf("not reranked as %v, %v; want %q", found.NotReranked, err, want)
 			}
 			for i := range found.Hits {
 				if found.Hits[i].Text != plain[i] {
@@ -122,13 +122,41 @@ func TestRerankingIsGivenUp(t *testing.T) {
 		return nil, context.Cause(ctx)
 	}})
 	found, err := j.Search(t.Context(), memory.Query{Project: "p", Namespaces: []string{"/actors/ann"}, Text: q.Text, Limit: q.Limit})
-	if err != nil || found.NotReranked != "the reranker did not answer within 1ms" {
-		t.Errorf("not reranked as %q, %v", found.NotReranked, err)
+	if err != nil || !errors.Is(found.NotReranked, context.DeadlineExceeded) || !strings.Contains(found.NotReranked.Error(), "the reranker did not answer within 1ms") {
+		t.Errorf("not reranked as %v, %v", found.NotReranked, err)
 	}
 	for i := range found.Hits {
 		if found.Hits[i].Text != plain[i] {
 			t.Errorf("place %d is %q, want %q", i, found.Hits[i].Text, plain[i])
 		}
+	}
+}
+
+// A caller who goes away while what was found is reranked says nothing of the
+// reranker: nothing is warned of, and the next failure is.
+func TestCallersWhoGoAway(t *testing.T) {
+	h := newHome(t)
+	text := h.keys().Text
+	var log strings.Builder
+	c := h.Config
+	c.Log = slog.New(slog.NewTextHandler(&log, nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	c.Reranking = &keeper.Reranking{Top: 3, Within: time.Minute, Rerank: func(limited context.Context, _ string, _ []string) ([]int, error) {
+		cancel()
+		<-limited.Done()
+		return nil, limited.Err()
+	}}
+	k := keeper.New(c)
+	q := memory.Query{Project: "p", Namespaces: []string{"/actors/ann"}, Text: text}
+	if _, err := k.Search(ctx, q); !errors.Is(err, context.Canceled) {
+		t.Errorf("the search of a caller who is away ends with %v", err)
+	}
+	if log.Len() > 0 {
+		t.Errorf("it was said that %s", log.String())
+	}
+	k.Reranking.Rerank = func(context.Context, string, []string) ([]int, error) { return nil, errors.New("it is broken") }
+	if found, err := k.Search(t.Context(), q); err != nil || found.NotReranked == nil || !strings.Contains(log.String(), "it is broken") {
+		t.Errorf("not reranked as %v, %v; it was said that %q", found.NotReranked, err, log.String())
 	}
 }
 

@@ -25,8 +25,10 @@ type Found struct {
 	// into one, and says why.
 	WordsOnly string
 	// NotReranked says why the hits are in the order of the index, where they were to
-	// be reranked.
-	NotReranked string
+	// be reranked: context.DeadlineExceeded where that took too long, and else what the
+	// reranker returned. It is for who runs the process, as it may say where the
+	// reranker is and what it said.
+	NotReranked error
 }
 
 // TooBroadError is a search below a prefix with too many spaces.
@@ -65,6 +67,12 @@ func (k *Keeper) Search(ctx context.Context, q memory.Query) (Found, error) {
 	}
 	if k.Reranking != nil {
 		found.NotReranked = k.rerank(ctx, q.Text, found.Hits)
+		if found.NotReranked != nil && ctx.Err() != nil { // the caller is away, which says nothing of the reranker
+			return found, fmt.Errorf("rerank what was found: %w", ctx.Err())
+		}
+		if found.NotReranked != nil {
+			k.warnNotReranked(found.NotReranked)
+		}
 		found.Hits = found.Hits[:min(limit, len(found.Hits))]
 	}
 	found.Context, found.Cited, found.Tokens = Pack(found.Hits, q.MaxTokens)

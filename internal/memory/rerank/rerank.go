@@ -35,6 +35,13 @@ const (
 	answerBytes = 1 << 20
 )
 
+// What a reranking may fail of, by errors.Is. Other errors are of answers that are no
+// list of scores, and of a context that ended.
+var (
+	ErrUnanswered = errors.New("there was no whole answer")
+	ErrRefused    = errors.New("the request was refused")
+)
+
 // Config says where an endpoint is and what to ask of it.
 type Config struct {
 	// BaseURL is what stands before /rerank, as https://api.cohere.com/v2. It is
@@ -94,7 +101,8 @@ func (r *Reranker) Model() string { return r.config.Model }
 
 // Rerank returns the places of the texts in the order of their relevance to the
 // query, the best first. Those of which the endpoint says nothing come last, in
-// their own order, and so do those that it finds alike. It asks once.
+// their own order, and so do those that it finds alike. It asks once. Errors:
+// ErrUnanswered, ErrRefused; their texts say where the endpoint is and what it said.
 func (r *Reranker) Rerank(ctx context.Context, query string, texts []string) ([]int, error) {
 	if len(texts) == 0 {
 		return nil, nil
@@ -134,7 +142,7 @@ func (r *Reranker) ask(ctx context.Context, query string, texts []string) ([]int
 		return nil, r.unanswered(err)
 	}
 	if res.StatusCode != http.StatusOK {
-		return nil, r.refused(res.StatusCode, answer)
+		return nil, fmt.Errorf("%w: %w", ErrRefused, r.refused(res.StatusCode, answer))
 	}
 	order, err := parse(answer, len(texts))
 	if err != nil {
@@ -175,11 +183,11 @@ func (r *Reranker) unanswered(err error) error {
 	case errors.As(err, &long):
 		return fmt.Errorf("%s answered with more than %d bytes, which is no list of scores; check the base URL", r.url.Host, long.Limit)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("nothing listens at %s; is the server of the model running? (%w)", r.url.Host, syscall.ECONNREFUSED)
+		return fmt.Errorf("%w: nothing listens at %s; is the server of the model running? (%w)", ErrUnanswered, r.url.Host, syscall.ECONNREFUSED)
 	case errors.As(err, &outer): // it would repeat the URL
 		err = outer.Err
 	}
-	return fmt.Errorf("the connection to %s failed: %w", r.url.Host, err)
+	return fmt.Errorf("%w: the connection to %s failed: %w", ErrUnanswered, r.url.Host, err)
 }
 
 // refused says what an answer with the status of an error means, and what to do.

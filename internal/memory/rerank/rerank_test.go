@@ -150,6 +150,9 @@ func TestErrors(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), key) {
 			t.Errorf("%d %.60s: %v\nwant %s", tt.status, tt.body, err, tt.want)
 		}
+		if refused := tt.status != 200; errors.Is(err, rerank.ErrRefused) != refused || errors.Is(err, rerank.ErrUnanswered) {
+			t.Errorf("%d %.60s: %v; is it refused? %v", tt.status, tt.body, err, refused)
+		}
 	}
 }
 
@@ -167,7 +170,7 @@ func TestNobodyListens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Rerank(t.Context(), "q", []string{"a"}); err == nil || !strings.Contains(err.Error(), "nothing listens at "+address) {
+	if _, err := r.Rerank(t.Context(), "q", []string{"a"}); !errors.Is(err, rerank.ErrUnanswered) || !strings.Contains(err.Error(), "nothing listens at "+address) {
 		t.Errorf("%v", err)
 	}
 }
