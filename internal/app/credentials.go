@@ -31,8 +31,13 @@ func openCredentials(cfg *Config, vaults *vault.Vaults, st store.Objects, issuer
 	if err != nil {
 		return nil, fmt.Errorf("allow-outbound: %w", err)
 	}
+	policy.Allow, policy.Direct = nil, nil // which others do not have
+	outside, err := outbound.New(policy)
+	if err != nil {
+		return nil, fmt.Errorf("outbound-proxy: %w", err)
+	}
 	return credential.New(credential.Config{
-		Vaults: vaults, Store: st, HTTP: client, PublicURL: cfg.pagesURL(), Issuer: issuer, Now: time.Now, Log: log,
+		Vaults: vaults, Store: st, HTTP: client, Outside: outside, PublicURL: cfg.pagesURL(), Issuer: issuer, Now: time.Now, Log: log,
 	}), nil
 }
 

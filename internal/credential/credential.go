@@ -28,6 +28,9 @@ type Config struct {
 	// HTTP is for servers that issue tokens, and for what servers say of themselves.
 	// It must not follow redirects, which would take secrets along.
 	HTTP *http.Client
+	// Outside finds the runtime as others do: it reaches public addresses alone,
+	// whatever else HTTP may reach.
+	Outside *http.Client
 	// PublicURL is where the browsers of people find the runtime, without a slash at
 	// its end.
 	PublicURL string

@@ -164,8 +164,8 @@ func parseIssuer(data []byte, of string) (*issuer, error) {
 	return i, nil
 }
 
-// fetch gets a document; nil is one that is not there.
-func (s *Source) fetch(ctx context.Context, where string) ([]byte, error) {
+// fetch gets a document by the client; nil is one that is not there.
+func fetch(ctx context.Context, client *http.Client, where string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
@@ -173,7 +173,7 @@ func (s *Source) fetch(ctx context.Context, where string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is no URL that can be asked", clean(where, maxDescription))
 	}
 	req.Header.Set("Accept", "application/json")
-	resp, err := s.cfg.HTTP.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, unreached(ctx, where, err)
 	}
@@ -200,7 +200,7 @@ func first[T any](ctx context.Context, s *Source, places []string, parse func([]
 		if where == "" || slices.Contains(places[:i], where) {
 			continue
 		}
-		data, err := s.fetch(ctx, where)
+		data, err := fetch(ctx, s.cfg.HTTP, where)
 		if err != nil {
 			return nil, err
 		}

@@ -108,10 +108,10 @@ func (s *Source) signsFor(ctx context.Context, d *discovered) (bool, error) {
 	return algorithm != "" && (len(d.Algorithms) == 0 || slices.Contains(d.Algorithms, algorithm)), err
 }
 
-// findDocument reads a document of the runtime's own as others do, who reach public
-// addresses alone.
+// findDocument reads a document of the runtime's own as others do, who are not where
+// the runtime is: a name may lead to another address there.
 func (s *Source) findDocument(ctx context.Context, id string) error {
-	data, err := s.fetch(ctx, id)
+	data, err := fetch(ctx, s.cfg.Outside, id)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/stayd/stayd/internal/httpapi"
 	"github.com/stayd/stayd/internal/httpapi/consent"
 	"github.com/stayd/stayd/internal/httpapi/tokens"
+	"github.com/stayd/stayd/internal/outbound"
 	"github.com/stayd/stayd/internal/store"
 	"github.com/stayd/stayd/internal/vault"
 )
@@ -268,6 +269,20 @@ func TestDocumentOrder(t *testing.T) {
 	p.provider.Describe(nil)
 	if got := p.client("c"); got != oauthtest.Registered {
 		t.Errorf("without https it is %s", got)
+	}
+}
+
+// TestDocumentInside shows that a client is registered where the runtime finds its
+// document at an address that the operator lets it reach, and others do not.
+func TestDocumentInside(t *testing.T) {
+	p := newPublished(t)
+	outside, err := outbound.New(outbound.Policy{MaxRedirects: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Source = p.source(p.vaults, p.http, p.url, func(c *credential.Config) { c.Outside = outside })
+	if got := p.client(project); got != oauthtest.Registered || p.provider.Count("register") != 1 {
+		t.Errorf("the client is %s after %d registrations", got, p.provider.Count("register"))
 	}
 }
 

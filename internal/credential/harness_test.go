@@ -169,16 +169,21 @@ func (w *world) process() (*credential.Source, *vault.Vaults) {
 }
 
 // source is what has credentials, of a process that browsers find at the URL.
-func (w *world) source(vaults *vault.Vaults, client *http.Client, url string) *credential.Source {
+// What is outside it reaches by the client too, unless that is changed.
+func (w *world) source(vaults *vault.Vaults, client *http.Client, url string, change ...func(*credential.Config)) *credential.Source {
 	w.t.Helper()
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	issuer, err := workload.New(workload.Config{Store: w.store, Vaults: vaults, URL: url, TrustDomain: "stayd.example.com", Now: w.clock.now, Log: log})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	s := credential.New(credential.Config{
-		Vaults: vaults, Store: w.store, HTTP: client, PublicURL: url, Issuer: issuer, Now: w.clock.now, Log: log,
-	})
+	cfg := credential.Config{
+		Vaults: vaults, Store: w.store, HTTP: client, Outside: client, PublicURL: url, Issuer: issuer, Now: w.clock.now, Log: log,
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	s := credential.New(cfg)
 	w.t.Cleanup(s.Close)
 	w.issuer = issuer
 	return s
