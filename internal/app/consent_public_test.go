@@ -53,3 +53,32 @@ func TestConsentOutside(t *testing.T) {
 		t.Errorf("it was looked for %d times where nobody else comes", n)
 	}
 }
+
+// TestConsentOrigin shows that a form is taken from the page of the runtime however
+// its operator spells where that is: browsers spell it in one way.
+func TestConsentOrigin(t *testing.T) {
+	c := newConsents(t)
+	link := c.asked(c.begin("ana"))
+	c.cfg.Keys = map[string]string{"operator-key-0123456789": "default"} // without one only loopback names are answered
+	for _, tt := range []struct{ named, origin, other string }{
+		{"http://Stayd.Example.com", "http://stayd.example.com", "https://stayd.example.com"},
+		{"HTTP://stayd.example.com:80/", "http://stayd.example.com", "http://stayd.example.com:443"},
+		{"https://STAYD.example.com:443", "https://stayd.example.com", "http://stayd.example.com"},
+		{"https://[2001:DB8::443]:443", "https://[2001:db8::443]", "https://[2001:db8::]"},
+		{"https://stayd.example.com:80", "https://stayd.example.com:80", "https://stayd.example.com"},
+		{"http://stayd.example.com:8443", "http://stayd.example.com:8443", "http://stayd.example.com"},
+	} {
+		at := c.url
+		c.named(tt.named)
+		b := c.browser().stop()
+		asked := b.get(link)
+		cookie, _, _ := strings.Cut(asked.header.Get("Set-Cookie"), ";")
+		form := url.Values{"token": {hidden.FindStringSubmatch(asked.body)[1]}, "decision": {"perhaps"}}
+		for origin, want := range map[string]int{tt.origin: http.StatusBadRequest, tt.other: http.StatusForbidden} {
+			if p := b.post(link, form, "Origin", origin, "Host", "stayd.internal:8080", "Cookie", cookie); p.status != want {
+				t.Errorf("at %s, of the origin %s: %s, want %d", tt.named, origin, p, want)
+			}
+		}
+		c.cfg.PublicURL = at
+	}
+}

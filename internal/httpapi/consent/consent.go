@@ -48,7 +48,7 @@ type form struct {
 func Mount(s *httpapi.Server, cfg Config) {
 	p := &pages{Config: cfg, origin: http.NewCrossOriginProtection()}
 	// Behind a proxy that says another Host, the origin of the page is this one's.
-	if err := p.origin.AddTrustedOrigin(cfg.PublicURL); err != nil {
+	if err := p.origin.AddTrustedOrigin(origin(cfg.PublicURL)); err != nil {
 		p.Log.Error("forms of consent pages are taken by their Host alone", "public_url", cfg.PublicURL, "error", err)
 	}
 	s.Register(httpapi.Operation{
@@ -68,6 +68,20 @@ func Mount(s *httpapi.Server, cfg Config) {
 		Method: http.MethodGet, Path: credential.DocumentsPath + "{project}/{auth}", ID: "getClientDocument", Open: true, Do: p.document, Result: credential.Document{},
 		Summary: "What the runtime says of the OAuth client that it is for a project (client ID metadata document)",
 	})
+}
+
+// origin is that of a URL as browsers spell it: in lower case, and without the port
+// that the scheme has anyway.
+func origin(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return s // which is no origin that can be trusted
+	}
+	host := strings.ToLower(u.Host)
+	if port := u.Port(); port == "" || (u.Scheme == "https" && port == "443") || (u.Scheme == "http" && port == "80") {
+		host = strings.TrimSuffix(host, ":"+port)
+	}
+	return u.Scheme + "://" + host
 }
 
 // callbackParams are what is looked at of what an authorization server answers;
