@@ -44,8 +44,8 @@ const (
 		WHERE m.shard = $1 AND m.space = $2 AND m.num = c.num`
 
 	memoryUse = `UPDATE memories m SET uses = coalesce(m.uses, 0) + u.times, used_at = greatest(m.used_at, u.at)
-		FROM unnest($2::smallint[], $3::uuid[], $4::bigint[], $5::timestamptz[]) AS u (shard, id, times, at)
-		WHERE m.shard = u.shard AND m.id = u.id AND m.project = $1`
+		FROM unnest($3::uuid[], $4::bigint[], $5::timestamptz[]) AS u (id, times, at)
+		WHERE m.shard = $1 AND m.project = $2 AND m.id = u.id`
 )
 
 // WriteMemories implements store.Memories.
@@ -185,26 +185,59 @@ func (s *Store) UseMemories(ctx context.Context, project string, uses []store.Me
 	if err != nil {
 		return wrap(op, err)
 	}
-	var (
-		shards []int16
-		ids    []pgtype.UUID
-		times  []int64
-		at     []time.Time
-	)
-	for _, u := range uses {
-		shard, ok := memory.ShardOfID(u.ID)
-		if !ok {
-			continue
+	for len(uses) > 0 {
+		n := len(uses)
+		if s.lanes {
+			_, n = ofOneShard(uses)
 		}
-		shards, ids, times, at = append(shards, int16(shard)), append(ids, uuidOf(u.ID)), append(times, u.Times), append(at, u.At)
-	}
-	for n := 1; len(ids) > 0; n++ {
-		_, err := s.pool.Exec(ctx, memoryUse, num, shards, ids, times, at)
-		if err == nil || n == maxAttempts || !contended(err) && !unsent(err) {
+		if err := s.useMemories(ctx, num, uses[:n]); err != nil {
 			return wrap(op, err)
 		}
+		uses = uses[n:]
 	}
 	return nil
+}
+
+// useMemories counts uses, which are in the order of their ids, in one commit: by a
+// statement for each shard.
+func (s *Store) useMemories(ctx context.Context, project int32, uses []store.MemoryUse) error {
+	for attempt := 1; ; attempt++ {
+		b := new(pgx.Batch)
+		for rest := uses; len(rest) > 0; {
+			shard, n := ofOneShard(rest)
+			queueUses(b, shard, project, rest[:n])
+			rest = rest[n:]
+		}
+		err := s.pool.SendBatch(ctx, b).Close()
+		if err == nil || attempt == maxAttempts || !contended(err) && !unsent(err) {
+			return err
+		}
+	}
+}
+
+// ofOneShard is the shard of the first use, and how many there are of it. Ids begin
+// with it.
+func ofOneShard(uses []store.MemoryUse) (shard, n int) {
+	shard, _ = memory.ShardOfID(uses[0].ID) // checked
+	for _, u := range uses {
+		if other, _ := memory.ShardOfID(u.ID); other != shard {
+			break
+		}
+		n++
+	}
+	return shard, n
+}
+
+func queueUses(b *pgx.Batch, shard int, project int32, uses []store.MemoryUse) {
+	var (
+		ids   []pgtype.UUID
+		times []int64
+		at    []time.Time
+	)
+	for _, u := range uses {
+		ids, times, at = append(ids, uuidOf(u.ID)), append(times, u.Times), append(at, u.At)
+	}
+	b.Queue(memoryUse, shard, project, ids, times, at)
 }
 
 // restsOn lists what the records rest on: their numbers, and an id for each.

@@ -124,7 +124,7 @@ func TestMigrateMemorySources(t *testing.T) {
 		tamper(t, path, `INSERT INTO schema_versions (version_id, is_applied) VALUES (?, 1)`, []int{2, 3, 4, 5, 6, 8}[i])
 	}
 	tamper(t, path, `INSERT INTO projects (num, id) VALUES (1, 'p')`)
-	tamper(t, path, `INSERT INTO memory_spaces (num, project, name, change, epoch, records) VALUES (2, 1, '/a/1', 9, 0, 4)`)
+	tamper(t, path, `INSERT INTO memory_spaces (num, project, name, change, epoch, records) VALUES (1, 1, '/a/1', 9, 0, 6)`)
 	id := func(key string) string { return memory.ID("p", "/a/1", key) }
 	for i, r := range storetest.BeforeSources(id) {
 		packed, _ := store.PackMemoryID(r.ID)
@@ -134,11 +134,47 @@ func TestMigrateMemorySources(t *testing.T) {
 		}
 		strategy, _ := store.StrategyNumber(r.Strategy)
 		tamper(t, path, `INSERT INTO memories (num, change, project, id, strategy, origin, recorded_at, uses, supersedes, source, text)
-			VALUES (?, ?, 1, ?, ?, 0, 1, 0, ?, ?, ?)`, 2<<32|(i+1), i+1, packed[:], strategy, before, store.PackSource(&r.Source), r.Text)
+			VALUES (?, ?, 1, ?, ?, 0, 1, 0, ?, ?, ?)`, 1<<32|(i+1), i+1, packed[:], strategy, before, store.PackSource(&r.Source), r.Text)
 	}
 	s := open(t, path)
 	storetest.AfterSources(t, s, id)
 	mustClose(t, s)
+
+	fresh := filepath.Join(t.TempDir(), "stayd.db")
+	s = open(t, fresh)
+	if _, err := s.WriteMemories(t.Context(), &store.MemoryWrite{Project: "p", Space: "/a/1", Add: storetest.BeforeSources(id)}); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
+	if d := cmp.Diff(memorySources(t, fresh), memorySources(t, path)); d != "" {
+		t.Errorf("it is not what a write notes (-write +migration):\n%s", d)
+	}
+}
+
+// memorySources lists what rests on what in a file.
+func memorySources(t *testing.T, path string) (list []string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.Query(`SELECT drawn || ' ' || hex(source) FROM memory_sources ORDER BY 1`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var row string
+		if err := rows.Scan(&row); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, row)
+	}
+	if rows.Err() != nil || len(list) == 0 {
+		t.Fatalf("%s has %d sources, %v", path, len(list), rows.Err())
+	}
+	return list
 }
 
 // What was drawn from a memory is looked up, and not looked for among all.

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -84,13 +85,24 @@ func BeforeSources(id func(key string) string) []memory.Record {
 	c := record("c", memory.Preference, memory.Source{ItemIDs: []string{long}, RecordIDs: []string{"foreign", id("b"), id("a")}, Position: -12345, External: long})
 	d := record("d", memory.Core, memory.Source{Label: "home"})
 	d.Supersedes = id("c")
-	return []memory.Record{record("a", memory.Turn, memory.Source{TurnID: "turn_1", Position: 1}), b, c, d}
+	var all []string
+	for i := range 150 {
+		all = append(all, id(fmt.Sprint("other ", i)))
+	}
+	e := record("e", memory.Summary, memory.Source{TurnID: "turn_0190a5d0c3f27b4e8f6a1b2c3d4e5f60", ItemIDs: []string{id("a")}, RecordIDs: append(all, id("d"), all[0], id("b")), Model: "m"})
+	e.Supersedes = id("b")
+	f := record("f", memory.Episodic, memory.Source{RecordIDs: []string{"mem_", id("a")}})
+	list := []memory.Record{record("a", memory.Turn, memory.Source{TurnID: "turn_1", Position: 1}), b, c, d, e, f}
+	for i := range list {
+		list[i].Project, list[i].Space, list[i].Namespace, list[i].Origin, list[i].RecordedAt = "p", "/a/1", "/a/1", memory.OriginClient, at(i)
+	}
+	return list
 }
 
 // AfterSources is what comes of BeforeSources.
 func AfterSources(t testing.TB, s store.Store, id func(key string) string) {
 	t.Helper()
-	for key, want := range map[string]string{"a": "bc", "b": "c", "c": "d", "d": "", "x": "b", "y": ""} {
+	for key, want := range map[string]string{"a": "bcf", "b": "ce", "c": "d", "d": "e", "e": "", "x": "b", "y": "", "other 0": "e", "other 149": "e"} {
 		list, err := s.DrawnMemories(t.Context(), "p", []string{id(key)})
 		if err != nil {
 			t.Fatal(err)

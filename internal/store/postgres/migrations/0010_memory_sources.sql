@@ -18,14 +18,12 @@ INSERT INTO memory_sources (shard, space, num, source)
 
 -- An id in a packed source is the 16 bytes after these: the number of the field,
 -- the length of the text, and what ids begin with. What only looks like one does
--- no harm, as who asks compares it with the record.
-WITH RECURSIVE found (shard, space, num, rest, at) AS (
-	SELECT shard, space, num, source, position('\x03296d656d5f'::bytea IN source) FROM memories WHERE strategy <> 0 AND source IS NOT NULL
-	UNION ALL
-	SELECT shard, space, num, substring(rest FROM at + 1), position('\x03296d656d5f'::bytea IN substring(rest FROM at + 1)) FROM found WHERE at > 0
-)
+-- no harm, as who asks compares it with the record. A turn is drawn from nothing.
+-- Citus takes no recursive query over all shards, so each place is looked at.
 INSERT INTO memory_sources (shard, space, num, source)
-	SELECT shard, space, num, encode(substring(rest FROM at + 6 FOR 16), 'hex')::uuid FROM found WHERE at > 0 AND length(rest) >= at + 21
+	SELECT m.shard, m.space, m.num, encode(substring(m.source FROM p.at + 6 FOR 16), 'hex')::uuid
+	FROM memories m CROSS JOIN LATERAL generate_series(1, length(m.source) - 21) AS p (at)
+	WHERE m.strategy <> 0 AND m.source IS NOT NULL AND substring(m.source FROM p.at FOR 6) = '\x03296d656d5f'::bytea
 	ON CONFLICT DO NOTHING;
 
 CREATE INDEX memory_sources_source ON memory_sources (source);
