@@ -184,7 +184,8 @@ func checkPublicURL(s string) error {
 // its operator knows a name that others have for it.
 func (c *Config) publicURL() string {
 	if c.PublicURL != "" {
-		return strings.TrimSuffix(c.PublicURL, "/")
+		scheme, rest, _ := strings.Cut(c.PublicURL, "://")
+		return strings.ToLower(scheme) + "://" + strings.TrimSuffix(rest, "/")
 	}
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 func issuersOf(t *testing.T, p *oidctest.Provider) app.Config {
 	t.Helper()
 	cfg := config(t)
-	cfg.PublicURL = "https://stayd.example.com/"
+	cfg.PublicURL = "HTTPS://stayd.example.com/"
 	var err error
 	cfg.Issuers, err = oidc.Parse("issuers.yaml", []byte(`
 issuers:
