@@ -61,12 +61,14 @@ func newSketch(numbers []int32) sketch {
 func (s sketch) agreement(signs []byte) int {
 	sum := 0
 	for i := range s {
-		w := &s[i]
-		agree := binary.LittleEndian.Uint64(signs[8*i:]) ^ w.negative
-		sum += bits.OnesCount64(agree&w.planes[0]) + bits.OnesCount64(agree&w.planes[1])<<1 +
-			bits.OnesCount64(agree&w.planes[2])<<2
+		sum += s[i].agreement(binary.LittleEndian.Uint64(signs[8*i:]))
 	}
 	return sum
+}
+
+func (w sketchWord) agreement(signs uint64) int {
+	agree := signs ^ w.negative
+	return bits.OnesCount64(agree&w.planes[0]) + bits.OnesCount64(agree&w.planes[1])<<1 + bits.OnesCount64(agree&w.planes[2])<<2
 }
 
 // sieve keeps the vectors whose signs agree best: those of an agreement that is
@@ -118,6 +120,10 @@ func (s *sieve) trim() {
 
 // sift offers the vectors of a group to the sieve.
 func (p *probe) sift(g *vectorGroup, part, group int32, hidden bitmap, to *sieve) {
+	if len(p.sketch) == 2 {
+		p.siftTwo(g, part, group, hidden, to)
+		return
+	}
 	size := 8 * len(p.sketch)
 	for ordinal := range g.n {
 		agreement := p.sketch.agreement(g.signs[ordinal*size:][:size])
@@ -125,5 +131,18 @@ func (p *probe) sift(g *vectorGroup, part, group int32, hidden bitmap, to *sieve
 			continue
 		}
 		to.offer(sifted{part, group, int32(ordinal), int32(agreement)})
+	}
+}
+
+// siftTwo is sift of sketches of two words, as those of the embedded vectors are:
+// in a loop of its own the query stays in registers.
+func (p *probe) siftTwo(g *vectorGroup, part, group int32, hidden bitmap, to *sieve) {
+	first, second, signs := p.sketch[0], p.sketch[1], g.signs
+	for ordinal := int32(0); len(signs) >= 16; ordinal++ {
+		agreement := first.agreement(binary.LittleEndian.Uint64(signs)) + second.agreement(binary.LittleEndian.Uint64(signs[8:]))
+		signs = signs[16:]
+		if agreement >= to.floor && !hidden.has(g.doc(int(ordinal))) {
+			to.offer(sifted{part, group, ordinal, int32(agreement)})
+		}
 	}
 }

@@ -18,14 +18,15 @@ const (
 	sealAt = 4096
 )
 
-// fresh returns the index of the space as it is in the store now: whatever was
-// acknowledged before is in it.
-func (k *Keeper) fresh(ctx context.Context, name spaceName) (*index.Space, error) {
+// fresh returns the index of the space as it is in the store, which has just said
+// of it what seen has: whatever was acknowledged before is in it.
+func (k *Keeper) fresh(ctx context.Context, seen *store.MemorySpace) (*index.Space, error) {
+	name := spaceName{seen.Project, seen.Name}
 	s := k.space(name)
 	arrived := s.arrived.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if arrived <= s.served && s.index != nil {
+	if s.index != nil && (arrived <= s.served || s.epoch == seen.Epoch && s.index.Change() >= seen.Change) {
 		return s.index, nil
 	}
 	// Who waits for this read has come before it, and needs none of its own.

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -46,14 +47,15 @@ func (k *Keeper) Search(ctx context.Context, q memory.Query) (Found, error) {
 		q.Limit = memory.DefaultLimit
 	}
 	q.Limit = min(q.Limit, memory.MaxLimit)
-	names, err := k.searched(ctx, &q)
+	searched, err := k.searched(ctx, &q)
 	if err != nil {
 		return found, err
 	}
-	found.Spaces = len(names)
-	spaces := make([]*index.Space, len(names))
-	for i, name := range names {
-		if spaces[i], err = k.fresh(ctx, spaceName{q.Project, name}); err != nil {
+	found.Spaces = len(searched)
+	names, spaces := make([]string, len(searched)), make([]*index.Space, len(searched))
+	for i := range searched {
+		names[i] = searched[i].Name
+		if spaces[i], err = k.fresh(ctx, &searched[i]); err != nil {
 			return found, err
 		}
 	}
@@ -79,9 +81,10 @@ func (k *Keeper) Search(ctx context.Context, q memory.Query) (Found, error) {
 	return found, nil
 }
 
-// searched lists the spaces in which there may be records that are meant.
-func (k *Keeper) searched(ctx context.Context, q *memory.Query) ([]string, error) {
-	var names []string
+// searched lists the spaces in which there may be records that are meant, in the
+// order of their names.
+func (k *Keeper) searched(ctx context.Context, q *memory.Query) ([]store.MemorySpace, error) {
+	var found []store.MemorySpace
 	for i, prefix := range q.Namespaces {
 		if prefix != "/" {
 			ns, err := memory.ParseNamespace(prefix)
@@ -94,17 +97,17 @@ func (k *Keeper) searched(ctx context.Context, q *memory.Query) ([]string, error
 		if err != nil {
 			return nil, err
 		}
-		for _, sp := range list {
-			if !slices.Contains(names, sp.Name) {
-				names = append(names, sp.Name)
+		for i := range list {
+			if !slices.ContainsFunc(found, func(sp store.MemorySpace) bool { return sp.Name == list[i].Name }) {
+				found = append(found, list[i])
 			}
 		}
-		if len(names) > memory.MaxSpaces {
+		if len(found) > memory.MaxSpaces {
 			return nil, &TooBroadError{Prefix: prefix}
 		}
 	}
-	slices.Sort(names)
-	return names, nil
+	slices.SortFunc(found, func(a, b store.MemorySpace) int { return cmp.Compare(a.Name, b.Name) })
+	return found, nil
 }
 
 func (k *Keeper) plan(q *memory.Query) *index.Plan {
