@@ -153,7 +153,7 @@ func (t *tunnel) socks(ctx context.Context, conn net.Conn, addr string) (net.Con
 }
 
 // connect asks an HTTP proxy for a tunnel (RFC 9110, 9.3.6).
-func (t *tunnel) connect(ctx context.Context, conn net.Conn, addr string) (net.Conn, error) {
+func (t *tunnel) connect(_ context.Context, conn net.Conn, addr string) (net.Conn, error) {
 	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: addr}, Host: addr, Header: http.Header{}}
 	if u := t.proxy.User; u != nil {
 		password, _ := u.Password()
@@ -173,7 +173,7 @@ func (t *tunnel) connect(ctx context.Context, conn net.Conn, addr string) (net.C
 	}
 	if n := read.Buffered(); n > 0 {
 		begun, _ := read.Peek(n)
-		return &begunConn{Conn: conn, begun: begun}, ctx.Err()
+		return &begunConn{Conn: conn, begun: begun}, nil
 	}
 	return conn, nil
 }

@@ -196,19 +196,13 @@ func (r *Reranker) refused(status int, body []byte) error {
 	if said == "" {
 		said = http.StatusText(status)
 	}
-	where, variable := fmt.Sprintf("%s answered %d", r.url.Host, status), r.config.APIKeyEnv
-	if variable == "" {
-		variable = "the variable of the API key"
-	}
-	switch {
-	// What is said of a wrong key repeats parts of it.
-	case status == http.StatusUnauthorized && r.config.APIKey == "":
-		return fmt.Errorf("%s: it wants an API key and none is configured; set %s", where, variable)
-	case status == http.StatusUnauthorized:
-		return fmt.Errorf("%s: it refused the API key; set %s to a valid one", where, variable)
-	case status == http.StatusNotFound:
+	where := fmt.Sprintf("%s answered %d", r.url.Host, status)
+	switch status {
+	case http.StatusUnauthorized:
+		return batch.Key{Value: r.config.APIKey, Variable: r.config.APIKeyEnv}.Unauthorized(where)
+	case http.StatusNotFound:
 		return fmt.Errorf("%s: %s; check the model's name, %s, and the base URL, behind which /rerank is put", where, said, r.config.Model)
-	case status == http.StatusUnprocessableEntity:
+	case http.StatusUnprocessableEntity:
 		return fmt.Errorf("%s: %s; is the form %s what it takes?", where, said, r.config.Form)
 	}
 	return fmt.Errorf("%s: %s", where, said)

@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +23,21 @@ func (l Limits) Bound(body io.ReadCloser) io.ReadCloser {
 
 // maxMessage is how many bytes of an endpoint's message are repeated.
 const maxMessage = 500
+
+// Key is an API key, which may be empty, and the variable that it came from.
+type Key struct{ Value, Variable string }
+
+// Named is the variable, as errors name it.
+func (k Key) Named() string { return cmp.Or(k.Variable, "the variable of the API key") }
+
+// Unauthorized says what it means that an endpoint answered 401. What that said of
+// a wrong key is left out: it may repeat parts of it.
+func (k Key) Unauthorized(where string) error {
+	if k.Value == "" {
+		return fmt.Errorf("%s: it wants an API key and none is configured; set %s", where, k.Named())
+	}
+	return fmt.Errorf("%s: it refused the API key; set %s to a valid one", where, k.Named())
+}
 
 // Message returns what the body of an error says, without the secrets and not
 // too long: it may be nothing. It knows the envelope of OpenAI and of most

@@ -242,19 +242,12 @@ func (e *Embedder) refused(status int, body []byte) error {
 	if said == "" {
 		said = http.StatusText(status)
 	}
-	where := fmt.Sprintf("%s answered %d", e.url.Host, status)
-	variable := e.config.APIKeyEnv
-	if variable == "" {
-		variable = "the variable of the API key"
-	}
+	where, key := fmt.Sprintf("%s answered %d", e.url.Host, status), batch.Key{Value: e.config.APIKey, Variable: e.config.APIKeyEnv}
 	switch {
-	// What is said of a wrong key repeats parts of it.
-	case status == http.StatusUnauthorized && e.config.APIKey == "":
-		return fmt.Errorf("%s: it wants an API key and none is configured; set %s", where, variable)
 	case status == http.StatusUnauthorized:
-		return fmt.Errorf("%s: it refused the API key; set %s to a valid one", where, variable)
+		return key.Unauthorized(where)
 	case status == http.StatusForbidden:
-		return fmt.Errorf("%s: %s; the API key in %s must be allowed to use the model %s", where, said, variable, e.config.Model)
+		return fmt.Errorf("%s: %s; the API key in %s must be allowed to use the model %s", where, said, key.Named(), e.config.Model)
 	case status == http.StatusNotFound:
 		return fmt.Errorf("%s: %s; check the model's name, %s (with Ollama: ollama pull %[3]s), and the base URL", where, said, e.config.Model)
 	case status == http.StatusTooManyRequests:
