@@ -30,6 +30,7 @@ gvisor: ## Install gVisor's runsc with the Go toolchain, so that its tests are n
 test: deps ## Run all tests, those of the way to files that Windows has among them; what they need is installed
 	STAYD_REQUIRE_POSTGRES=1 go test -timeout 20m ./...
 	go test -tags portablefs ./internal/snapshot
+	go test -tags purego ./internal/memory/index/...
 
 # What tries to escape from a sandbox, and the server in which secrets are looked
 # for, are processes of their own, which the detector does not see.

@@ -67,9 +67,9 @@ func (s *search) retrieve(ctx context.Context, pool int) (words, vectors []hit, 
 			switch group := &p.groups[g]; {
 			case !s.probe.fits(group):
 			case sieve != nil:
-				s.probe.sift(group, int32(i), int32(g), s.barred[i], sieve)
+				s.probe.sift(group, int32(i), int32(g), s.barred[i], &s.scratch.outcomes, sieve)
 			default:
-				s.probe.scan(group, int32(i), p.segment, s.barred[i], near)
+				s.probe.scan(group, int32(i), p.segment, s.barred[i], &s.scratch.outcomes, near)
 			}
 		}
 	}
@@ -86,8 +86,11 @@ func (s *search) compare(sieve *sieve, near *top) {
 		p := s.parts[v.part]
 		group := &p.groups[v.group]
 		near.space = s.spaceOf[v.part]
-		if score := s.probe.dot(group, int(v.ordinal)); score >= near.floor {
-			doc := group.doc(int(v.ordinal))
+		ordinal := int(v.ordinal)
+		var product [1]int32
+		s.probe.query.Products(product[:], group.rows(ordinal, 1))
+		if score := s.probe.score(group, ordinal, product[0]); score >= near.floor {
+			doc := group.doc(ordinal)
 			near.offer(hit{score: score, part: v.part, doc: uint32(doc), num: p.num(doc)})
 		}
 	}

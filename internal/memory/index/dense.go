@@ -101,9 +101,9 @@ func (r *ranker) vector(at int32) []float64 {
 		}
 		if ordinal := group.ordinal(doc); ordinal >= 0 {
 			out = r.near.room(group.dims)
-			scale, block := float64(group.scale(ordinal)), group.block(ordinal)
-			for d := range out {
-				out[d] = float64(int8(block[d*lanes]^0x80))*scale - r.near.mean[d]
+			v := group.vector(ordinal)
+			for d, x := range v.data {
+				out[d] = float64(int8(x))*float64(v.scale) - r.near.mean[d]
 			}
 		}
 	}

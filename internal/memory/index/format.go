@@ -12,7 +12,7 @@ import (
 // before it. The head has the magic, the numbers of head, and where each section
 // ends. All numbers are little-endian.
 const (
-	magic    = "stix\x02\x00\x00\x00"
+	magic    = "stix\x03\x00\x00\x00"
 	headSize = len(magic) + 8*headFields + 8*sections
 	sumSize  = 4
 )
@@ -152,6 +152,7 @@ func openSegment(b []byte) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
+	large(b)
 	s := &segment{
 		bytes: b, from: head[headFrom], to: head[headTo],
 		docs: int(head[headDocs]), tokens: int(head[headTokens]),

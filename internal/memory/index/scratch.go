@@ -11,6 +11,7 @@ import (
 // than the search itself.
 type scratch struct {
 	sieve        sieve
+	outcomes     outcomes
 	slots        []slot
 	match        match
 	near         nearness

@@ -23,7 +23,7 @@ type Options struct {
 
 // Defaults returns the options that searches are measured with.
 func Defaults() Options {
-	return Options{K1: 1.2, B: 0.75, Whole: 2000, Pool: 60, Exact: 20_000, Sifted: 1 << 10, Weights: DefaultWeights()}
+	return Options{K1: 1.2, B: 0.75, Whole: 2000, Pool: 60, Exact: 100_000, Sifted: 1 << 10, Weights: DefaultWeights()}
 }
 
 // Candidate is a record that was found. Candidates are in the order of their
@@ -100,6 +100,3 @@ func (s *search) records() int {
 	}
 	return n
 }
-
-// fits reports whether the group's vectors can be compared with the query's.
-func (p *probe) fits(g *vectorGroup) bool { return g.model == p.model && g.dims == len(p.numbers) }

@@ -5,18 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"github.com/stayd/stayd/internal/memory/index/simd"
 )
 
-// Vectors lie in blocks of eight, dimension by dimension: the first numbers of
-// the eight, then their second ones. So one read gets eight numbers that a
-// search multiplies by the same number of the query, four at a time in the lanes
-// of a word.
-const lanes = 8
-
 // vectorHead is what a group has in front: the length of the model's name, the
-// dimension, how many vectors there are, the longest norm, and the size of the
-// list behind.
-const vectorHead = 4 + 4 + 8 + 8 + 8
+// dimension, how many vectors there are, and the size of the list behind.
+const vectorHead = 4 + 4 + 8 + 8
 
 // vector is one as it is encoded: numbers from -127 to 127 and what to multiply
 // them by.
@@ -40,36 +35,22 @@ func parseVector(b []byte) (vector, error) {
 	return v, nil
 }
 
-func (v vector) norm() float64 {
-	sum := 0
-	for _, x := range v.data {
-		sum += int(int8(x)) * int(int8(x))
-	}
-	return float64(v.scale) * math.Sqrt(float64(sum))
-}
-
 // vectorGroup is the vectors of a segment that one model made.
 type vectorGroup struct {
-	model   string
-	dims    int
-	n       int
-	norm    float64 // no vector is longer
-	docs    column  // by ordinal; empty where all documents have a vector
-	all     bool
-	scales  []byte    // float32
-	unscale []float32 // by block: one divided by its largest scale, rounded down
-	sum     []int64   // of all vectors
-	signs   []byte    // sketches by ordinal
-	blocks  []byte
+	model    string
+	dims     int
+	n        int
+	docs     column // by ordinal; empty where all documents have a vector
+	all      bool
+	scales   []byte  // float32
+	sum      []int64 // of all vectors
+	sketches []byte  // by ordinal
+	numbers  []byte  // int8, by ordinal
 }
 
 // appendVectors appends a group. Vector i is of the document docs[i]; docs is
 // nil where that is i.
 func appendVectors(dst []byte, model string, dims int, docs []uint64, vectors []vector) []byte {
-	norm := 0.0
-	for _, v := range vectors {
-		norm = max(norm, v.norm())
-	}
 	var packed []byte
 	if docs != nil {
 		packed = appendColumn(nil, docs)
@@ -77,7 +58,6 @@ func appendVectors(dst []byte, model string, dims int, docs []uint64, vectors []
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(model)))
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(dims))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(len(vectors)))
-	dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(norm))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(len(packed)))
 	dst = append(append(dst, model...), packed...)
 	sum := make([]int64, dims)
@@ -91,17 +71,10 @@ func appendVectors(dst []byte, model string, dims int, docs []uint64, vectors []
 		dst = binary.LittleEndian.AppendUint32(dst, math.Float32bits(v.scale))
 	}
 	for _, v := range vectors {
-		dst = appendSketch(dst, v)
+		dst = simd.AppendSketch(dst, v.data)
 	}
-	begin := len(dst)
-	dst = append(dst, make([]byte, (len(vectors)+lanes-1)/lanes*lanes*dims)...)
-	blocks := dst[begin:]
-	for i, v := range vectors {
-		block := blocks[i/lanes*lanes*dims:]
-		for d, x := range v.data {
-			// Unsigned, so that a lane never borrows from its neighbour.
-			block[d*lanes+i%lanes] = x ^ 0x80
-		}
+	for _, v := range vectors {
+		dst = append(dst, v.data...)
 	}
 	return dst
 }
@@ -131,15 +104,13 @@ func (g *vectorGroup) read(b []byte, docs int) (rest []byte, ok bool) {
 	}
 	name := uint64(binary.LittleEndian.Uint32(b))
 	dims, n := uint64(binary.LittleEndian.Uint32(b[4:])), binary.LittleEndian.Uint64(b[8:])
-	g.norm = math.Float64frombits(binary.LittleEndian.Uint64(b[16:]))
-	packed := binary.LittleEndian.Uint64(b[24:])
+	packed := binary.LittleEndian.Uint64(b[16:])
 	b = b[vectorHead:]
-	if dims == 0 || dims > maxDims || n > uint64(docs) || packed > uint64(len(b)) || !(g.norm >= 0) {
+	if dims == 0 || dims > maxDims || n > uint64(docs) || packed > uint64(len(b)) {
 		return nil, false
 	}
-	blocks := (n + lanes - 1) / lanes * lanes * dims
-	signs := 8 * uint64(sketchWords(int(dims))) * n
-	if uint64(len(b)) < name+packed+8*dims+4*n+signs+blocks {
+	sketches := uint64(simd.SketchSize(int(dims))) * n
+	if uint64(len(b)) < name+packed+8*dims+4*n+sketches+dims*n {
 		return nil, false
 	}
 	g.dims, g.n = int(dims), int(n)
@@ -164,19 +135,9 @@ func (g *vectorGroup) read(b []byte, docs int) (rest []byte, ok bool) {
 	}
 	b = b[8*dims:]
 	g.scales, b = b[:4*n], b[4*n:]
-	g.unscale = make([]float32, (g.n+lanes-1)/lanes)
-	for i := range g.unscale {
-		largest := float32(0)
-		for j := i * lanes; j < min(g.n, (i+1)*lanes); j++ {
-			largest = max(largest, g.scale(j))
-		}
-		if largest > 0 {
-			g.unscale[i] = 1 / largest * (1 - 1e-6)
-		}
-	}
-	g.signs, b = b[:signs], b[signs:]
-	g.blocks = b[:blocks]
-	return b[blocks:], true
+	g.sketches, b = b[:sketches], b[sketches:]
+	g.numbers = b[:dims*n]
+	return b[dims*n:], true
 }
 
 // maxDims bounds the dimension of a vector.
@@ -212,18 +173,11 @@ func (g *vectorGroup) scale(ordinal int) float32 {
 	return math.Float32frombits(binary.LittleEndian.Uint32(g.scales[4*ordinal:]))
 }
 
-// block is where the vector lies: every eighth byte from the first on is one of
-// its numbers.
-func (g *vectorGroup) block(ordinal int) []byte {
-	return g.blocks[ordinal/lanes*lanes*g.dims+ordinal%lanes:]
+// rows returns the numbers of so many vectors from first on.
+func (g *vectorGroup) rows(first, n int) []byte {
+	return g.numbers[first*g.dims:][: n*g.dims : n*g.dims]
 }
 
-// vector copies one out of its block.
 func (g *vectorGroup) vector(ordinal int) vector {
-	v := vector{scale: g.scale(ordinal), data: make([]byte, g.dims)}
-	block := g.block(ordinal)
-	for d := range v.data {
-		v.data[d] = block[d*lanes] ^ 0x80
-	}
-	return v
+	return vector{scale: g.scale(ordinal), data: g.rows(ordinal, 1)}
 }

@@ -1,0 +1,9 @@
+//go:build !amd64 || purego
+
+package simd
+
+const accelerated = false
+
+func products(*int32, *byte, int, int, *int16) { panic("simd: products without AVX2") }
+
+func agreements(*int32, *byte, int, int, *sketchChunk) { panic("simd: agreements without AVX2") }
