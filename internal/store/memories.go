@@ -13,7 +13,8 @@ import (
 type Memories interface {
 	// WriteMemories changes one space, or nothing. A record whose id the space has
 	// is not written again, and comes back as it is stored, with its place in
-	// Repeated.
+	// Repeated. It supersedes nothing then but records that are new: what it would
+	// supersede beside them stays as it is, and need not be there.
 	//
 	// Errors: ErrNotFound where a record that is to be superseded is not there, or the
 	// session is deleted, ErrConflict where another than By has superseded it, ErrFull,

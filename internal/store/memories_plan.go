@@ -151,10 +151,11 @@ func PlanMemoryWrite(w *MemoryWrite, space MemorySpace, byID map[string]memory.R
 	for id, r := range byID {
 		known[id] = &r
 	}
-	fresh := make(map[string]bool, len(w.Add))
+	fresh, again := make(map[string]bool, len(w.Add)), make(map[string]bool)
 	for i := range w.Add {
 		id := w.Add[i].ID
 		if known[id] != nil {
+			again[id] = !fresh[id]
 			if p.Written.Repeated == nil {
 				p.Written.Repeated = make([]bool, len(w.Add))
 			}
@@ -166,7 +167,7 @@ func PlanMemoryWrite(w *MemoryWrite, space MemorySpace, byID map[string]memory.R
 		known[id], fresh[id] = r, true
 		p.Add = append(p.Add, r)
 	}
-	if err := p.supersede(w, known, fresh); err != nil {
+	if err := p.supersede(w, known, fresh, again); err != nil {
 		return nil, err
 	}
 	for _, v := range w.Vectors {
@@ -189,10 +190,14 @@ func (p *MemoryPlan) next() int64 {
 	return p.Space.Change
 }
 
-func (p *MemoryPlan) supersede(w *MemoryWrite, known map[string]*memory.Record, fresh map[string]bool) error {
+// supersede plans the supersessions. One by a record that is written again was made,
+// or refused, when that was written, so that what was there then stays as it is.
+func (p *MemoryPlan) supersede(w *MemoryWrite, known map[string]*memory.Record, fresh, again map[string]bool) error {
 	for _, s := range w.Supersede {
 		r := known[s.ID]
 		switch {
+		case again[s.By] && !fresh[s.ID]:
+			continue
 		case r == nil:
 			return fmt.Errorf("record %s, to be superseded, is not in the space: %w", s.ID, ErrNotFound)
 		case r.SupersededBy == s.By:

@@ -20,6 +20,7 @@ var memoryCases = []testCase{
 	{"Numbers", testMemoryNumbers},
 	{"Supersede", testMemorySupersede},
 	{"SupersedeTogether", testMemorySupersedeTogether},
+	{"SupersedeAgain", testMemorySupersedeAgain},
 	{"Vectors", testMemoryVectors},
 	{"Uses", testMemoryUses},
 	{"Refused", testMemoryRefused},
