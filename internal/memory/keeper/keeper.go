@@ -74,6 +74,8 @@ type Keeper struct {
 	used   *list.List                  // the last used first
 	bytes  int64                       // of all spaces, about
 	warned time.Time                   // when it was last said that a reranker does not answer
+	// outages are those of the embedders of questions, by model.
+	outages map[string]outage
 }
 
 type spaceName struct{ project, name string }
@@ -101,7 +103,7 @@ func New(cfg Config) *Keeper {
 	}
 	return &Keeper{
 		Config: cfg, slots: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))), wake: make(chan struct{}, 1), dirty: map[spaceName]int64{}, noted: map[used]store.MemoryUse{},
-		spaces: map[spaceName]*list.Element{}, used: list.New(),
+		spaces: map[spaceName]*list.Element{}, used: list.New(), outages: map[string]outage{},
 	}
 }
 

@@ -18,8 +18,8 @@ const questionWait = 10 * time.Second
 
 // plans says how the spaces are searched: once for each model whose vectors their
 // records have, and by words alone where there is none. Nothing is asked of an
-// embedder that no record has a vector of.
-func (k *Keeper) plans(ctx context.Context, q *memory.Query, spaces []*index.Space, found *Found) []*index.Plan {
+// embedder that no record has a vector of. It fails only where the caller went away.
+func (k *Keeper) plans(ctx context.Context, q *memory.Query, spaces []*index.Space, found *Found) ([]*index.Plan, error) {
 	plan := k.plan(q)
 	var plans []*index.Plan
 	for _, e := range k.Questions {
@@ -28,9 +28,12 @@ func (k *Keeper) plans(ctx context.Context, q *memory.Query, spaces []*index.Spa
 			continue
 		}
 		vector, err := question(ctx, e, q.Text)
+		if err != nil && ctx.Err() != nil { // which says nothing of the embedder
+			return nil, fmt.Errorf("make the vector of the question: %w", ctx.Err())
+		}
+		k.sayOutage(model, err)
 		if err != nil {
 			found.WordsOnly = err.Error()
-			k.Log.Warn("a question is not searched by its vector", "model", model, "error", err)
 			continue
 		}
 		own := *plan
@@ -38,10 +41,39 @@ func (k *Keeper) plans(ctx context.Context, q *memory.Query, spaces []*index.Spa
 		plans = append(plans, &own)
 	}
 	if len(plans) == 0 {
-		return []*index.Plan{plan}
+		return []*index.Plan{plan}, nil
 	}
 	found.WordsOnly = ""
-	return plans
+	return plans, nil
+}
+
+// outage is what was said of an embedder that failed to make vectors of questions.
+type outage struct {
+	said  time.Time // when it was last said that it fails
+	lasts bool      // it was not said since then that it works again
+}
+
+// sayOutage says that the model's embedder fails, once until it works again, and then
+// that it does. One that does now this and now that is spoken of every warnEvery.
+func (k *Keeper) sayOutage(model string, err error) {
+	now := k.Now()
+	k.mu.Lock()
+	o := k.outages[model]
+	begins := err != nil && !o.lasts && now.Sub(o.said) >= warnEvery
+	ends := err == nil && o.lasts
+	switch {
+	case begins:
+		k.outages[model] = outage{said: now, lasts: true}
+	case ends:
+		k.outages[model] = outage{said: o.said}
+	}
+	k.mu.Unlock()
+	if begins {
+		k.Log.Warn("a question is not searched by its vector", "model", model, "error", err)
+	}
+	if ends {
+		k.Log.Info("questions are searched by their vectors again", "model", model)
+	}
 }
 
 func question(ctx context.Context, e embed.Embedder, text string) ([]byte, error) {

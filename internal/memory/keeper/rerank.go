@@ -18,7 +18,8 @@ type Reranking struct {
 	Within time.Duration // how long a search waits for it
 }
 
-// warnEvery is how often it is said at most that a reranker does not answer.
+// warnEvery is how often it is said at most that a reranker, or an embedder of
+// questions, does not answer.
 const warnEvery = time.Minute
 
 // rerank puts the best hits into the order that the reranker gives them. Where it

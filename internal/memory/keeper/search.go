@@ -59,7 +59,10 @@ func (k *Keeper) Search(ctx context.Context, q memory.Query) (Found, error) {
 			return found, err
 		}
 	}
-	plans := k.plans(ctx, &q, spaces, &found)
+	plans, err := k.plans(ctx, &q, spaces, &found)
+	if err != nil {
+		return found, err
+	}
 	limit := q.Limit
 	if k.Reranking != nil {
 		q.Limit = min(max(limit, k.Reranking.Top), memory.MaxLimit)
