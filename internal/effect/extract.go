@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,21 +17,22 @@ import (
 	"github.com/stayd/stayd/internal/store"
 )
 
-// extract has a model draw memories from what was said, and writes them.
+// extract has a model draw memories from what was said, and writes them. What an
+// attempt before this one was stopped in, it goes on with.
 func (p *Performer) extract(ctx context.Context, job Job) Outcome {
-	done, err := p.drawn(ctx, &job)
+	extracted, left, err := p.drawn(ctx, &job)
 	if err != nil {
 		return p.notKept(ctx, job, err)
 	}
-	if done != nil {
-		return record(done)
+	if len(left) == 0 {
+		return record(extracted)
 	}
-	in, err := p.drawFrom(ctx, &job)
+	in, err := p.drawFrom(ctx, &job, left)
 	if err != nil {
 		return p.notKept(ctx, job, err)
 	}
 	if len(in.Lines) == 0 {
-		return record(&event.MemoryExtracted{EffectID: job.ID, Through: job.Memory.Through})
+		return record(extracted)
 	}
 	request := extractionRequest(&in)
 	request.EffectID, request.MaxOutputTokens, request.ServiceTier = job.ID, job.Request.MaxOutputTokens, job.Request.ServiceTier
@@ -40,10 +42,7 @@ func (p *Performer) extract(ctx context.Context, job Job) Outcome {
 	if out != nil || resp == nil {
 		return out
 	}
-	extracted := &event.MemoryExtracted{
-		EffectID: job.ID, Through: job.Memory.Through, Model: cand.Name, Prompt: extract.Prompt, Usage: resp.Usage,
-		CostNanoUSD: cost(cand, resp.Usage),
-	}
+	extracted.Model, extracted.Prompt, extracted.Usage, extracted.CostNanoUSD = cand.Name, extract.Prompt, resp.Usage, cost(cand, resp.Usage)
 	drafts, dropped, err := in.Read(answerText(resp))
 	if err != nil {
 		// What the answer cost is counted all the same.
@@ -51,7 +50,7 @@ func (p *Performer) extract(ctx context.Context, job Job) Outcome {
 		return record(extracted)
 	}
 	extracted.Dropped = dropped
-	extracted.MemoryIDs, err = p.writeDrawn(ctx, &job, drafts, cand.Name)
+	ids, err := p.writeDrawn(ctx, &job, drafts, cand.Name)
 	var bad *keeper.BadRecordError
 	switch {
 	case errors.As(err, &bad):
@@ -60,6 +59,7 @@ func (p *Performer) extract(ctx context.Context, job Job) Outcome {
 	case err != nil:
 		return paid(p.notKept(ctx, job, err), extracted)
 	}
+	extracted.MemoryIDs = append(extracted.MemoryIDs, ids...)
 	extracted.DurationMS = p.Now().Sub(started).Milliseconds()
 	return record(extracted)
 }
@@ -103,36 +103,63 @@ func extractionRequest(in *extract.Input) *model.Request {
 	}
 }
 
-// drawnID is the id of the nth memory of an extraction in the namespace.
+// drawnID is the id of the nth memory in the namespace that is drawn from what was
+// said. It is the same for every attempt, also of an effect that takes up what
+// another gave up.
 func drawnID(job *Job, namespace string, n int) string {
-	return memory.ID(job.Project, memory.SpaceOf(namespace), "extract", job.ID, namespace, strconv.Itoa(n))
+	said := job.Memory.Said
+	return memory.ID(job.Project, memory.SpaceOf(namespace), "extract", job.Session, said[0].itemID, said[len(said)-1].itemID, namespace, strconv.Itoa(n))
 }
 
-// drawn reports what an attempt before this one has written, and could not say
-// any more. What the model answered then is what is drawn.
-func (p *Performer) drawn(ctx context.Context, job *Job) (*event.MemoryExtracted, error) {
+// drawn reports what attempts before this one have written, and could not say any
+// more, and which strategies are left to be drawn. What was said after the first of
+// these attempts is taken from the job: it comes the next time.
+func (p *Performer) drawn(ctx context.Context, job *Job) (*event.MemoryExtracted, []memory.Strategy, error) {
+	whole := job.Memory
+	for n := len(whole.Said); n > 0; n-- {
+		if n < len(whole.Said) {
+			shorter := *whole
+			shorter.Said, shorter.Through = whole.Said[:n], whole.Said[n-1].itemID
+			job.Memory = &shorter
+		}
+		done, left, err := p.drawnOf(ctx, job)
+		if err != nil || len(done.MemoryIDs) > 0 {
+			return done, left, err
+		}
+	}
+	job.Memory = whole
+	return &event.MemoryExtracted{EffectID: job.ID, Through: whole.Through}, strategies(job), nil
+}
+
+// drawnOf is drawn for attempts that were given the same. A space is written whole or
+// not at all, so that where it has something, that is all which is drawn into it;
+// where it has nothing, the model's answer is lost.
+func (p *Performer) drawnOf(ctx context.Context, job *Job) (*event.MemoryExtracted, []memory.Strategy, error) {
 	done := &event.MemoryExtracted{EffectID: job.ID, Through: job.Memory.Through}
+	looked, written := map[string]bool{}, map[string]bool{} // namespaces, and spaces
+	spaces := map[memory.Strategy]string{}
 	for _, s := range strategies(job) {
 		ns, err := job.placeOf(s)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for n := 0; ; n++ {
+		spaces[s] = memory.SpaceOf(ns)
+		for n := 0; !looked[ns]; n++ {
 			r, err := p.Keeper.Get(ctx, job.Project, drawnID(job, ns, n))
 			if errors.Is(err, store.ErrNotFound) {
-				break
+				looked[ns] = true
+				continue
 			}
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			done.MemoryIDs = append(done.MemoryIDs, r.ID)
 			done.Model, done.Prompt = r.Source.Model, r.Source.Prompt
+			written[r.Space] = true
 		}
 	}
-	if len(done.MemoryIDs) == 0 {
-		return nil, nil
-	}
-	return done, nil
+	left := slices.DeleteFunc(strategies(job), func(s memory.Strategy) bool { return written[spaces[s]] })
+	return done, left, nil
 }
 
 func strategies(job *Job) []memory.Strategy {
@@ -150,9 +177,9 @@ const (
 	extractionTokens = 6000
 )
 
-// drawFrom collects what the model is given.
-func (p *Performer) drawFrom(ctx context.Context, job *Job) (extract.Input, error) {
-	in := extract.Input{Strategies: strategies(job), Actor: job.Memory.Actor}
+// drawFrom collects what the model is given, to draw memories of these strategies.
+func (p *Performer) drawFrom(ctx context.Context, job *Job, left []memory.Strategy) (extract.Input, error) {
+	in := extract.Input{Strategies: left, Actor: job.Memory.Actor}
 	turns, err := job.placeOf(memory.Turn)
 	if err != nil {
 		return in, err
