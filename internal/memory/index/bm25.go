@@ -38,18 +38,24 @@ type cursor struct {
 	block int
 	at, n int // in the block that is decoded
 	docs  [blockDocs]uint32
-	freqs [blockDocs]uint8
+	freqs frequencies
 	ready bool // the block is decoded
 }
 
 const noDoc = math.MaxUint32
 
+// open decodes the block that the cursor is in.
+func (c *cursor) open() {
+	if !c.ready {
+		c.n, c.freqs = c.decode(c.block, &c.docs)
+		c.at, c.ready = 0, true
+	}
+}
+
 // doc is the document that the cursor stands on, noDoc at the end.
 func (c *cursor) doc() uint32 {
 	for c.block < c.blocks {
-		if !c.ready {
-			c.n, c.at, c.ready = c.decode(c.block, &c.docs, &c.freqs), 0, true
-		}
+		c.open()
 		if c.at < c.n {
 			return c.docs[c.at&(blockDocs-1)]
 		}
@@ -86,20 +92,17 @@ func (c *cursor) reach(doc uint32) bool {
 	return lo < c.blocks
 }
 
-// freq returns how often the document has the term. Documents are asked for in
-// their order.
+// freq returns how often the document has the term, which is in the block that
+// the cursor reached if anywhere. Documents are asked for in their order.
 func (c *cursor) freq(doc uint32) uint8 {
-	if !c.reach(doc) {
-		return 0
+	c.open()
+	at, n := c.at, c.n
+	for at < n && c.docs[at&(blockDocs-1)] < doc {
+		at++
 	}
-	if !c.ready {
-		c.n, c.at, c.ready = c.decode(c.block, &c.docs, &c.freqs), 0, true
-	}
-	for c.at < c.n && c.docs[c.at&(blockDocs-1)] < doc {
-		c.at++
-	}
-	if c.at < c.n && c.docs[c.at&(blockDocs-1)] == doc {
-		return c.freqs[c.at&(blockDocs-1)]
+	c.at = at
+	if at < n && c.docs[at&(blockDocs-1)] == doc {
+		return c.freqs.at(at)
 	}
 	return 0
 }
@@ -115,6 +118,7 @@ type scorer struct {
 	top    *top
 	scores [window]uint32
 	found  [window / 64]uint64
+	docs   []uint16 // of the window
 }
 
 // part offers the best documents of a part.
@@ -141,7 +145,7 @@ func (s *scorer) part(p *part, index int32, hidden bitmap) {
 		for _, c := range cursors[essential:] {
 			s.collect(c, p.lengths, base)
 		}
-		s.rank(p, index, hidden, base, cursors[:essential], below)
+		s.finish(p, index, hidden, base, cursors[:essential], below)
 	}
 }
 
@@ -164,7 +168,7 @@ func (s *scorer) cursors(p *part) []*cursor {
 			c.doc()
 			m := noImpact()
 			for j, doc := range c.docs[:c.n] {
-				m.add(c.freqs[j], p.lengths[doc])
+				m.add(c.freqs.at(j), p.lengths[doc])
 			}
 			c.most = s.most(i, m)
 		}
@@ -193,8 +197,8 @@ func (s *scorer) collect(c *cursor, lengths []byte, base uint32) {
 				break
 			}
 			worth := once[lengths[d]]
-			if f := c.freqs[at&(blockDocs-1)]; f > 1 {
-				worth = s.worth[f&maxFreqMask][lengths[d]]
+			if c.freqs.width > 0 {
+				worth = s.worth[c.freqs.at(at)&maxFreqMask][lengths[d]]
 			}
 			s.scores[i] += uint32(rarity * uint64(worth) >> fraction)
 			s.found[i>>6] |= 1 << (i & 63)
@@ -206,42 +210,59 @@ func (s *scorer) collect(c *cursor, lengths []byte, base uint32) {
 // maxFreqMask spares a check of bounds: frequencies end at maxFreq.
 const maxFreqMask = 15
 
-// rank finishes the scores of the documents in the window that can still be
-// among the best, and clears it.
-func (s *scorer) rank(p *part, index int32, hidden bitmap, base uint32, rest []*cursor, below []uint32) {
+// finish adds the scores of the other terms to the documents of the window that
+// can still be among the best, offers these, and clears the window. Term after
+// term, the highest first, leaves fewer of them.
+func (s *scorer) finish(p *part, index int32, hidden bitmap, base uint32, rest []*cursor, below []uint32) {
+	docs := s.reaching(below[len(rest)])
+	for j := len(rest) - 1; j >= 0 && len(docs) > 0; j-- {
+		docs = s.add(rest[j], p.lengths, base, docs, below[j])
+	}
+	for _, i := range docs {
+		doc, score := base+uint32(i), float64(s.scores[i])
+		if score >= s.top.floor && !hidden.has(int(doc)) {
+			s.top.offer(hit{score: score, part: index, doc: doc, num: p.num(int(doc))})
+		}
+	}
+	clear(s.scores[:])
+}
+
+// reaching returns the documents of the window that were found and that more
+// could bring among the best.
+func (s *scorer) reaching(more uint32) []uint16 {
+	docs, floor := s.docs[:0], s.top.floor
 	for w, word := range s.found {
 		s.found[w] = 0
 		for ; word != 0; word &= word - 1 {
-			i := w<<6 | bits.TrailingZeros64(word)
-			doc, score := base+uint32(i), s.scores[i]
-			s.scores[i] = 0
-			if float64(score+below[len(rest)]) < s.top.floor || hidden.has(int(doc)) {
-				continue
-			}
-			if score, ok := s.complete(p, doc, score, rest, below); ok {
-				s.top.offer(hit{score: float64(score), part: index, doc: doc, num: p.num(int(doc))})
+			i := (w<<6 | bits.TrailingZeros64(word)) & (window - 1)
+			if float64(s.scores[i]+more) >= floor {
+				docs = append(docs, uint16(i))
 			}
 		}
 	}
+	s.docs = docs
+	return docs
 }
 
-// complete adds the scores of the other terms, the highest first, and gives up
-// where they cannot be enough.
-func (s *scorer) complete(p *part, doc, score uint32, rest []*cursor, below []uint32) (uint32, bool) {
-	for j := len(rest) - 1; j >= 0; j-- {
-		if float64(score+below[j+1]) < s.top.floor {
-			return 0, false
-		}
-		c := rest[j]
-		if !c.reach(doc) {
+// add adds the scores of a term to those of the documents that it and terms of
+// so much below it can bring among the best, and returns these.
+func (s *scorer) add(c *cursor, lengths []byte, base uint32, docs []uint16, below uint32) []uint16 {
+	kept, floor := docs[:0], s.top.floor
+	for _, i := range docs {
+		score := s.scores[i&(window-1)]
+		if float64(score+below+c.most) < floor {
 			continue
 		}
-		if !c.ready && c.directory != nil && float64(score+below[j]+s.most(c.term, c.impact(c.block))) < s.top.floor {
-			return 0, false
+		doc := base + uint32(i)
+		if c.reach(doc) {
+			if !c.ready && c.directory != nil && float64(score+below+s.most(c.term, c.impact(c.block))) < floor {
+				continue
+			}
+			if f := c.freq(doc); f > 0 {
+				s.scores[i&(window-1)] = score + s.score(c.term, f, lengths[doc])
+			}
 		}
-		if f := c.freq(doc); f > 0 {
-			score += s.score(c.term, f, p.lengths[doc])
-		}
+		kept = append(kept, i)
 	}
-	return score, float64(score) >= s.top.floor
+	return kept
 }

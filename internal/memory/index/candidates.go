@@ -26,7 +26,7 @@ func (s *search) candidates(ctx context.Context, pool int) ([]hit, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.widen(fuse(words, vectors, pool)), nil
+	return s.widen(s.fuse(words, vectors, pool)), nil
 }
 
 func (s *search) all() []hit {
@@ -47,7 +47,8 @@ const siftedShare = 128
 // retrieve returns the documents with the best words and with the nearest
 // vectors.
 func (s *search) retrieve(ctx context.Context, pool int) (words, vectors []hit, err error) {
-	scorer := &scorer{lexicon: s.lexicon, top: newTop(pool)}
+	scorer := &s.scratch.scorer
+	scorer.lexicon, scorer.top = s.lexicon, newTop(pool)
 	near := newTop(pool)
 	var sieve *sieve
 	if s.probe != nil && s.records() > s.options.Exact {
@@ -82,17 +83,23 @@ func (s *search) retrieve(ctx context.Context, pool int) (words, vectors []hit, 
 // compare offers what the sieve kept by its exact product.
 func (s *search) compare(sieve *sieve, near *top) {
 	sieve.trim()
-	for _, v := range sieve.kept {
-		p := s.parts[v.part]
-		group := &p.groups[v.group]
-		near.space = s.spaceOf[v.part]
-		ordinal := int(v.ordinal)
-		var product [1]int32
-		s.probe.query.Products(product[:], group.rows(ordinal, 1))
-		if score := s.probe.score(group, ordinal, product[0]); score >= near.floor {
-			doc := group.doc(ordinal)
-			near.offer(hit{score: score, part: v.part, doc: uint32(doc), num: p.num(doc)})
+	places, products := &s.scratch.places, &s.scratch.outcomes
+	for kept := sieve.kept; len(kept) > 0; {
+		part, g, n := kept[0].part, kept[0].group, 0
+		for n < min(len(kept), compared) && kept[n].part == part && kept[n].group == g {
+			places[n] = kept[n].ordinal
+			n++
 		}
+		p, group := s.parts[part], &s.parts[part].groups[g]
+		s.probe.query.ProductsAt(products[:n], group.numbers, places[:n])
+		near.space = s.spaceOf[part]
+		for i, ordinal := range places[:n] {
+			if score := s.probe.score(group, int(ordinal), products[i]); score >= near.floor {
+				doc := group.doc(int(ordinal))
+				near.offer(hit{score: score, part: part, doc: uint32(doc), num: p.num(doc)})
+			}
+		}
+		kept = kept[n:]
 	}
 }
 
@@ -106,9 +113,9 @@ type docKey struct {
 
 // fuse puts both lists together by reciprocal ranks and keeps the best of them,
 // whose scores are those ranks.
-func fuse(words, vectors []hit, keep int) []hit {
-	all := make([]hit, 0, len(words)+len(vectors))
-	places := make(map[docKey]int, len(words))
+func (s *search) fuse(words, vectors []hit, keep int) []hit {
+	all, places := s.scratch.merged[:0], s.scratch.seen
+	clear(places)
 	for i, h := range words {
 		h.score = 1 / float64(fusionRank+i+1)
 		places[docKey{h.part, h.doc}] = i
@@ -125,6 +132,7 @@ func fuse(words, vectors []hit, keep int) []hit {
 	slices.SortFunc(all, func(a, b hit) int {
 		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.num, b.num), cmp.Compare(a.space, b.space))
 	})
+	s.scratch.merged = all
 	return all[:min(keep, len(all))]
 }
 
@@ -137,10 +145,10 @@ const (
 
 // widen adds the turns beside the best candidates.
 func (s *search) widen(found []hit) []hit {
-	r := &ranker{search: s, sessions: map[sessionKey]int{}, slots: s.scratch.slots[:0]}
-	seen := make(map[docKey]bool, len(found))
-	for _, h := range found {
-		seen[docKey{h.part, h.doc}] = true
+	r, seen := s.ranker(), s.scratch.seen
+	clear(seen)
+	for i, h := range found {
+		seen[docKey{h.part, h.doc}] = i
 	}
 	best := found[:min(widened, len(found))]
 	r.lay(best)
@@ -151,12 +159,12 @@ func (s *search) widen(found []hit) []hit {
 				continue
 			}
 			key := docKey{r.slots[at].part, r.slots[at].doc}
-			if !seen[key] && !s.barred[key.part].has(int(key.doc)) {
-				seen[key] = true
+			if _, ok := seen[key]; !ok && !s.barred[key.part].has(int(key.doc)) {
+				seen[key] = len(found)
 				found = append(found, hit{num: r.slots[at].num, space: h.space, part: key.part, doc: key.doc})
 			}
 		}
 	}
-	s.scratch.slots = r.slots
+	s.scratch.merged = found
 	return found
 }

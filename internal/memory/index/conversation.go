@@ -37,13 +37,13 @@ type sessionKey struct {
 
 // conversation returns the document's place in conversations, and -1 where it is
 // of none.
-func (r *ranker) conversation(h hit) int {
+func (r *ranker) conversation(h hit) int32 {
 	p := r.parts[h.part]
 	number := int(p.names[nameSession].at(int(h.doc)))
 	if c, ok := r.sessions[sessionKey{h.part, uint32(number)}]; ok {
 		return c
 	}
-	c := len(r.conversations)
+	c := int32(len(r.conversations))
 	name := p.nameTable[nameSession].string(number)
 	if len(name) == 0 {
 		c = -1
@@ -64,7 +64,7 @@ func (r *ranker) conversation(h hit) int {
 
 // placed is a candidate by its place in a conversation.
 type placed struct {
-	conversation int
+	conversation int32
 	position     uint64
 	candidate    int
 }
@@ -72,19 +72,19 @@ type placed struct {
 // lay makes slots of the candidates and of what is within reach of them, and
 // notes for each candidate which is its.
 func (r *ranker) lay(candidates []hit) {
-	r.place = make([]int32, len(candidates))
-	r.talk = make([]int, len(candidates))
-	var turns []placed
+	r.place, r.talk = sized(r.place, len(candidates)), sized(r.talk, len(candidates))
+	r.turns = r.turns[:0]
 	for i, h := range candidates {
 		p := r.parts[h.part]
 		position := p.positions.at(int(h.doc))
 		r.talk[i] = r.conversation(h)
 		if r.talk[i] >= 0 && position > 0 {
-			turns = append(turns, placed{r.talk[i], position, i})
+			r.turns = append(r.turns, placed{r.talk[i], position, i})
 		} else {
 			r.place[i] = r.alone(h)
 		}
 	}
+	turns := r.turns
 	slices.SortFunc(turns, func(a, b placed) int {
 		return cmp.Or(cmp.Compare(a.conversation, b.conversation), cmp.Compare(a.position, b.position))
 	})

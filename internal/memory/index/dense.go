@@ -45,18 +45,18 @@ func (n *nearness) room(dims int) []float64 {
 	return n.numbers[end-dims:]
 }
 
-// nearness makes the query ready for being compared with slots, where it has a
-// vector.
-func (s *search) nearness(slots int) *nearness {
-	if s.probe == nil {
-		return nil
+// compareVectors makes the query ready for being compared with slots, where it has
+// a vector.
+func (r *ranker) compareVectors() {
+	if r.probe == nil {
+		return
 	}
-	n, dims, count := &s.scratch.near, len(s.probe.numbers), 0
+	n, dims, count := &r.near, len(r.probe.numbers), 0
 	n.mean, n.query, n.sum = zeroed(n.mean, dims), zeroed(n.query, dims), zeroed(n.sum, dims)
-	n.where, n.numbers, n.common = zeroed(n.where, slots), n.numbers[:0], zeroed(n.common, dims)
-	for _, p := range s.parts {
+	n.where, n.numbers, n.common = zeroed(n.where, len(r.slots)), n.numbers[:0], zeroed(n.common, dims)
+	for _, p := range r.parts {
 		for g := range p.groups {
-			if group := &p.groups[g]; s.probe.fits(group) {
+			if group := &p.groups[g]; r.probe.fits(group) {
 				for d, x := range p.sums[g].numbers {
 					n.common[d] += x
 				}
@@ -66,13 +66,12 @@ func (s *search) nearness(slots int) *nearness {
 	}
 	for d := range n.mean {
 		n.mean[d] = float64(n.common[d]) / ((1 << meanBits) * 128) / float64(count+fewVectors)
-		n.query[d] = float64(s.probe.numbers[d])*s.probe.scale - n.mean[d]
+		n.query[d] = float64(r.probe.numbers[d])*r.probe.scale - n.mean[d]
 	}
 	length := math.Sqrt(product(n.query, n.query))
 	for d := range n.query {
 		n.query[d] /= max(length, 1e-9)
 	}
-	return n
 }
 
 func product(a, b []float64) float64 {
@@ -117,7 +116,7 @@ func (r *ranker) vector(at int32) []float64 {
 // cosines compares the slot's vector with the query's, alone and with those of
 // the turns beside it, and reports whether it has one.
 func (r *ranker) cosines(at int32) (alone, beside float64, ok bool) {
-	if r.near == nil {
+	if r.probe == nil {
 		return 0, 0, false
 	}
 	own := r.vector(at)

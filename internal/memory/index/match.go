@@ -58,7 +58,7 @@ func (r *ranker) dictionary(d *dictionary, p *part, words int) {
 // read fills in the match of all slots.
 func (r *ranker) read() {
 	n := len(r.lexicon.terms)
-	m := r.match
+	m := &r.match
 	m.terms = n
 	m.hard, m.soft = zeroed(m.hard, n*len(r.slots)), zeroed(m.soft, n*len(r.slots))
 	m.counts, m.about = zeroed(m.counts, n*len(r.slots)), zeroed(m.about, len(r.slots))
@@ -69,13 +69,13 @@ func (r *ranker) read() {
 		begin, end := r.parts[s.part].bounds(int(s.doc))
 		words[s.part] += end - begin
 	}
-	for len(r.scratch.dictionaries) < len(r.parts) {
-		r.scratch.dictionaries = append(r.scratch.dictionaries, dictionary{})
+	for len(r.dictionaries) < len(r.parts) {
+		r.dictionaries = append(r.dictionaries, dictionary{})
 	}
 	ready := make([]bool, len(r.parts))
 	for i := range r.slots {
 		s := &r.slots[i]
-		d := &r.scratch.dictionaries[s.part]
+		d := &r.dictionaries[s.part]
 		if !ready[s.part] {
 			r.dictionary(d, r.parts[s.part], words[s.part])
 			ready[s.part] = true
@@ -83,7 +83,7 @@ func (r *ranker) read() {
 		r.readSlot(d, int32(i), int(s.doc))
 	}
 	for i := range ready {
-		r.scratch.dictionaries[i].part = nil // a part that is merged away is not kept by this
+		r.dictionaries[i].part = nil // a part that is merged away is not kept by this
 	}
 }
 
@@ -91,16 +91,15 @@ func (r *ranker) read() {
 const repeated = 2
 
 func (r *ranker) readSlot(d *dictionary, at int32, doc int) {
-	m := r.match
+	m := &r.match
 	hard, soft := m.at(at)
 	counts := m.counts[int(at)*m.terms:][:m.terms]
 	begin, end := d.bounds(doc)
 	for i := begin; i < end; i++ {
 		term := uint32(d.forward.at(i))
-		k := d.known.find(term)
-		if !k.known {
-			*k = r.meaning(d, int(term))
-			d.known.used++
+		k, known := d.known.find(term)
+		if !known {
+			d.known.set(k, r.meaning(d, int(term)))
 		}
 		m.about[at] = m.about[at] || k.named
 		m.rarest[at] = max(m.rarest[at], k.rarity)
@@ -129,7 +128,7 @@ func (r *ranker) meaning(d *dictionary, term int) meaning {
 	word := int(d.words[term])
 	k := meaning{
 		term: uint32(term), same: int32(slices.Index(d.terms, term)), soft: -1,
-		rarity: d.rarities[term], named: term == d.person, known: true,
+		rarity: d.rarities[term], named: term == d.person,
 	}
 	if k.same >= 0 || word < 0 {
 		return k
@@ -150,34 +149,32 @@ func (r *ranker) meaning(d *dictionary, term int) meaning {
 	return k
 }
 
-// compare makes the query's words ready for being compared with others.
-func (r *ranker) compare() {
-	var words, terms []int
-	flush := func() {
-		if len(words) > 0 {
-			n := len(r.comparisons)
-			if n == len(r.scratch.comparisons) {
-				r.scratch.comparisons = append(r.scratch.comparisons, nil)
-			}
-			r.scratch.comparisons[n] = r.lexicon.vocabulary.Compare(words, r.scratch.comparisons[n])
-			r.comparisons = append(r.comparisons, comparison{r.scratch.comparisons[n], terms})
-			words, terms = nil, nil
-		}
-	}
+// compareWords makes the query's words ready for being compared with others.
+func (r *ranker) compareWords() {
+	n := 0
 	for q, t := range r.lexicon.terms {
 		if t.word < 0 || t.name {
 			continue
 		}
-		words, terms = append(words, t.word), append(terms, q)
-		if len(words) == vocabulary.Compared {
-			flush()
+		if n == 0 || len(r.comparisons[n-1].terms) == vocabulary.Compared {
+			r.comparisons = slices.Grow(r.comparisons[:n], 1)[:n+1]
+			c := &r.comparisons[n]
+			c.words, c.terms = c.words[:0], c.terms[:0]
+			n++
 		}
+		c := &r.comparisons[n-1]
+		c.words, c.terms = append(c.words, t.word), append(c.terms, q)
 	}
-	flush()
+	r.comparisons = r.comparisons[:n]
+	for i := range r.comparisons {
+		c := &r.comparisons[i]
+		c.Comparison = r.lexicon.vocabulary.Compare(c.words, c.Comparison)
+	}
 }
 
 // comparison compares words with some of the query's terms.
 type comparison struct {
 	*vocabulary.Comparison
+	words []int // in the vocabulary
 	terms []int // of the query
 }

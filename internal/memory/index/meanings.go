@@ -8,26 +8,32 @@ type meaning struct {
 	same   int32  // the term of the query that it is, -1 for none
 	soft   int32  // where its likenesses begin in the ranker's, -1 where all are 0
 	rarity float32
-	named  bool // it is the name of the first person named in the query
-	known  bool
+	named  bool   // it is the name of the first person named in the query
+	search uint32 // the one that it is known in
 }
 
 // meanings are those of the terms of one part that were looked at, by term: a
-// table with open addresses, less than half of it in use.
+// table with open addresses, less than half of it in use. Those of searches before
+// count as none.
 type meanings struct {
-	table []meaning // a power of two
-	used  int
+	table  []meaning // a power of two
+	used   int
+	search uint32
 }
 
 const fewestMeanings = 1 << 9
 
 // expect makes room for so many terms, and forgets those of before.
 func (m *meanings) expect(terms int) {
-	m.table, m.used = zeroed(m.table, max(1<<bits.Len(uint(2*terms)), fewestMeanings)), 0
+	size := max(1<<bits.Len(uint(2*terms)), fewestMeanings)
+	m.used = 0
+	if m.search++; len(m.table) < size || m.search == 0 {
+		m.table, m.search = make([]meaning, max(size, len(m.table))), 1
+	}
 }
 
-// find returns the place of the term, where it is or is to be put.
-func (m *meanings) find(term uint32) *meaning {
+// find returns what is known of the term, and otherwise the place for it.
+func (m *meanings) find(term uint32) (k *meaning, known bool) {
 	if 2*m.used >= len(m.table) {
 		m.grow()
 	}
@@ -35,21 +41,30 @@ func (m *meanings) find(term uint32) *meaning {
 	at := term * 2654435769 >> (32 - bits.Len(uint(len(m.table)-1)))
 	for {
 		k := &m.table[at]
-		if !k.known || k.term == term {
-			return k
+		if k.search != m.search {
+			return k, false
+		}
+		if k.term == term {
+			return k, true
 		}
 		at = (at + 1) & uint32(len(m.table)-1)
 	}
 }
 
+// set puts in what the term is, where find said.
+func (m *meanings) set(k *meaning, to meaning) {
+	*k = to
+	k.search = m.search
+	m.used++
+}
+
 func (m *meanings) grow() {
 	old := m.table
-	m.table = make([]meaning, max(4*len(old), fewestMeanings))
-	m.used = 0
+	m.table, m.used = make([]meaning, 4*len(old)), 0
 	for i := range old {
-		if old[i].known {
-			*m.find(old[i].term) = old[i]
-			m.used++
+		if old[i].search == m.search {
+			k, _ := m.find(old[i].term)
+			m.set(k, old[i])
 		}
 	}
 }

@@ -144,38 +144,37 @@ func (l *list) impact(block int) impact {
 
 func (l *list) count(block int) int { return min(blockDocs, l.df-block*blockDocs) }
 
-// decode reads a block into docs and freqs and returns how many there are.
-func (l *list) decode(block int, docs *[blockDocs]uint32, freqs *[blockDocs]uint8) int {
+// decode reads the documents of a block and returns how many there are, and how
+// often they have the term.
+func (l *list) decode(block int, docs *[blockDocs]uint32) (int, frequencies) {
 	n := l.count(block)
 	next := uint32(0)
 	if block > 0 {
 		next = l.last(block-1) + 1
 	}
 	data := l.data[l.begin(block):]
-	docWidth, freqWidth := uint(data[0]), uint(data[1])
+	width, freqWidth := uint(data[0]), uint(data[1])
 	data = data[blockHead:]
-	mask := uint64(1)<<docWidth - 1
+	mask := uint64(1)<<width - 1
 	bit := uint(0)
 	for i := range n {
 		next += uint32(binary.LittleEndian.Uint64(data[bit>>3:]) >> (bit & 7) & mask)
 		docs[i&(blockDocs-1)] = next
 		next++
-		bit += docWidth
+		bit += width
 	}
-	if freqWidth == 0 {
-		for i := range n {
-			freqs[i&(blockDocs-1)] = 1
-		}
-		return n
-	}
-	data = data[packedSize(docWidth, n):]
-	mask = 1<<freqWidth - 1
-	bit = 0
-	for i := range n {
-		freqs[i&(blockDocs-1)] = uint8(binary.LittleEndian.Uint64(data[bit>>3:])>>(bit&7)&mask) + 1
-		bit += freqWidth
-	}
-	return n
+	return n, frequencies{width: freqWidth, data: data[packedSize(width, n):]}
+}
+
+// frequencies says how often each document of a block has the term.
+type frequencies struct {
+	width uint
+	data  []byte
+}
+
+func (f *frequencies) at(i int) uint8 {
+	bit := uint(i) * f.width
+	return uint8(binary.LittleEndian.Uint64(f.data[bit>>3:])>>(bit&7)&(1<<f.width-1)) + 1
 }
 
 // valid reports whether the list can be read, names only documents below docs,
@@ -188,7 +187,6 @@ func (l *list) valid(docs uint32) bool {
 		return false
 	}
 	var ids [blockDocs]uint32
-	var freqs [blockDocs]uint8
 	next := uint64(0)
 	for b := range l.blocks {
 		begin, end, n := l.begin(b), l.end(b), l.count(b)
@@ -200,7 +198,7 @@ func (l *list) valid(docs uint32) bool {
 			end-begin != blockHead+packedSize(docWidth, n)+packedSize(freqWidth, n) {
 			return false
 		}
-		l.decode(b, &ids, &freqs)
+		l.decode(b, &ids)
 		for _, d := range ids[:n] {
 			if d >= docs || uint64(d) < next {
 				return false

@@ -11,32 +11,48 @@ import (
 // ranker computes the features of candidates, and what they share.
 type ranker struct {
 	*search
-	sessions      map[sessionKey]int // place in conversations, -1 for none
+	sessions      map[sessionKey]int32 // place in conversations, -1 for none
 	conversations []conversation
 	pieces        []sessionPiece
+	turns         []placed
 
 	slots []slot
 	place []int32 // of candidates in slots
-	talk  []int   // the candidates' conversations
+	talk  []int32 // the candidates' conversations
 
-	match       *match
-	comparisons []comparison
-	likeness    []float32 // of words of documents with the query's terms
-	near        *nearness // nil where the query has no vector
-	around      float64   // mean length of what is around a candidate
+	match        match
+	dictionaries []dictionary // by part
+	comparisons  []comparison
+	likeness     []float32 // of words of documents with the query's terms
+	near         nearness
+	surroundings []surrounding
+	counts       []int32 // of surroundings
+	around       float64 // mean length of what is around a candidate
+
+	found  []ranked
+	order  []int32 // of what is left in found
+	chosen []int   // how many were chosen, by conversation
+}
+
+// ranker returns the search's, with nothing in it.
+func (s *search) ranker() *ranker {
+	r := &s.scratch.ranker
+	clear(r.sessions)
+	r.search, r.conversations, r.pieces = s, r.conversations[:0], r.pieces[:0]
+	r.slots, r.likeness, r.found = r.slots[:0], r.likeness[:0], r.found[:0]
+	return r
 }
 
 // rank orders documents by their features, and returns up to limit of them. What
 // has no word that is like one of the query's, nor has one near it, nor a vector, is
 // left out.
 func (s *search) rank(all []hit, limit int) []Candidate {
-	r := &ranker{search: s, sessions: make(map[sessionKey]int, len(all)), slots: s.scratch.slots[:0], match: &s.scratch.match, likeness: s.scratch.likeness[:0]}
+	r := s.ranker()
 	r.lay(all)
-	r.near = s.nearness(len(r.slots))
-	r.compare()
+	r.compareVectors()
+	r.compareWords()
 	r.read()
-	surroundings := r.surroundings()
-	found := s.scratch.found[:0]
+	r.surround()
 	for i, h := range all {
 		c := ranked{Candidate: Candidate{Space: int(h.space), Num: h.num}, session: r.talk[i]}
 		f := &c.Features
@@ -46,23 +62,19 @@ func (s *search) rank(all []hit, limit int) []Candidate {
 		if f.WordsNear == 0 && f.MeaningNear == 0 && !compared {
 			continue
 		}
-		f.Session = r.sessionWords(&surroundings[i])
+		f.Session = r.sessionWords(&r.surroundings[i])
 		r.document(h, r.place[i], f)
 		r.times(h, f)
 		c.Score = f.score(&s.options.Weights)
-		found = append(found, c)
+		r.found = append(r.found, c)
 	}
-	slices.SortFunc(found, func(a, b ranked) int {
-		return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Num, b.Num), cmp.Compare(a.Space, b.Space))
-	})
-	s.scratch.slots, s.scratch.likeness, s.scratch.found = r.slots, r.likeness, found
-	return spread(found, limit)
+	return r.spread(limit)
 }
 
 // ranked is a candidate and its place in conversations.
 type ranked struct {
 	Candidate
-	session int
+	session int32
 }
 
 // How candidates are spread over sessions: the first are the best, whatever their
@@ -74,41 +86,55 @@ const (
 	spreadCost = 0.1
 )
 
-// spread puts the candidates, which come best first, into the order in which
-// they are returned, up to limit of them.
-func spread(found []ranked, limit int) []Candidate {
-	limit = min(limit, len(found))
-	out := make([]Candidate, 0, limit)
-	chosen := map[int]int{}
-	for _, c := range found[:min(spreadFrom, limit)] {
-		out = append(out, c.Candidate)
-		chosen[c.session]++
+// spread returns up to limit of what was found, the best first and spread over
+// sessions.
+func (r *ranker) spread(limit int) []Candidate {
+	r.order = sized(r.order, len(r.found))
+	for i := range r.order {
+		r.order[i] = int32(i)
 	}
-	rest := slices.Clone(found[len(out):max(min(spreadTo, len(found)), len(out))])
+	slices.SortFunc(r.order, func(i, j int32) int {
+		a, b := &r.found[i], &r.found[j]
+		return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Num, b.Num), cmp.Compare(a.Space, b.Space))
+	})
+	limit = min(limit, len(r.found))
+	out := make([]Candidate, 0, limit)
+	r.chosen = zeroed(r.chosen, len(r.conversations))
+	choose := func(at int32) {
+		c := &r.found[at]
+		out = append(out, c.Candidate)
+		if c.session >= 0 {
+			r.chosen[c.session]++
+		}
+	}
+	for _, at := range r.order[:min(spreadFrom, limit)] {
+		choose(at)
+	}
+	rest := r.order[len(out):max(min(spreadTo, len(r.found)), len(out))]
 	for len(rest) > 0 && len(out) < limit {
 		best, most := 0, 0.0
-		for i, c := range rest {
+		for i, at := range rest {
+			c := &r.found[at]
 			worth := c.Score
 			if c.session >= 0 {
-				worth -= spreadCost * float64(chosen[c.session])
+				worth -= spreadCost * float64(r.chosen[c.session])
 			}
 			if i == 0 || worth > most {
 				best, most = i, worth
 			}
 		}
-		out = append(out, rest[best].Candidate)
-		chosen[rest[best].session]++
+		choose(rest[best])
 		rest = slices.Delete(rest, best, best+1)
 	}
-	for _, c := range found[len(out):max(limit, len(out))] {
-		out = append(out, c.Candidate)
+	for _, at := range r.order[len(out):max(limit, len(out))] {
+		choose(at)
 	}
 	return out
 }
 
 // words fills in what the words of the slot and of those around it say.
 func (r *ranker) words(at int32, f *Features) {
-	m := r.match
+	m := &r.match
 	hard, soft := m.at(at)
 	var hards, softs [2*farthest + 1][]float32 // by distance
 	for d := int32(-farthest); d <= farthest; d++ {
@@ -179,26 +205,27 @@ type surrounding struct {
 	length int
 }
 
-func (r *ranker) surroundings() []surrounding {
-	out := make([]surrounding, len(r.place))
-	m := r.match
-	counts, together := make([]int32, m.terms*len(out)), 0
+// surround reads what is around the candidates.
+func (r *ranker) surround() {
+	m := &r.match
+	r.surroundings, r.counts = zeroed(r.surroundings, len(r.place)), zeroed(r.counts, m.terms*len(r.place))
+	together := 0
 	for i, at := range r.place {
-		out[i].counts = counts[i*m.terms : (i+1)*m.terms]
+		s := &r.surroundings[i]
+		s.counts = r.counts[i*m.terms : (i+1)*m.terms]
 		for d := int32(-reach); d <= reach; d++ {
 			j := r.turn(at, d)
 			if j < 0 {
 				continue
 			}
-			out[i].length += int(m.lengths[j])
+			s.length += int(m.lengths[j])
 			for q, n := range m.counts[int(j)*m.terms:][:m.terms] {
-				out[i].counts[q] += int32(n)
+				s.counts[q] += int32(n)
 			}
 		}
-		together += out[i].length
+		together += s.length
 	}
-	r.around = float64(together) / float64(max(len(out), 1))
-	return out
+	r.around = float64(together) / float64(max(len(r.place), 1))
 }
 
 // sessionWords is BM25 of the turns around a candidate as if they were one

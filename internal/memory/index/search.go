@@ -50,8 +50,8 @@ func Search(ctx context.Context, spaces []*Space, plan *Plan, limit int, o Optio
 		return nil, fmt.Errorf("search the index: %w", err)
 	}
 	sc := scratches.Get().(*scratch)
-	defer scratches.Put(sc)
 	s := &search{plan: plan, options: o, scratch: sc}
+	defer sc.put()
 	if len(plan.Vector) > 0 {
 		v, err := parseVector(plan.Vector)
 		if err != nil {

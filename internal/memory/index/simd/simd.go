@@ -4,6 +4,11 @@
 // the same results.
 package simd
 
+import (
+	"fmt"
+	"slices"
+)
+
 // chunk is how many numbers are multiplied at once.
 const chunk = 16
 
@@ -49,6 +54,28 @@ func (q *Query) Products(out []int32, rows []byte) {
 	}
 	for i := range out {
 		out[i] = product(q.numbers, rows[i*dims:][:dims])
+	}
+}
+
+// ProductsAt sets out[i] to the inner product of the query and the row of rows at
+// places[i]. There is a place for each that out has room for, and a row for each
+// place; rows are as those of Products.
+func (q *Query) ProductsAt(out []int32, rows []byte, places []int32) {
+	dims := len(q.numbers)
+	if dims == 0 || len(out) == 0 {
+		clear(out)
+		return
+	}
+	places = places[:len(out)]
+	if lowest, highest := slices.Min(places), slices.Max(places); lowest < 0 || int(highest) >= len(rows)/dims {
+		panic(fmt.Sprintf("simd: places from %d to %d in %d rows", lowest, highest, len(rows)/dims))
+	}
+	if accelerated && q.chunks != nil {
+		productsAt(&out[0], &rows[0], &places[0], len(out), dims, &q.chunks[0])
+		return
+	}
+	for i, place := range places {
+		out[i] = product(q.numbers, rows[int(place)*dims:][:dims])
 	}
 }
 

@@ -13,6 +13,11 @@ var accelerated = cpu.X86.HasAVX2
 //go:noescape
 func products(out *int32, rows *byte, n, dims int, query *int16)
 
+// productsAt does the same for the rows at n places.
+//
+//go:noescape
+func productsAt(out *int32, rows *byte, places *int32, n, dims int, query *int16)
+
 // agreements sets two numbers of out for each of so many pairs of sketches, of so
 // many chunks each.
 //

@@ -2,6 +2,32 @@
 
 #include "textflag.h"
 
+// PRODUCT sets X0 to the product of the numbers at SI and the query at R8. There
+// are R9 chunks; the last sixteen numbers end at DX(SI*1), and of the query they
+// meet what no chunk has.
+#define PRODUCT(next) \
+	VPXOR        Y0, Y0, Y0    \
+	MOVQ         SI, R10       \
+	MOVQ         R8, R11       \
+	MOVQ         R9, R12       \
+next:                          \
+	VPMOVSXBW    (R10), Y1     \
+	VPMADDWD     (R11), Y1, Y1 \
+	VPADDD       Y1, Y0, Y0    \
+	ADDQ         $16, R10      \
+	ADDQ         $32, R11      \
+	DECQ         R12           \
+	JNZ          next          \
+	VPMOVSXBW    -16(SI)(DX*1), Y1 \
+	VPMADDWD     (R11), Y1, Y1 \
+	VPADDD       Y1, Y0, Y0    \
+	VEXTRACTI128 $1, Y0, X1    \
+	VPADDD       X1, X0, X0    \
+	VPSHUFD      $0x4e, X0, X1 \
+	VPADDD       X1, X0, X0    \
+	VPSHUFD      $0xb1, X0, X1 \
+	VPADDD       X1, X0, X0
+
 // func products(out *int32, rows *byte, n, dims int, query *int16)
 TEXT ·products(SB), NOSPLIT, $0-40
 	MOVQ out+0(FP), DI
@@ -13,36 +39,48 @@ TEXT ·products(SB), NOSPLIT, $0-40
 	SHRQ $4, R9
 
 row:
-	VPXOR Y0, Y0, Y0
-	MOVQ  SI, R10
-	MOVQ  R8, R11
-	MOVQ  R9, R12
+	PRODUCT(chunk)
+	VMOVD X0, (DI)
+	ADDQ  $4, DI
+	ADDQ  DX, SI
+	DECQ  CX
+	JNZ   row
+	VZEROUPPER
+	RET
 
-chunk:
-	VPMOVSXBW (R10), Y1
-	VPMADDWD  (R11), Y1, Y1
-	VPADDD    Y1, Y0, Y0
-	ADDQ      $16, R10
-	ADDQ      $32, R11
-	DECQ      R12
-	JNZ       chunk
+// ahead is how many rows before it is read a row is fetched.
+#define ahead 8
 
-	// The last sixteen numbers: the query has nothing where they were counted.
-	ADDQ      DX, SI
-	VPMOVSXBW -16(SI), Y1
-	VPMADDWD  (R11), Y1, Y1
-	VPADDD    Y1, Y0, Y0
+// func productsAt(out *int32, rows *byte, places *int32, n, dims int, query *int16)
+TEXT ·productsAt(SB), NOSPLIT, $0-48
+	MOVQ out+0(FP), DI
+	MOVQ rows+8(FP), BX
+	MOVQ places+16(FP), AX
+	MOVQ n+24(FP), CX
+	MOVQ dims+32(FP), DX
+	MOVQ query+40(FP), R8
+	MOVQ DX, R9
+	SHRQ $4, R9
 
-	VEXTRACTI128 $1, Y0, X1
-	VPADDD       X1, X0, X0
-	VPSHUFD      $0x4e, X0, X1
-	VPADDD       X1, X0, X0
-	VPSHUFD      $0xb1, X0, X1
-	VPADDD       X1, X0, X0
-	VMOVD        X0, (DI)
-	ADDQ         $4, DI
-	DECQ         CX
-	JNZ          row
+row:
+	CMPQ       CX, $ahead
+	JLE        read
+	MOVLQSX    (4*ahead)(AX), SI
+	IMULQ      DX, SI
+	ADDQ       BX, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+
+read:
+	MOVLQSX (AX), SI
+	IMULQ   DX, SI
+	ADDQ    BX, SI
+	PRODUCT(chunk)
+	VMOVD   X0, (DI)
+	ADDQ    $4, DI
+	ADDQ    $4, AX
+	DECQ    CX
+	JNZ     row
 	VZEROUPPER
 	RET
 

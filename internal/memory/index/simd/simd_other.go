@@ -6,4 +6,6 @@ const accelerated = false
 
 func products(*int32, *byte, int, int, *int16) { panic("simd: products without AVX2") }
 
+func productsAt(*int32, *byte, *int32, int, int, *int16) { panic("simd: products without AVX2") }
+
 func agreements(*int32, *byte, int, int, *sketchChunk) { panic("simd: agreements without AVX2") }

@@ -102,6 +102,14 @@ func compare(t *testing.T, query []int8, rows []byte, n int) {
 	if q.Products(got, rows); !slices.Equal(got, products) {
 		t.Fatalf("%d products of %d numbers are %v, want %v", n, dims, got, products)
 	}
+	places, at := make([]int32, n), make([]int32, n)
+	for i := range places {
+		places[i] = int32((i*7 + 3) % n)
+		at[i] = products[places[i]]
+	}
+	if q.ProductsAt(got, rows, places); !slices.Equal(got, at) {
+		t.Fatalf("%d products of %d numbers at %v are %v, want %v", n, dims, places, got, at)
+	}
 	if q.Agreements(got, sketches); !slices.Equal(got, agreements) {
 		t.Fatalf("%d agreements of %d numbers are %v, want %v", n, dims, got, agreements)
 	}
