@@ -235,7 +235,7 @@ func (w *MemoryWrite) Nums() []int64 {
 	return MemoryNums(nums)
 }
 
-// MemoryNums returns those that a record can have.
+// MemoryNums returns those that a record can have, each once.
 func MemoryNums(nums []int64) []int64 {
 	can := make([]int64, 0, len(nums))
 	for _, n := range nums {
@@ -243,7 +243,8 @@ func MemoryNums(nums []int64) []int64 {
 			can = append(can, n)
 		}
 	}
-	return can
+	slices.Sort(can)
+	return slices.Compact(can)
 }
 
 // storedMemory is the record as every store keeps it: with times in

@@ -37,7 +37,7 @@ func (s *Store) memories(ctx context.Context, query string, args ...any) ([]memo
 
 // MemoriesByNum implements store.Memories.
 func (s *Store) MemoriesByNum(ctx context.Context, project, space string, nums []int64) ([]memory.Record, error) {
-	list, err := s.memories(ctx, memoryOf+ofSpace+`AND m.num = ANY($4::int[])`,
+	list, err := s.memories(ctx, `SELECT `+memoryList+memoryByNum,
 		memory.ShardOf(project, space), project, space, store.MemoryNums(nums))
 	return list, wrap("find memories of "+space, err)
 }
@@ -53,9 +53,7 @@ func (s *Store) MemoryChanges(ctx context.Context, project, space string, after 
 }
 
 func (s *Store) memoryChanges(ctx context.Context, project, space string, after int64, limit int) (found store.MemorySpace, list []memory.Record, err error) {
-	rows, err := s.pool.Query(ctx, `SELECT s.change, s.epoch, s.records, `+memoryList+`
-		FROM memory_spaces s LEFT JOIN memories m ON m.shard = $1 AND m.space = s.num AND m.change > $4
-		WHERE s.shard = $1 AND s.project = $2 AND s.name = $3 ORDER BY m.change LIMIT $5`,
+	rows, err := s.pool.Query(ctx, memoryChanged,
 		memory.ShardOf(project, space), project, space, min(max(after, 0), store.MaxMemoryChange), max(limit, 1))
 	if err != nil {
 		return found, nil, err
@@ -145,8 +143,7 @@ func (s *Store) DrawnMemories(ctx context.Context, project string, ids []string)
 
 // UnembeddedMemories implements store.Memories.
 func (s *Store) UnembeddedMemories(ctx context.Context, project, space, model string, after int64, limit int) ([]memory.Record, error) {
-	list, err := s.memories(ctx, memoryOf+ofSpace+`AND m.num > $4
-		AND (m.model IS NULL OR m.model IS DISTINCT FROM (SELECT n.num FROM memory_names n WHERE n.name = $5)) ORDER BY m.num LIMIT $6`,
+	list, err := s.memories(ctx, memoryUnembedded,
 		memory.ShardOf(project, space), project, space, min(max(after, 0), store.MaxMemoryChange), model, limit)
 	return list, wrap("list memories without a vector of "+space, err)
 }

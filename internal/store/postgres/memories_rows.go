@@ -14,13 +14,30 @@ import (
 const memoryList = `s.project, s.name, m.num, m.change, m.id, m.strategy, m.origin, m.actor, m.session,
 	(SELECT n.name FROM memory_names n WHERE n.num = m.model),
 	m.recorded_at, m.valid_from, m.valid_to, m.superseded_at, m.expires_at, m.used_at, m.uses, m.confidence,
-	m.supersedes, m.superseded_by, m.namespace, m.metadata, m.source, m.vector, m.text`
+	m.supersedes, m.superseded_by, m.namespace, m.metadata, m.source, m.vector, m.text `
 
 // memoryOf selects records by a condition that follows.
-const memoryOf = `SELECT ` + memoryList + ` FROM memories m JOIN memory_spaces s ON s.shard = m.shard AND s.num = m.space `
+const memoryOf = `SELECT ` + memoryList + `FROM memories m JOIN memory_spaces s ON s.shard = m.shard AND s.num = m.space `
 
-// ofSpace is the condition that they are of a space.
-const ofSpace = `WHERE m.shard = $1 AND s.shard = $1 AND s.project = $2 AND s.name = $3 `
+// Records of a space are looked up by queries of their own, which are kept apart by
+// LIMIT and OFFSET, and asked for by the order that one index has. The database takes
+// a space for a record or two, as it does not know that shard and space say the same,
+// and would read all of it instead, in any order.
+const (
+	memoryByNum = `FROM memory_spaces s CROSS JOIN unnest($4::int[]) AS wanted (num) CROSS JOIN LATERAL (
+		SELECT * FROM memories m WHERE m.shard = $1 AND m.space = s.num AND m.num >= wanted.num ORDER BY m.num LIMIT 1) m
+		WHERE s.shard = $1 AND s.project = $2 AND s.name = $3 AND m.num = wanted.num`
+	memoryByID = `FROM memory_spaces s CROSS JOIN unnest($4::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
+		SELECT * FROM memories m WHERE m.shard = $1 AND m.id = wanted.id OFFSET 0) m
+		WHERE s.shard = $1 AND s.project = $2 AND s.name = $3 AND m.space = s.num`
+	memoryChanged = `SELECT s.change, s.epoch, s.records, ` + memoryList + `FROM memory_spaces s LEFT JOIN LATERAL (
+		SELECT * FROM memories m WHERE m.shard = $1 AND m.space = s.num AND m.change > $4 ORDER BY m.change LIMIT $5) m ON true
+		WHERE s.shard = $1 AND s.project = $2 AND s.name = $3 ORDER BY m.change`
+	memoryUnembedded = `SELECT ` + memoryList + `FROM memory_spaces s CROSS JOIN LATERAL (
+		SELECT * FROM memories m WHERE m.shard = $1 AND m.space = s.num AND m.num > $4
+			AND (m.model IS NULL OR m.model IS DISTINCT FROM (SELECT n.num FROM memory_names n WHERE n.name = $5)) ORDER BY m.num LIMIT $6) m
+		WHERE s.shard = $1 AND s.project = $2 AND s.name = $3 ORDER BY m.num`
+)
 
 // memoryScan is where the columns of a record go. All but the names of the space
 // may be NULL, as they are where there is a space and no record.

@@ -14,9 +14,8 @@ import (
 )
 
 const (
-	memoryFind  = memoryOf + ofSpace + `AND m.id = ANY($4::uuid[])`
-	memoryThere = `SELECT m.num FROM memories m JOIN memory_spaces s ON s.shard = m.shard AND s.num = m.space ` +
-		ofSpace + `AND m.num = ANY($4::int[])`
+	memoryFind  = `SELECT ` + memoryList + memoryByID
+	memoryThere = `SELECT m.num ` + memoryByNum
 
 	memoryWriter = `SELECT deleted FROM sessions WHERE shard = $1 AND project = $2 AND session = $3 FOR SHARE`
 
