@@ -143,7 +143,8 @@ func (b *bundle) systemFolder(p string) error {
 	return b.share(p)
 }
 
-// share mounts a file or a folder of this machine, if it is there.
+// share has a folder of this machine be the same in the sandbox, if it is there. A
+// file is copied: each mount makes the start of every program longer.
 func (b *bundle) share(p string) error {
 	source, err := filepath.EvalSymlinks(p)
 	if err != nil {
@@ -154,14 +155,19 @@ func (b *bundle) share(p string) error {
 		return fmt.Errorf("make the sandbox's files: %w", err)
 	}
 	if info.IsDir() {
-		err = b.folder(p)
-	} else if err = b.folder(filepath.Dir(p)); err == nil {
-		err = os.WriteFile(filepath.Join(b.root, p), nil, 0o600)
+		b.mount(p, source, "ro")
+		return b.folder(p)
+	}
+	if err := b.folder(filepath.Dir(p)); err != nil {
+		return err
+	}
+	content, err := os.ReadFile(source)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(b.root, p), content, 0o644) //nolint:gosec // all in the environment may read it
 	}
 	if err != nil {
 		return fmt.Errorf("make the sandbox's files: %w", err)
 	}
-	b.mount(p, source, "ro")
 	return nil
 }
 
