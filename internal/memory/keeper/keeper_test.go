@@ -302,6 +302,36 @@ func TestIndexesComeBack(t *testing.T) {
 	}
 }
 
+// What an index was made of anew, record by record, is stored as a piece where it
+// took many: who reads it the next time reads that.
+func TestIndexReadAnewIsStored(t *testing.T) {
+	for _, c := range []struct{ records, pieces int }{{255, 0}, {256, 1}} {
+		h := newHome(t)
+		records := make([]memory.Record, c.records)
+		for i := range records {
+			records[i] = memory.Record{Namespace: "/actors/ann/facts", Strategy: memory.Semantic, Text: fmt.Sprintf("Box %d stands in hall %d.", i, i/10)}
+		}
+		q := memory.Query{Text: "What stands in hall 12? Box 127?", Limit: 20}
+		if _, _, err := h.Write(t.Context(), "p", records); err != nil {
+			t.Fatal(err)
+		}
+		want := h.ask(q)
+		for range 2 {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			h.Keeper.Run(ctx) // waits for what is being stored
+			list, err := h.store.Segments(t.Context(), "p", "/actors/ann")
+			if err != nil || len(list) != c.pieces {
+				t.Errorf("%d records: %d pieces, want %d; %v", c.records, len(list), c.pieces, err)
+			}
+			h.Keeper = keeper.New(h.Config)
+			if got := h.ask(q); !slices.Equal(got, want) || len(got) != 20 {
+				t.Errorf("%d records: found %q, want %q", c.records, got, want)
+			}
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	h := newHome(t)
 	ok := memory.Record{Namespace: "/actors/ann/facts", Strategy: memory.Semantic, Text: "x"}

@@ -14,8 +14,11 @@ const (
 	// date.
 	changesAtOnce = 2048
 	// sealAt is how many records an index has that the store has no piece of before
-	// one is made: reading so many again takes less than a tenth of a second.
-	sealAt = 4096
+	// one is made, and sealRead the same where it was just read anew. Making an index
+	// of records takes many times as long as reading a piece: some tenths of a second
+	// for sealAt.
+	sealAt   = 4096
+	sealRead = 256
 )
 
 // fresh returns the index of the space as it is in the store, which has just said
@@ -31,12 +34,17 @@ func (k *Keeper) fresh(ctx context.Context, seen *store.MemorySpace) (*index.Spa
 	}
 	// Who waits for this read has come before it, and needs none of its own.
 	served := s.arrived.Load()
-	if err := k.catchUp(ctx, s); err != nil {
+	read, err := k.catchUp(ctx, s)
+	if err != nil {
 		return nil, fmt.Errorf("bring the index of %s up to date: %w", name.name, err)
 	}
 	s.served = served
 	k.sized(s)
-	k.seal(ctx, s)
+	least := sealAt
+	if read {
+		least = sealRead
+	}
+	k.seal(ctx, s, least)
 	return s.index, nil
 }
 
@@ -78,7 +86,9 @@ func (k *Keeper) sized(s *space) {
 	}
 }
 
-func (k *Keeper) catchUp(ctx context.Context, s *space) error {
+// catchUp brings the index of the space up to date, and reports whether it was read
+// anew for that.
+func (k *Keeper) catchUp(ctx context.Context, s *space) (read bool, err error) {
 	for {
 		after := int64(0)
 		if s.index != nil {
@@ -90,19 +100,20 @@ func (k *Keeper) catchUp(ctx context.Context, s *space) error {
 		}
 		sp, records, err := k.Store.MemoryChanges(ctx, s.name.project, s.name.name, after, limit)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if s.index == nil || sp.Epoch != s.epoch {
 			if err := k.load(ctx, s, sp); err != nil {
-				return err
+				return false, err
 			}
+			read = true
 			continue
 		}
 		if err := s.index.Apply(records); err != nil {
-			return err
+			return false, err
 		}
 		if len(records) < limit {
-			return nil
+			return read, nil
 		}
 	}
 }
@@ -131,17 +142,17 @@ func (k *Keeper) load(ctx context.Context, s *space, sp store.MemorySpace) error
 	return nil
 }
 
-// seal has the store keep what the index has beyond the pieces there, in the
-// background. Another process may do the same: one of them is first.
-func (k *Keeper) seal(ctx context.Context, s *space) {
-	if s.sealing || s.index.Stats().Unstored < sealAt {
+// seal has the store keep what the index has beyond the pieces there, where that is
+// at least so many records, in the background. Another process may do the same: one of them is first.
+func (k *Keeper) seal(ctx context.Context, s *space, least int) {
+	if s.sealing || s.index.Stats().Unstored < least {
 		return
 	}
 	s.sealing = true
 	ix, epoch := s.index, s.epoch
 	ctx = context.WithoutCancel(ctx)
 	k.tasks.Go(func() {
-		err := k.store(ctx, s.name, ix, epoch)
+		err := k.store(ctx, s.name, ix, epoch, least)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.sealing = false
@@ -155,8 +166,8 @@ func (k *Keeper) seal(ctx context.Context, s *space) {
 	})
 }
 
-func (k *Keeper) store(ctx context.Context, name spaceName, ix *index.Space, epoch int64) error {
-	for _, next := range []func() (*index.Piece, error){func() (*index.Piece, error) { return ix.Seal(sealAt) }, ix.Compact} {
+func (k *Keeper) store(ctx context.Context, name spaceName, ix *index.Space, epoch int64, least int) error {
+	for _, next := range []func() (*index.Piece, error){func() (*index.Piece, error) { return ix.Seal(least) }, ix.Compact} {
 		p, err := next()
 		if err != nil {
 			return err
