@@ -104,40 +104,24 @@ func extractionRequest(in *extract.Input) *model.Request {
 }
 
 // drawnID is the id of the nth memory in the namespace that is drawn from what was
-// said. It is the same for every attempt, also of an effect that takes up what
-// another gave up.
+// said from an item on. It is the same for every attempt, whatever was said
+// meanwhile, and for an effect that takes up what another gave up: of what several of
+// them write, the first stays.
 func drawnID(job *Job, namespace string, n int) string {
-	said := job.Memory.Said
-	return memory.ID(job.Project, memory.SpaceOf(namespace), "extract", job.Session, said[0].itemID, said[len(said)-1].itemID, namespace, strconv.Itoa(n))
+	return memory.ID(job.Project, memory.SpaceOf(namespace), "extract", job.Session, job.Memory.Said[0].itemID, namespace, strconv.Itoa(n))
 }
 
 // drawn reports what attempts before this one have written, and could not say any
-// more, and which strategies are left to be drawn. What was said after the first of
-// these attempts is taken from the job: it comes the next time.
+// more, and which strategies are left to be drawn. A space is written whole or not at
+// all, so that where it has something, that is all which is drawn into it; where it
+// has nothing, the model's answer is lost, and it is asked about the same words.
 func (p *Performer) drawn(ctx context.Context, job *Job) (*event.MemoryExtracted, []memory.Strategy, error) {
-	whole := job.Memory
-	for n := len(whole.Said); n > 0; n-- {
-		if n < len(whole.Said) {
-			shorter := *whole
-			shorter.Said, shorter.Through = whole.Said[:n], whole.Said[n-1].itemID
-			job.Memory = &shorter
-		}
-		done, left, err := p.drawnOf(ctx, job)
-		if err != nil || len(done.MemoryIDs) > 0 {
-			return done, left, err
-		}
-	}
-	job.Memory = whole
-	return &event.MemoryExtracted{EffectID: job.ID, Through: whole.Through}, strategies(job), nil
-}
-
-// drawnOf is drawn for attempts that were given the same. A space is written whole or
-// not at all, so that where it has something, that is all which is drawn into it;
-// where it has nothing, the model's answer is lost.
-func (p *Performer) drawnOf(ctx context.Context, job *Job) (*event.MemoryExtracted, []memory.Strategy, error) {
 	done := &event.MemoryExtracted{EffectID: job.ID, Through: job.Memory.Through}
+	if len(job.Memory.Said) == 0 {
+		return done, nil, nil
+	}
 	looked, written := map[string]bool{}, map[string]bool{} // namespaces, and spaces
-	spaces := map[memory.Strategy]string{}
+	spaces, from := map[memory.Strategy]string{}, map[string]bool{}
 	for _, s := range strategies(job) {
 		ns, err := job.placeOf(s)
 		if err != nil {
@@ -156,10 +140,31 @@ func (p *Performer) drawnOf(ctx context.Context, job *Job) (*event.MemoryExtract
 			done.MemoryIDs = append(done.MemoryIDs, r.ID)
 			done.Model, done.Prompt = r.Source.Model, r.Source.Prompt
 			written[r.Space] = true
+			for _, item := range r.Source.ItemIDs {
+				from[item] = true
+			}
 		}
 	}
+	job.Memory = job.Memory.until(from)
+	done.Through = job.Memory.Through
 	left := slices.DeleteFunc(strategies(job), func(s memory.Strategy) bool { return written[spaces[s]] })
 	return done, left, nil
+}
+
+// until leaves what was said up to the last of the items, or all where none of them
+// was. What comes after it comes the next time.
+func (r *Recollection) until(items map[string]bool) *Recollection {
+	for n := len(r.Said) - 1; n > 0; n-- {
+		if items[r.Said[n].itemID] {
+			return r
+		}
+		if items[r.Said[n-1].itemID] {
+			shorter := *r
+			shorter.Said, shorter.Through = r.Said[:n], r.Said[n-1].itemID
+			return &shorter
+		}
+	}
+	return r
 }
 
 func strategies(job *Job) []memory.Strategy {

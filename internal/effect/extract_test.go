@@ -341,6 +341,41 @@ func TestExtractionGoesOnWithWhatItBegan(t *testing.T) {
 	}
 }
 
+// An attempt that is paused before it writes, while another process draws from what
+// was said since as well, adds nothing when it goes on.
+func TestExtractionThatIsLateAddsNothing(t *testing.T) {
+	d := newDiary(t, inTwoSpaces())
+	d.say("t1", "I live in Porto and like tea.")
+	d.answers = []string{answer(map[string][]string{"facts": {"Ana lives in Porto."}, "preferences": {"Ana likes tea."}})}
+	var other *event.MemoryExtracted
+	st := storefault.New(d.store)
+	st.OnMemories = func(*store.MemoryWrite) error {
+		if other == nil {
+			other = &event.MemoryExtracted{}
+			late := *d.state
+			d.say("t2", "And I have a cat.")
+			d.answers = []string{answer(map[string][]string{"facts": {"Ana's home is Porto."}, "preferences": {"Ana drinks tea."}})}
+			other = d.extract()
+			*d.state = late
+		}
+		return nil
+	}
+	d.perform(d.Context(), st, session.ExtractEffectID(d.state), event.EffectExtract)
+	d.expect([]string{"preference: Ana drinks tea.", "semantic: Ana's home is Porto."}, other)
+}
+
+// Of what has no words nothing is drawn, and the model is not asked.
+func TestExtractionOfNoWords(t *testing.T) {
+	d := newDiary(t, inTwoSpaces())
+	d.say("t1", " ")
+	done := d.extract()
+	d.expect(nil, done)
+	d.fold(done)
+	if left := d.state.Unextracted(); len(left) > 0 {
+		t.Errorf("%d items are left to be drawn from", len(left))
+	}
+}
+
 // Strategies that share a namespace are found once each.
 func TestExtractionOfOneNamespaceGoesOn(t *testing.T) {
 	d := newDiary(t, &event.Memory{Strategies: []string{"semantic", "preference"}, Namespaces: map[string]string{

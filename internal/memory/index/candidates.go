@@ -41,7 +41,8 @@ func (s *search) all() []hit {
 	return out
 }
 
-// siftedShare is one in how many vectors is compared in full at least.
+// siftedShare is one in how many of the records that are searched is compared in full
+// at least, where that is more than Options.Sifted.
 const siftedShare = 128
 
 // retrieve returns the documents with the best words and with the nearest
@@ -83,17 +84,17 @@ func (s *search) retrieve(ctx context.Context, pool int) (words, vectors []hit, 
 // compare offers what the sieve kept by its exact product.
 func (s *search) compare(sieve *sieve, near *top) {
 	sieve.trim()
-	places, products := &s.scratch.places, &s.scratch.outcomes
+	ordinals, products := &s.scratch.ordinals, &s.scratch.outcomes
 	for kept := sieve.kept; len(kept) > 0; {
 		part, g, n := kept[0].part, kept[0].group, 0
 		for n < min(len(kept), compared) && kept[n].part == part && kept[n].group == g {
-			places[n] = kept[n].ordinal
+			ordinals[n] = kept[n].ordinal
 			n++
 		}
 		p, group := s.parts[part], &s.parts[part].groups[g]
-		s.probe.query.ProductsAt(products[:n], group.numbers, places[:n])
+		s.probe.query.ProductsAt(products[:n], group.numbers, ordinals[:n])
 		near.space = s.spaceOf[part]
-		for i, ordinal := range places[:n] {
+		for i, ordinal := range ordinals[:n] {
 			if score := s.probe.score(group, int(ordinal), products[i]); score >= near.floor {
 				doc := group.doc(int(ordinal))
 				near.offer(hit{score: score, part: part, doc: uint32(doc), num: p.num(doc)})

@@ -94,7 +94,11 @@ func use(t *testing.T, data []byte, p *index.Plan, r memory.Record) {
 	if err := s.Load(data); err != nil {
 		return
 	}
-	search(t, p, 10, index.Defaults(), s)
+	all, exact, sifted := index.Defaults(), index.Defaults(), index.Defaults()
+	exact.Whole, sifted.Whole, sifted.Exact, sifted.Sifted = 0, 0, 0, 20
+	for _, o := range []index.Options{all, exact, sifted} {
+		search(t, p, 10, o, s)
+	}
 	piece := &index.Piece{From: 1, To: s.Change(), Data: data}
 	if r.Change = s.Change() + 1; r.Change > 0 {
 		apply(t, s, r)
@@ -128,6 +132,26 @@ func TestLoadSurvivesEveryByte(t *testing.T) {
 			resum(data)
 			use(t, data, plan, records[0])
 		}
+	}
+}
+
+// Lists of many documents have directories, which are believed of what may be left
+// out: what they say can be wrong, too.
+func TestLoadSurvivesBytesOfLongLists(t *testing.T) {
+	t.Parallel()
+	c := newCorpus(7, 5, 0)
+	s := index.New()
+	apply(t, s, c.records(300)...)
+	p, err := s.Seal(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, r := c.plan(3, 8), c.record(1)
+	for range 2000 {
+		data := slices.Clone(p.Data)
+		data[c.r.IntN(len(data))] ^= 1 << c.r.IntN(8)
+		resum(data)
+		use(t, data, plan, r)
 	}
 }
 

@@ -178,12 +178,12 @@ func (f *frequencies) at(i int) uint8 {
 }
 
 // valid reports whether the list can be read, names only documents below docs,
-// and is as its directory says.
+// and is as its directory says, whose impacts are of frequencies that there are.
 func (l *list) valid(docs uint32) bool {
 	if l.df == 0 {
 		return l.size == 0
 	}
-	if l.blocks > 1 && l.directory == nil {
+	if l.blocks > 1 && (l.directory == nil || readImpact(l.directory).freq > maxFreq) {
 		return false
 	}
 	var ids [blockDocs]uint32
@@ -205,7 +205,7 @@ func (l *list) valid(docs uint32) bool {
 			}
 			next = uint64(d) + 1
 		}
-		if l.directory != nil && l.last(b) != ids[n-1] {
+		if l.directory != nil && (l.last(b) != ids[n-1] || l.impact(b).freq > maxFreq) {
 			return false
 		}
 	}

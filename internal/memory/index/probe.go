@@ -25,7 +25,7 @@ func (p *probe) fits(g *vectorGroup) bool { return g.model == p.model && g.dims 
 // compared is how many vectors are compared at a time.
 const compared = 512
 
-// outcomes are what vectors are to the query.
+// outcomes are numbers of so many vectors.
 type outcomes [compared]int32
 
 // score returns what the vector scores whose numbers have the product. Products

@@ -8,7 +8,7 @@ import "sync"
 type scratch struct {
 	sieve    sieve
 	outcomes outcomes
-	places   outcomes // of vectors
+	ordinals outcomes
 	scorer   scorer
 	merged   []hit
 	seen     map[docKey]int // in merged
@@ -20,7 +20,7 @@ var scratches = sync.Pool{New: func() any {
 	return &scratch{seen: map[docKey]int{}, ranker: ranker{sessions: map[sessionKey]int32{}}}
 }}
 
-// put ends the use by a search, of which nothing is kept.
+// put ends the use by a search that came to its end, of which nothing is kept.
 func (s *scratch) put() {
 	s.ranker.search, s.scorer.lexicon, s.scorer.top = nil, nil, nil
 	scratches.Put(s)

@@ -49,9 +49,7 @@ func Search(ctx context.Context, spaces []*Space, plan *Plan, limit int, o Optio
 	if err != nil {
 		return nil, fmt.Errorf("search the index: %w", err)
 	}
-	sc := scratches.Get().(*scratch)
-	s := &search{plan: plan, options: o, scratch: sc}
-	defer sc.put()
+	s := &search{plan: plan, options: o, scratch: scratches.Get().(*scratch)}
 	if len(plan.Vector) > 0 {
 		v, err := parseVector(plan.Vector)
 		if err != nil {
@@ -73,7 +71,9 @@ func Search(ctx context.Context, spaces []*Space, plan *Plan, limit int, o Optio
 	if err != nil {
 		return nil, err
 	}
-	return s.rank(candidates, limit), nil
+	found := s.rank(candidates, limit)
+	s.scratch.put()
+	return found, nil
 }
 
 // search is one search over the states of the spaces that it began with.
