@@ -69,9 +69,9 @@ func (s *search) retrieve(ctx context.Context, pool int) (words, vectors []hit, 
 			switch group := &p.groups[g]; {
 			case !s.probe.fits(group):
 			case sieve != nil:
-				s.probe.sift(group, int32(i), int32(g), s.barred[i], &s.scratch.outcomes, sieve)
+				s.probe.sift(group, int32(i), int32(g), s.barred[i], &s.scratch.room, sieve)
 			default:
-				s.probe.scan(group, int32(i), p.segment, s.barred[i], &s.scratch.outcomes, near)
+				s.probe.scan(group, int32(i), p.segment, s.barred[i], &s.scratch.room, near)
 			}
 		}
 	}
@@ -84,7 +84,7 @@ func (s *search) retrieve(ctx context.Context, pool int) (words, vectors []hit, 
 // compare offers what the sieve kept by its exact product.
 func (s *search) compare(sieve *sieve, near *top) {
 	sieve.trim()
-	ordinals, products := &s.scratch.ordinals, &s.scratch.outcomes
+	ordinals, products := &s.scratch.room.ordinals, &s.scratch.room.products
 	for kept := sieve.kept; len(kept) > 0; {
 		part, g, n := kept[0].part, kept[0].group, 0
 		for n < min(len(kept), compared) && kept[n].part == part && kept[n].group == g {

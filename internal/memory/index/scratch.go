@@ -6,13 +6,12 @@ import "sync"
 // another: making as much anew for each would keep the garbage collector busier
 // than the search itself.
 type scratch struct {
-	sieve    sieve
-	outcomes outcomes
-	ordinals outcomes
-	scorer   scorer
-	merged   []hit
-	seen     map[docKey]int // in merged
-	ranker   ranker
+	sieve  sieve
+	room   room
+	scorer scorer
+	merged []hit
+	seen   map[docKey]int // in merged
+	ranker ranker
 }
 
 // scratches are those that no search uses.

@@ -1,6 +1,10 @@
 package index
 
-import "github.com/stayd/stayd/internal/memory/index/simd"
+import (
+	"math"
+
+	"github.com/stayd/stayd/internal/memory/index/simd"
+)
 
 // Where there are many records a search first looks at sketches of the vectors,
 // and compares only those in full whose signs agree best with the query's.
@@ -25,7 +29,7 @@ type sifted struct {
 
 // reset empties the sieve.
 func (s *sieve) reset(dims, keep int) {
-	s.keep, s.counts, s.above, s.floor, s.kept = keep, zeroed(s.counts, simd.MostAgreement*dims+1), 0, 0, s.kept[:0]
+	s.keep, s.counts, s.above, s.floor, s.kept = keep, zeroed(s.counts, min(simd.MostAgreement*dims, math.MaxUint16)+1), 0, 0, s.kept[:0]
 }
 
 func (s *sieve) offer(v sifted) {

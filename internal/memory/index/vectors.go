@@ -44,8 +44,8 @@ type vectorGroup struct {
 	all      bool
 	scales   []byte  // float32
 	sum      []int64 // of all vectors
-	sketches []byte  // by ordinal
 	numbers  []byte  // int8, by ordinal
+	sketches []byte  // in blocks of simd.Block
 }
 
 // appendVectors appends a group. Vector i is of the document docs[i]; docs is
@@ -70,13 +70,11 @@ func appendVectors(dst []byte, model string, dims int, docs []uint64, vectors []
 	for _, v := range vectors {
 		dst = binary.LittleEndian.AppendUint32(dst, math.Float32bits(v.scale))
 	}
-	for _, v := range vectors {
-		dst = simd.AppendSketch(dst, v.data)
-	}
+	begin := len(dst)
 	for _, v := range vectors {
 		dst = append(dst, v.data...)
 	}
-	return dst
+	return simd.AppendSketches(dst, dst[begin:], dims)
 }
 
 // readVectors reads the groups that fill the bytes.
@@ -109,7 +107,7 @@ func (g *vectorGroup) read(b []byte, docs int) (rest []byte, ok bool) {
 	if dims == 0 || dims > maxDims || n > uint64(docs) || packed > uint64(len(b)) {
 		return nil, false
 	}
-	sketches := uint64(simd.SketchSize(int(dims))) * n
+	sketches := uint64(simd.SketchSize(int(dims), int(n)))
 	if uint64(len(b)) < name+packed+8*dims+4*n+sketches+dims*n {
 		return nil, false
 	}
@@ -135,9 +133,9 @@ func (g *vectorGroup) read(b []byte, docs int) (rest []byte, ok bool) {
 	}
 	b = b[8*dims:]
 	g.scales, b = b[:4*n], b[4*n:]
-	g.sketches, b = b[:sketches], b[sketches:]
-	g.numbers = b[:dims*n]
-	return b[dims*n:], true
+	g.numbers, b = b[:dims*n], b[dims*n:]
+	g.sketches = b[:sketches]
+	return b[sketches:], true
 }
 
 // maxDims bounds the dimension of a vector.

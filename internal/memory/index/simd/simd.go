@@ -1,7 +1,7 @@
 // Package simd compares one vector with many: by their numbers, and by sketches,
 // which are only the signs of these. On amd64 processors with AVX2 it takes
-// sixteen numbers and two sketches at a time; elsewhere one after another, with
-// the same results.
+// sixteen numbers or thirty-two sketches at a time; elsewhere one after another,
+// with the same results.
 package simd
 
 import (
@@ -18,12 +18,12 @@ type Query struct {
 	// chunks are the numbers in chunks, and one more chunk: where the last numbers
 	// fill none, it is the last sixteen, less those that are in a chunk before.
 	chunks []int16
-	sketch []sketchChunk
+	tables []table
 }
 
 // NewQuery makes the numbers ready, which must not change afterwards.
 func NewQuery(numbers []int8) *Query {
-	q := &Query{numbers: numbers, sketch: newSketch(numbers)}
+	q := &Query{numbers: numbers, tables: newTables(numbers)}
 	if len(numbers) < chunk {
 		return q
 	}

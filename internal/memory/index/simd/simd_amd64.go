@@ -18,8 +18,7 @@ func products(out *int32, rows *byte, n, dims int, query *int16)
 //go:noescape
 func productsAt(out *int32, rows *byte, places *int32, n, dims int, query *int16)
 
-// agreements sets two numbers of out for each of so many pairs of sketches, of so
-// many chunks each.
+// sift does what Agreements does, with sketches of so many bytes.
 //
 //go:noescape
-func agreements(out *int32, sketches *byte, pairs, chunks int, query *sketchChunk)
+func sift(agreements *uint16, reached *uint32, sketches *byte, blocks, size int, tables *table, least uint16)

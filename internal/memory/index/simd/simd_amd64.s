@@ -84,88 +84,82 @@ read:
 	VZEROUPPER
 	RET
 
-// How many bits the sixteen values of a nibble have, and two and four times that.
-DATA ones<>+0(SB)/8, $0x0302020102010100
-DATA ones<>+8(SB)/8, $0x0403030203020201
-DATA ones<>+16(SB)/8, $0x0302020102010100
-DATA ones<>+24(SB)/8, $0x0403030203020201
-GLOBL ones<>(SB), RODATA|NOPTR, $32
-
-DATA twos<>+0(SB)/8, $0x0604040204020200
-DATA twos<>+8(SB)/8, $0x0806060406040402
-DATA twos<>+16(SB)/8, $0x0604040204020200
-DATA twos<>+24(SB)/8, $0x0806060406040402
-GLOBL twos<>(SB), RODATA|NOPTR, $32
-
-DATA fours<>+0(SB)/8, $0x0c08080408040400
-DATA fours<>+8(SB)/8, $0x100c0c080c080804
-DATA fours<>+16(SB)/8, $0x0c08080408040400
-DATA fours<>+24(SB)/8, $0x100c0c080c080804
-GLOBL fours<>(SB), RODATA|NOPTR, $32
-
 DATA nibble<>+0(SB)/8, $0x0f0f0f0f0f0f0f0f
 DATA nibble<>+8(SB)/8, $0x0f0f0f0f0f0f0f0f
 DATA nibble<>+16(SB)/8, $0x0f0f0f0f0f0f0f0f
 DATA nibble<>+24(SB)/8, $0x0f0f0f0f0f0f0f0f
 GLOBL nibble<>(SB), RODATA|NOPTR, $32
 
-// PLANE adds to Y2, byte by byte, the values of table for the two nibbles of what
-// agrees in Y1 and counts in the plane.
-#define PLANE(plane, table) \
-	VPAND   plane(R11), Y1, Y3 \
-	VPSRLW  $4, Y3, Y4         \
-	VPAND   Y15, Y3, Y3        \
-	VPAND   Y15, Y4, Y4        \
-	VPSHUFB Y3, table, Y3      \
-	VPSHUFB Y4, table, Y4      \
-	VPADDB  Y3, Y2, Y2         \
-	VPADDB  Y4, Y2, Y2
+// The sums of four bytes of signs fit into a byte: 4 * 8 * 7 is 224.
+#define together 4
 
-// func agreements(out *int32, sketches *byte, pairs, chunks int, query *sketchChunk)
-TEXT ·agreements(SB), NOSPLIT, $0-40
-	MOVQ    out+0(FP), DI
-	MOVQ    sketches+8(FP), SI
-	MOVQ    pairs+16(FP), CX
-	MOVQ    chunks+24(FP), DX
-	MOVQ    query+32(FP), R8
-	MOVQ    DX, R9
-	SHLQ    $4, R9
-	VMOVDQU ones<>(SB), Y12
-	VMOVDQU twos<>(SB), Y13
-	VMOVDQU fours<>(SB), Y14
-	VMOVDQU nibble<>(SB), Y15
-	VPXOR   Y11, Y11, Y11
+// func sift(agreements *uint16, reached *uint32, sketches *byte, blocks, size int, tables *table, least uint16)
+TEXT ·sift(SB), NOSPLIT, $0-50
+	MOVQ         agreements+0(FP), DI
+	MOVQ         reached+8(FP), BX
+	MOVQ         sketches+16(FP), SI
+	MOVQ         blocks+24(FP), CX
+	MOVQ         size+32(FP), DX
+	MOVQ         tables+40(FP), R8
+	MOVWLZX      least+48(FP), AX
+	VMOVD        AX, X13
+	VPBROADCASTW X13, Y13
+	VPXOR        Y14, Y14, Y14
+	VMOVDQU      nibble<>(SB), Y15
 
-pair:
+block:
 	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
 	MOVQ  R8, R11
-	MOVQ  DX, R12
+	MOVQ  DX, R9
 
-chunk:
+some:
+	VPXOR   Y2, Y2, Y2
+	MOVQ    $together, R10
+	CMPQ    R9, R10
+	CMOVQLT R9, R10
+	SUBQ    R10, R9
+
+signs:
 	// The processor's own reading ahead is too short for work as quick as this.
-	PREFETCHT0  2048(SI)
-	VMOVDQU     (SI), X1
-	VINSERTI128 $1, (SI)(R9*1), Y1, Y1
-	VPXOR       (R11), Y1, Y1
-	VPXOR       Y2, Y2, Y2
-	PLANE(32, Y12)
-	PLANE(64, Y13)
-	PLANE(96, Y14)
-	VPSADBW     Y11, Y2, Y2
-	VPADDQ      Y2, Y0, Y0
-	ADDQ        $16, SI
-	ADDQ        $128, R11
-	DECQ        R12
-	JNZ         chunk
+	PREFETCHT0     4096(SI)
+	VMOVDQU        (SI), Y3
+	VPSRLW         $4, Y3, Y4
+	VPAND          Y15, Y3, Y3
+	VPAND          Y15, Y4, Y4
+	VBROADCASTI128 (R11), Y5
+	VBROADCASTI128 16(R11), Y6
+	VPSHUFB        Y3, Y5, Y5
+	VPSHUFB        Y4, Y6, Y6
+	VPADDB         Y5, Y2, Y2
+	VPADDB         Y6, Y2, Y2
+	ADDQ           $32, SI
+	ADDQ           $32, R11
+	DECQ           R10
+	JNZ            signs
 
-	ADDQ         R9, SI
-	VPSRLDQ      $8, Y0, Y1
-	VPADDQ       Y1, Y0, Y0
-	VEXTRACTI128 $1, Y0, X1
-	VPUNPCKLDQ   X1, X0, X0
-	VMOVQ        X0, (DI)
-	ADDQ         $8, DI
-	DECQ         CX
-	JNZ          pair
+	VPUNPCKLBW Y14, Y2, Y3
+	VPUNPCKHBW Y14, Y2, Y4
+	VPADDUSW   Y3, Y0, Y0
+	VPADDUSW   Y4, Y1, Y1
+	TESTQ      R9, R9
+	JNZ        some
+
+	// Y0 has the sketches 0 to 7 and 16 to 23, Y1 the others.
+	VPMAXUW    Y0, Y13, Y2
+	VPMAXUW    Y1, Y13, Y3
+	VPCMPEQW   Y0, Y2, Y2
+	VPCMPEQW   Y1, Y3, Y3
+	VPACKSSWB  Y3, Y2, Y2
+	VPMOVMSKB  Y2, AX
+	MOVL       AX, (BX)
+	VPERM2I128 $0x20, Y1, Y0, Y2
+	VPERM2I128 $0x31, Y1, Y0, Y3
+	VMOVDQU    Y2, (DI)
+	VMOVDQU    Y3, 32(DI)
+	ADDQ       $64, DI
+	ADDQ       $4, BX
+	DECQ       CX
+	JNZ        block
 	VZEROUPPER
 	RET

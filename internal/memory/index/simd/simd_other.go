@@ -8,4 +8,4 @@ func products(*int32, *byte, int, int, *int16) { panic("simd: products without A
 
 func productsAt(*int32, *byte, *int32, int, int, *int16) { panic("simd: products without AVX2") }
 
-func agreements(*int32, *byte, int, int, *sketchChunk) { panic("simd: agreements without AVX2") }
+func sift(*uint16, *uint32, *byte, int, int, *table, uint16) { panic("simd: agreements without AVX2") }
