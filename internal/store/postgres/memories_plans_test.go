@@ -37,68 +37,90 @@ func (p *planned) read() float64 {
 	return sum
 }
 
-// What is asked of a large space reads what it answers, whatever the database
-// believes of how many records spaces have.
+// What is asked of a large space reads what it answers, whatever the database knows of
+// how many records spaces have.
 func TestMemoriesAreLookedUp(t *testing.T) {
-	url := pgtest.Start(t)
-	s := openStore(t, url)
-	const space, records = "/actors/a", 3000
-	for from := 0; from < records; from += 1000 {
-		w := &store.MemoryWrite{Project: "p", Space: space}
-		for i := from; i < from+1000; i++ {
-			id := memory.ID("p", space, strconv.Itoa(i))
-			w.Add = append(w.Add, memory.Record{ID: id, Namespace: space, Strategy: memory.Semantic, Origin: memory.OriginUser, Text: "t", RecordedAt: time.UnixMicro(1)})
-		}
-		if _, err := s.WriteMemories(t.Context(), w); err != nil {
-			t.Fatal(err)
-		}
+	for _, known := range []string{"nothing", "other spaces", "all"} {
+		t.Run(known, func(t *testing.T) {
+			t.Parallel()
+			url := pgtest.Start(t)
+			s := openStore(t, url)
+			db, err := pgx.Connect(t.Context(), url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close(context.WithoutCancel(t.Context()))
+			if known == "other spaces" {
+				fill(t, s, "/actors/b", 1000)
+				for i := range 100 {
+					fill(t, s, "/others/"+strconv.Itoa(i), 10)
+				}
+				run(t, db, `ANALYZE`)
+			}
+			fill(t, s, "/actors/a", 3000)
+			if known == "all" {
+				run(t, db, `ANALYZE`)
+			}
+			lookedUp(t, db, "/actors/a")
+		})
 	}
-	db, err := pgx.Connect(t.Context(), url)
+}
+
+func fill(t *testing.T, s store.Store, space string, records int) {
+	t.Helper()
+	w := &store.MemoryWrite{Project: "p", Space: space}
+	for i := range records {
+		id := memory.ID("p", space, strconv.Itoa(i))
+		w.Add = append(w.Add, memory.Record{ID: id, Namespace: space, Strategy: memory.Semantic, Origin: memory.OriginUser, Text: "t", RecordedAt: time.UnixMicro(1)})
+	}
+	if _, err := s.WriteMemories(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func run(t *testing.T, db *pgx.Conn, sql string) {
+	t.Helper()
+	if _, err := db.Exec(t.Context(), sql); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// lookedUp looks at the plans of all that is asked of the space, those for any values
+// and those for the ones that are given. Ids are only looked for with the former.
+func lookedUp(t *testing.T, db *pgx.Conn, space string) {
+	t.Helper()
+	var ids string
+	err := db.QueryRow(t.Context(), `SELECT array_agg(m.id)::text FROM memories m JOIN memory_spaces s ON s.shard = m.shard AND s.num = m.space
+		WHERE s.name = $1 AND m.num IN (7, 2000)`, space).Scan(&ids)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close(context.WithoutCancel(t.Context()))
-	var ids string
-	if err := db.QueryRow(t.Context(), `SELECT array_agg(id)::text FROM memories WHERE num IN (7, 2000)`).Scan(&ids); err != nil {
-		t.Fatal(err)
-	}
-	queries := map[string]struct {
-		sql, args string
-		want      float64
+	for _, q := range []struct {
+		name, sql, args, mode string
+		want                  float64
 	}{
-		"by number":  {postgres.MemoryByNum, `'{5,1500,2999}'`, 3},
-		"by id":      {postgres.MemoryByID, `'` + ids + `'`, 2},
-		"changed":    {postgres.MemoryChanged, `100, 10`, 10},
-		"unembedded": {postgres.MemoryUnembedded, `100, 'm', 10`, 10},
-	}
-	run := func(sql string) {
-		t.Helper()
-		if _, err := db.Exec(t.Context(), sql); err != nil {
-			t.Fatalf("%s: %v", sql, err)
+		{"by number", postgres.MemoryByNum, `'{5,1500,2999}'`, "force_generic_plan", 3},
+		{"by number", postgres.MemoryByNum, `'{5,1500,2999}'`, "force_custom_plan", 3},
+		{"by id", postgres.MemoryByID, `'` + ids + `'`, "force_generic_plan", 2},
+		{"changed", postgres.MemoryChanged, `100, 10`, "force_generic_plan", 10},
+		{"changed", postgres.MemoryChanged, `100, 10`, "force_custom_plan", 10},
+		{"unembedded", postgres.MemoryUnembedded, `100, 'm', 10`, "force_generic_plan", 10},
+		{"unembedded", postgres.MemoryUnembedded, `100, 'm', 10`, "force_custom_plan", 10},
+	} {
+		run(t, db, `SET plan_cache_mode = `+q.mode)
+		run(t, db, `PREPARE q AS `+q.sql)
+		var raw []byte
+		err := db.QueryRow(t.Context(), fmt.Sprintf(`EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE q (%d, 'p', '%s', %s)`, memory.ShardOf("p", space), space, q.args)).Scan(&raw)
+		if err != nil {
+			t.Fatalf("%s: %v", q.name, err)
 		}
-	}
-	for _, known := range []string{"nothing", "all"} {
-		if known == "all" {
-			run(`ANALYZE`)
+		run(t, db, `DEALLOCATE q`)
+		var plans []struct{ Plan planned }
+		if err := json.Unmarshal(raw, &plans); err != nil {
+			t.Fatal(err)
 		}
-		for _, mode := range []string{"force_generic_plan", "force_custom_plan"} {
-			run(`SET plan_cache_mode = ` + mode)
-			for name, q := range queries {
-				run(`PREPARE q AS ` + q.sql)
-				var raw []byte
-				err := db.QueryRow(t.Context(), fmt.Sprintf(`EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE q (%d, 'p', '%s', %s)`, memory.ShardOf("p", space), space, q.args)).Scan(&raw)
-				if err != nil {
-					t.Fatalf("%s: %v", name, err)
-				}
-				run(`DEALLOCATE q`)
-				var plans []struct{ Plan planned }
-				if err := json.Unmarshal(raw, &plans); err != nil {
-					t.Fatal(err)
-				}
-				if got := plans[0].Plan.read(); got != q.want {
-					t.Errorf("%s, %s, with %s known of the tables: %v records were read, want %v:\n%s", name, mode, known, got, q.want, raw)
-				}
-			}
+		if got := plans[0].Plan.read(); got != q.want {
+			t.Errorf("%s, %s: %v records were read, want %v:\n%s", q.name, q.mode, got, q.want, raw)
 		}
 	}
 }

@@ -34,9 +34,11 @@ type spaceChange struct {
 var errRaced = fmt.Errorf("another made a space at the same time: %w", store.ErrUnavailable)
 
 const (
-	// spaceDurable makes the commit durable even where the server's default is not
-	// to.
-	spaceDurable = `SELECT CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true) END`
+	// spaceSettings makes the commit durable even where the server's default is not
+	// to, and has the planner not believe that there is nothing yet of a shard of which
+	// it has no statistics: any index that begins with the shard would then do.
+	spaceSettings = `SELECT CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true) END,
+		set_config('plan_cache_mode', 'force_generic_plan', true)`
 
 	// spaceLock is held to the end of the transaction, so that who reads a change
 	// has read, or can read, all that come before it.
@@ -74,7 +76,7 @@ func (c *spaceChange) run(ctx context.Context, conn *pgx.Conn) error {
 	sp.Project, sp.Name = c.project, c.space
 	b := new(pgx.Batch)
 	b.Queue(`BEGIN ISOLATION LEVEL READ COMMITTED`)
-	b.Queue(spaceDurable)
+	b.Queue(spaceSettings)
 	b.Queue(spaceLock, sp.shard, c.project, c.space).QueryRow(func(row pgx.Row) error {
 		err := row.Scan(&sp.num, &sp.Change, &sp.Epoch, &sp.Records)
 		if errors.Is(err, pgx.ErrNoRows) {
