@@ -35,10 +35,12 @@ var errRaced = fmt.Errorf("another made a space at the same time: %w", store.Err
 
 const (
 	// spaceSettings makes the commit durable even where the server's default is not
-	// to, and has the planner not believe that there is nothing yet of a shard of which
-	// it has no statistics: any index that begins with the shard would then do.
+	// to, and has records looked up by their ids by the index of these. A plan for the
+	// very shard would take any index that begins with the shard, where the statistics
+	// say nothing of it, and one that was made when there were no records would read
+	// all of them.
 	spaceSettings = `SELECT CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true) END,
-		set_config('plan_cache_mode', 'force_generic_plan', true)`
+		set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)`
 
 	// spaceLock is held to the end of the transaction, so that who reads a change
 	// has read, or can read, all that come before it.
