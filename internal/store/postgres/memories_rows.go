@@ -19,8 +19,8 @@ const memoryList = `s.project, s.name, m.num, m.change, m.id, m.strategy, m.orig
 // memoryOf selects records by a condition that follows.
 const memoryOf = `SELECT ` + memoryList + `FROM memories m JOIN memory_spaces s ON s.shard = m.shard AND s.num = m.space `
 
-// Records of a space are looked up by queries of their own, which LIMIT keeps apart,
-// in the order that one index has. The planner takes shard and space to be independent,
+// Records of a space are looked up by queries of their own, which LIMIT and OFFSET keep
+// apart, in the order that one index has; an id may be there in several spaces. The planner takes shard and space to be independent,
 // so that it estimates a record or two for a space of any size, and would read all of
 // it instead.
 const (
@@ -28,8 +28,8 @@ const (
 		SELECT * FROM memories m WHERE m.shard = $1 AND m.space = s.num AND m.num >= wanted.num ORDER BY m.num LIMIT 1) m
 		WHERE s.shard = $1 AND s.project = $2 AND s.name = $3 AND m.num = wanted.num`
 	memoryByID = `FROM memory_spaces s CROSS JOIN unnest($4::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
-		SELECT * FROM memories m WHERE m.shard = $1 AND m.id >= wanted.id ORDER BY m.id LIMIT 1) m
-		WHERE s.shard = $1 AND s.project = $2 AND s.name = $3 AND m.space = s.num AND m.id = wanted.id`
+		SELECT * FROM memories m WHERE m.shard = $1 AND m.id BETWEEN wanted.id AND wanted.id ORDER BY m.id OFFSET 0) m
+		WHERE s.shard = $1 AND s.project = $2 AND s.name = $3 AND m.space = s.num`
 	memoryChanged = `SELECT s.change, s.epoch, s.records, ` + memoryList + `FROM memory_spaces s LEFT JOIN LATERAL (
 		SELECT * FROM memories m WHERE m.shard = $1 AND m.space = s.num AND m.change > $4 ORDER BY m.change LIMIT $5) m ON true
 		WHERE s.shard = $1 AND s.project = $2 AND s.name = $3 ORDER BY m.change`

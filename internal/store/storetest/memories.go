@@ -21,6 +21,7 @@ var memoryCases = []testCase{
 	{"Supersede", testMemorySupersede},
 	{"SupersedeTogether", testMemorySupersedeTogether},
 	{"SupersedeAgain", testMemorySupersedeAgain},
+	{"SameID", testMemorySameID},
 	{"Vectors", testMemoryVectors},
 	{"Uses", testMemoryUses},
 	{"Refused", testMemoryRefused},

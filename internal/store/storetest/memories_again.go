@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"fmt"
+
 	"github.com/stayd/stayd/internal/memory"
 	"github.com/stayd/stayd/internal/store"
 )
@@ -61,5 +63,23 @@ func testMemorySupersedeAgain(f *fixture) {
 		if r := f.memory("p", memory.ID("p", alice, key)); r.SupersededBy != want {
 			f.Errorf("%s is superseded by %q, want %q", key, r.SupersededBy, want)
 		}
+	}
+}
+
+// testMemorySameID has an id in two spaces of a shard: each knows its own record.
+func testMemorySameID(f *fixture) {
+	other := ""
+	for n := 0; other == ""; n++ {
+		if space := fmt.Sprintf("/actors/%d", n); memory.ShardOf("p", space) == memory.ShardOf("p", alice) {
+			other = space
+		}
+	}
+	own := f.remember(fact("p", alice, "one"))[0]
+	twin := fact("p", other, "two")
+	twin.ID = own.ID
+	twin = f.remember(twin)[0]
+	for _, r := range []memory.Record{own, twin} {
+		got := f.writeMemories(&store.MemoryWrite{Project: "p", Space: r.Space, Add: []memory.Record{r}})
+		f.same("written again", got, store.MemoryWritten{Records: []memory.Record{r}, Repeated: []bool{true}})
 	}
 }
