@@ -51,28 +51,6 @@ func Decode(b []byte) ([]float32, error) {
 	return v, nil
 }
 
-// Dot returns the dot product of two encoded vectors, which is the cosine of the
-// angle between them. Of vectors of different dimensions it is 0.
-func Dot(a, b []byte) float32 {
-	if len(a) != len(b) || len(a) < header {
-		return 0
-	}
-	scale := scaleOf(a) * scaleOf(b)
-	a, b = a[header:], b[header:]
-	var s0, s1, s2, s3 int32
-	for len(a) >= 8 && len(b) >= 8 {
-		s0 += int32(int8(a[0]))*int32(int8(b[0])) + int32(int8(a[4]))*int32(int8(b[4]))
-		s1 += int32(int8(a[1]))*int32(int8(b[1])) + int32(int8(a[5]))*int32(int8(b[5]))
-		s2 += int32(int8(a[2]))*int32(int8(b[2])) + int32(int8(a[6]))*int32(int8(b[6]))
-		s3 += int32(int8(a[3]))*int32(int8(b[3])) + int32(int8(a[7]))*int32(int8(b[7]))
-		a, b = a[8:], b[8:]
-	}
-	for i := range min(len(a), len(b)) {
-		s0 += int32(int8(a[i])) * int32(int8(b[i]))
-	}
-	return scale * float32(s0+s1+s2+s3)
-}
-
 func scaleOf(b []byte) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(b)) }
 
 // Normalise brings the vector to length 1 where it has a length.
