@@ -154,17 +154,16 @@ func (p *Performer) drawn(ctx context.Context, job *Job) (*event.MemoryExtracted
 // until leaves what was said up to the last of the items, or all where none of them
 // was. What comes after it comes the next time.
 func (r *Recollection) until(items map[string]bool) *Recollection {
-	for n := len(r.Said) - 1; n > 0; n-- {
-		if items[r.Said[n].itemID] {
-			return r
-		}
-		if items[r.Said[n-1].itemID] {
-			shorter := *r
-			shorter.Said, shorter.Through = r.Said[:n], r.Said[n-1].itemID
-			return &shorter
-		}
+	last := len(r.Said) - 1
+	for last >= 0 && !items[r.Said[last].itemID] {
+		last--
 	}
-	return r
+	if last < 0 || last == len(r.Said)-1 {
+		return r
+	}
+	shorter := *r
+	shorter.Said, shorter.Through = r.Said[:last+1], r.Said[last].itemID
+	return &shorter
 }
 
 func strategies(job *Job) []memory.Strategy {

@@ -30,7 +30,7 @@ type ranker struct {
 	around       float64 // mean length of what is around a candidate
 
 	found  []ranked
-	order  []int32 // of what is left in found
+	order  []int32 // places in found, the best first
 	chosen []int   // how many were chosen, by conversation
 }
 
