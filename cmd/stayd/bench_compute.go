@@ -21,10 +21,12 @@ func newBenchCompute() *cobra.Command {
 		Long: `Measure environments, workspaces and forks on this machine.
 
 Cold is a new environment and the first command in it, warm one more command in
-an open one, a cell one more piece of Python where there was some before. A
-workspace of 100 MiB in 1,000 files is captured and resumed from the store, with a
-copy of the same files beside it as the machine's limit. Environments are opened
-many at once, and a session with a workspace of 50 MiB is forked 10,000 times.
+an open one, 0.3 s after the last, as a model is asked what to do next; without a
+pause it comes right after the last. A cell is one more piece of Python where
+there was some before. A workspace of 100 MiB in 1,000 files is captured and
+resumed from the store, with a copy of the same files beside it as the machine's
+limit. Environments are opened many at once, and a session with a workspace of
+50 MiB is forked 10,000 times.
 
 For reference, others publish for the start of a sandbox: E2B about 150 ms,
 Daytona 27 to 90 ms. Those figures are theirs, from their machines, and were not
@@ -81,6 +83,7 @@ func printCompute(t *figures, r *bench.ComputeResult) {
 		}
 		t.timing(d.Sandbox+", cold", d.Cold, times(d.Cold, &r.Exec, "/bin/true"))
 		t.timing(d.Sandbox+", warm", d.Warm, times(d.Warm, &r.Exec, "/bin/true"))
+		t.timing(d.Sandbox+", without a pause", d.Next, times(d.Next, &r.Exec, "/bin/true"))
 		t.timing(d.Sandbox+", Python cell", d.Cell, times(d.Cell, r.Python, "Python"))
 	}
 	printResume(t, &r.Resume, times)

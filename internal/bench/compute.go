@@ -34,8 +34,9 @@ type ComputeOptions struct {
 
 // Sizes say how much is made of what is measured.
 type Sizes struct {
-	ResumeFiles int   // of the workspace that is resumed
-	ResumeBytes int64 // in them
+	Pause       time.Duration // before a command in an open environment
+	ResumeFiles int           // of the workspace that is resumed
+	ResumeBytes int64         // in them
 	// Many is how many environments are open at once, by their sandbox.
 	Many      map[string]int
 	ForkFiles int // of the workspace that is forked
@@ -47,6 +48,7 @@ type Sizes struct {
 // DefaultSizes are those of the published figures.
 func DefaultSizes() Sizes {
 	return Sizes{
+		Pause:       300 * time.Millisecond, // no model is asked what to do next, and answers, in less
 		ResumeFiles: 1000, ResumeBytes: 100 << 20,
 		Many:      map[string]int{event.SandboxBubblewrap: 200, event.SandboxGVisor: 50},
 		ForkFiles: 500, ForkBytes: 50 << 20, Forks: 10_000, Changed: 100,

@@ -30,7 +30,7 @@ func small(t *testing.T, drivers map[string]environment.Driver) ComputeOptions {
 			return sqlite.Open(ctx, filepath.Join(dir, name+".db"), sqlite.Options{})
 		},
 		Sizes: Sizes{
-			ResumeFiles: 40, ResumeBytes: 4 << 20, ForkFiles: 40, ForkBytes: 4 << 20, Forks: 200, Changed: 10,
+			Pause: time.Millisecond, ResumeFiles: 40, ResumeBytes: 4 << 20, ForkFiles: 40, ForkBytes: 4 << 20, Forks: 200, Changed: 10,
 			Many: map[string]int{event.SandboxBubblewrap: 4, event.SandboxGVisor: 2},
 		},
 	}
@@ -67,6 +67,7 @@ func TestCompute(t *testing.T) {
 		}
 		measured(t, s.Sandbox+" cold", s.Cold)
 		measured(t, s.Sandbox+" warm", s.Warm)
+		measured(t, s.Sandbox+" without a pause", s.Next)
 		if s.Sandbox != event.SandboxJS && r.Python != nil {
 			measured(t, "Python in "+s.Sandbox, s.Cell)
 		}

@@ -19,10 +19,12 @@ type Starts struct {
 	Sandbox     string `json:"sandbox"`
 	Unavailable string `json:"unavailable,omitempty"` // why it cannot be used here
 	// Cold is a new environment and the first command in it, Warm one more command
-	// in an open one, Cell Python code where there was some before; in the sandbox
-	// "js", code takes the place of commands.
+	// in an open one, some time after the last, Next one right after the last, Cell
+	// Python code where there was some before; in the sandbox "js", code takes the
+	// place of commands.
 	Cold *Timing `json:"cold,omitempty"`
 	Warm *Timing `json:"warm,omitempty"`
+	Next *Timing `json:"warm_without_pause,omitempty"`
 	Cell *Timing `json:"python_cell,omitempty"`
 }
 
@@ -110,16 +112,22 @@ func (o *ComputeOptions) warm(ctx context.Context, s *Starts) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, srv.Close()) }()
-	warm, err := o.again(ctx, func() error { return first(ctx, srv, s.Sandbox) })
+	command := func() error { return first(ctx, srv, s.Sandbox) }
+	warm, err := o.again(ctx, o.Sizes.Pause, command)
 	if err != nil {
 		return err
 	}
 	s.Warm = &warm
+	next, err := o.again(ctx, 0, command)
+	if err != nil {
+		return err
+	}
+	s.Next = &next
 	python, err := hasPython(ctx, srv)
 	if err != nil || !python {
 		return err
 	}
-	cell, err := o.again(ctx, func() error {
+	cell, err := o.again(ctx, 0, func() error {
 		return call(ctx, srv, "run_code", map[string]any{"language": "python", "code": "1 + 1"})
 	})
 	if err != nil {
@@ -134,8 +142,14 @@ func (o *ComputeOptions) warm(ctx context.Context, s *Starts) (err error) {
 // which some do every few seconds only.
 const maxWarm = 100
 
-func (o *ComputeOptions) again(ctx context.Context, do func() error) (Timing, error) {
+// again does a thing again and again, each time after a pause.
+func (o *ComputeOptions) again(ctx context.Context, pause time.Duration, do func() error) (Timing, error) {
 	return repeat(ctx, o.Duration, maxWarm, func(int) (time.Duration, error) {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return 0, errEnded
+		}
 		began := time.Now()
 		err := do()
 		return time.Since(began), err

@@ -16,6 +16,7 @@ import (
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/environment/environmenttest"
 	"github.com/stayd/stayd/internal/environment/js"
+	"github.com/stayd/stayd/internal/environment/sandbox"
 	"github.com/stayd/stayd/internal/environment/shell"
 	"github.com/stayd/stayd/internal/tool"
 )
@@ -34,17 +35,58 @@ func driver(tb testing.TB, cfg Config) *Driver {
 	return d
 }
 
+// each has a test be of a driver that starts each sandbox for its program, and of
+// one where each has waited for it.
+func each(t *testing.T, cfg Config, test func(*testing.T, *Driver)) {
+	t.Helper()
+	runsc(t)
+	cfg.Code, cfg.Helper = js.NewEngine(js.Limits{}), helper(t)
+	for _, ahead := range []bool{false, true} {
+		k := kind(cfg.orDefaults())
+		k.Standby = nil
+		confine := k.Confine
+		if ahead {
+			k.Confine = func(runsc string, spec environment.Spec) sandbox.Confinement {
+				return waiting{confine(runsc, spec).(*confinement)}
+			}
+		}
+		t.Run(map[bool]string{false: "Started", true: "Waiting"}[ahead], func(t *testing.T) { test(t, sandbox.New(k)) })
+	}
+}
+
+// waiting tells all sandboxes of their programs when they have been started.
+type waiting struct{ *confinement }
+
+func (w waiting) Launch(c shell.Command, in sandbox.Shared) (sandbox.Launch, error) {
+	l, err := w.LaunchAhead(in)
+	return &told{l, c}, err
+}
+
+type told struct {
+	sandbox.AheadLaunch
+	command shell.Command
+}
+
+func (l *told) Admit(first int) error {
+	if err := l.AheadLaunch.Admit(first); err != nil {
+		return err
+	}
+	return l.Tell(l.command)
+}
+
 func TestDriver(t *testing.T) {
-	environmenttest.Run(t, driver(t, Config{}))
+	each(t, Config{}, func(t *testing.T, d *Driver) { environmenttest.Run(t, d) })
 }
 
 func TestEscape(t *testing.T) {
 	limits := shell.Limits{Memory: 512 << 20, Processes: 64, CPUs: 2, Disk: 64 << 20}
-	d := driver(t, Config{Limits: limits})
-	if d.MemoryLimit() == "" {
-		limits.Memory, limits.Processes = 0, 0
-	}
-	environmenttest.Escape(t, d, limits)
+	each(t, Config{Limits: limits}, func(t *testing.T, d *Driver) {
+		has := limits
+		if d.MemoryLimit() == "" {
+			has.Memory, has.Processes = 0, 0
+		}
+		environmenttest.Escape(t, d, has)
+	})
 }
 
 func TestUnavailable(t *testing.T) {

@@ -2,7 +2,9 @@
 // own: gVisor's, which runs as a process of this machine and answers their system
 // calls itself. A program would have to break out of it, and then out of the
 // namespaces and the system call filter that this process is in. It needs Linux
-// and runsc; a command takes about 100 ms longer than in bubblewrap.
+// and runsc, which takes about 100 ms longer to start than bubblewrap: the next
+// sandbox of an environment is started ahead, while a model is asked what to do in
+// it, and waits for its program.
 //
 // Every program is a sandbox of its own: runsc is the first process of a
 // namespace of process ids, so that its end is the end of all that the program
@@ -26,7 +28,8 @@ type Config struct {
 	Path string // of runsc; empty: it is looked up in PATH and where go install puts it
 	// Limits are those of one environment, all its programs together. Zero values
 	// are the defaults: 1 GiB of memory, 128 processes, 2 CPUs, 2 GiB of disk. Of
-	// the memory, each program that runs takes about 20 MiB for its kernel. The
+	// the memory, each program that runs takes about 20 MiB for its kernel, and so
+	// does the sandbox that waits for one. The
 	// number of processes is that of each program; all together, they are limited
 	// by the machine's control groups to some more.
 	Limits shell.Limits

@@ -24,8 +24,12 @@ type launch struct {
 	shared sandbox.Shared
 	dir    string   // its folder, which goes with it
 	gate   *os.File // a socket to the process that becomes runsc
+	passed *os.File // which the program has as passedAs; nil: nothing
 	cmd    *exec.Cmd
 }
+
+// passedAs is the descriptor of what is passed to a program.
+const passedAs = 3
 
 // gate is what runs in the new namespace before runsc: it says that it is there,
 // and becomes runsc when it is told to. Descriptor 3 is a socket of the runtime,
@@ -33,8 +37,13 @@ type launch struct {
 const gate = `exec 2>&1; echo >&3; read -r _ <&3 && exec "$@" 3<&-`
 
 // newLaunch writes the program's bundle, and makes the command that runs it.
-func newLaunch(c *confinement, dir string, command shell.Command, in sandbox.Shared) (*launch, error) {
-	l := &launch{confinement: c, dir: dir, shared: in}
+// What is passed to the program is closed with it.
+func newLaunch(c *confinement, command shell.Command, in sandbox.Shared, passed *os.File) (*launch, error) {
+	dir, err := c.newDir()
+	if err != nil {
+		return nil, err
+	}
+	l := &launch{confinement: c, dir: dir, shared: in, passed: passed}
 	if err := l.prepare(command); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare: %w", err), l.Close())
 	}
@@ -61,12 +70,16 @@ func (l *launch) prepare(c shell.Command) error {
 		theirs.Close() //nolint:errcheck,gosec // nothing was written
 		return err
 	}
+	inherited := []*os.File{theirs}
+	if l.passed != nil {
+		inherited = append(inherited, l.passed)
+	}
 	argv := l.argv()
 	l.cmd = exec.Command(argv[0], argv[1:]...) //nolint:gosec,noctx // it runs what it is given, in a sandbox; who starts it ends it
 	// Neither runsc nor what starts it is influenced by the variables of the
 	// runtime, or of the program.
 	l.cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"}
-	l.cmd.Stderr, l.cmd.ExtraFiles = setUp, []*os.File{theirs}
+	l.cmd.Stderr, l.cmd.ExtraFiles = setUp, inherited
 	l.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	return nil
 }
@@ -82,8 +95,12 @@ func (l *launch) argv() []string {
 		"/bin/sh", "-c", gate, "sh",
 		l.runsc, "--root=" + filepath.Join(l.dir, "state"), "--log=" + l.log(), "--network=" + network,
 		"--ignore-cgroups", "--overlay2=none", "--gofer-network-namespace=new",
-		"run", "--bundle=" + l.dir, "program",
+		"run", "--bundle=" + l.dir,
 	}
+	if l.passed != nil {
+		argv = append(argv, fmt.Sprintf("--pass-fd=4:%d", passedAs)) // 3 is the gate
+	}
+	argv = append(argv, "program")
 	if l.shared.Network != nil {
 		argv = l.shared.Network.Command(argv)
 	}

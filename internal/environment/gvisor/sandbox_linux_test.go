@@ -57,10 +57,16 @@ func helper(tb testing.TB) []string {
 	return []string{self, reexec.Argument}
 }
 
-// open returns the sandbox of an environment, and how it confines programs.
+// open returns the sandbox of an environment, and how it confines programs. None
+// is started ahead of its program.
 func open(tb testing.TB, cfg Config) (*sandbox.Sandbox, *confinement) {
 	tb.Helper()
-	s, c, err := openIn(tb.TempDir(), runsc(tb), cfg)
+	return openAhead(tb, cfg, nil)
+}
+
+func openAhead(tb testing.TB, cfg Config, ahead *sandbox.Standby) (*sandbox.Sandbox, *confinement) {
+	tb.Helper()
+	s, c, err := openIn(tb.TempDir(), runsc(tb), cfg, ahead)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -72,12 +78,13 @@ func open(tb testing.TB, cfg Config) (*sandbox.Sandbox, *confinement) {
 	return s, c
 }
 
-func openIn(dir, runsc string, cfg Config) (*sandbox.Sandbox, *confinement, error) {
-	spec := environment.Spec{Dir: dir, Env: map[string]string{"GREETING": "hello"}}
+func openIn(dir, runsc string, cfg Config, ahead *sandbox.Standby) (*sandbox.Sandbox, *confinement, error) {
+	spec := environment.Spec{Dir: dir, Env: map[string]string{"GREETING": "hello", "IFS": "x", "a-name": "it's\n'mine'"}}
 	if err := errors.Join(os.Mkdir(spec.WorkspaceDir(), 0o700), os.Mkdir(sandbox.TmpDir(spec), 0o700)); err != nil {
 		return nil, nil, err
 	}
 	k := kind(cfg.orDefaults())
+	k.Standby = ahead
 	c := k.Confine(runsc, spec).(*confinement)
 	return sandbox.Open(k, cgroup.Find(), c, spec), c, nil
 }
@@ -218,7 +225,8 @@ func TestManyAtOnce(t *testing.T) {
 	all.Wait()
 }
 
-// runtimeToKill starts a program and waits for its end, which does not come.
+// runtimeToKill starts a program and waits for its end, which does not come. After
+// the end of another, the third sandbox waits for its program.
 func runtimeToKill(dir string) error {
 	path, err := find("")
 	if err != nil {
@@ -228,7 +236,7 @@ func runtimeToKill(dir string) error {
 	if err != nil {
 		return err
 	}
-	s, env, err := openIn(dir, path, Config{Helper: []string{self, reexec.Argument}})
+	s, env, err := openIn(dir, path, Config{Helper: []string{self, reexec.Argument}}, sandbox.NewStandby(1, 0, time.Hour))
 	if err != nil {
 		return err
 	}
@@ -236,12 +244,19 @@ func runtimeToKill(dir string) error {
 	if err != nil {
 		return err
 	}
+	ends, err := s.Start(context.Background(), shell.Command{Argv: []string{"/bin/true"}})
+	if err != nil {
+		return err
+	}
+	if _, err := ends.Wait(); err != nil {
+		return err
+	}
 	fmt.Println(env.scratch)
 	_, err = p.Wait()
 	return err
 }
 
-// A runtime that is killed takes the programs with it.
+// A runtime that is killed takes the programs with it, and what waits for one.
 func TestRuntimeIsKilled(t *testing.T) {
 	runsc(t)
 	cmd := exec.Command(os.Args[0])
@@ -265,6 +280,7 @@ func TestRuntimeIsKilled(t *testing.T) {
 	if !started || runscs(t, scratch) == "" {
 		t.Fatal("the program was not started")
 	}
+	waitFor(t, func() bool { return strings.Contains(runscs(t, scratch), filepath.Join(scratch, "3")) })
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

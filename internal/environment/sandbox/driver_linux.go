@@ -109,6 +109,7 @@ func (d *Driver) Open(ctx context.Context, spec environment.Spec) (tool.Server, 
 		return nil, errors.Join(err, files.Close())
 	}
 	files.SetDisk(s.disk)
+	s.Expect()
 	return shell.New(s, files, d.kind.Code, spec, has), nil
 }
 

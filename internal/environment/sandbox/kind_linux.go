@@ -22,6 +22,9 @@ type Kind struct {
 	// Spare is how many processes and threads an environment may have beside those
 	// of its limits: the sandbox's own.
 	Spare int
+	// Standby has sandboxes be started ahead of their programs, where Confine
+	// returns an Ahead; nil: none is.
+	Standby *Standby
 	// Find returns the path of the program that makes sandboxes.
 	Find func() (string, error)
 	// Confine says how the programs of an environment are confined with it.
@@ -35,6 +38,23 @@ type Confinement interface {
 	Launch(c shell.Command, in Shared) (Launch, error)
 	// Free gives back what the launches had in common. All of them are closed.
 	Free() error
+}
+
+// Ahead is a Confinement that can start a sandbox ahead of its program, which is
+// worth it where a start takes long.
+type Ahead interface {
+	Confinement
+	// LaunchAhead is Launch for a program that is not known yet.
+	LaunchAhead(in Shared) (AheadLaunch, error)
+}
+
+// AheadLaunch is the launch of a sandbox in which something waits to become a
+// program.
+type AheadLaunch interface {
+	Launch
+	// Tell has it become the program. It is called once, after Admit. After an error
+	// the program was not started, and will not be.
+	Tell(c shell.Command) error
 }
 
 // Shared is what the programs of an environment share.

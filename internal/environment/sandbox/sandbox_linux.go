@@ -38,6 +38,7 @@ type Sandbox struct {
 	programs  map[*program]bool
 	running   sync.WaitGroup // of programs, and of who watches them
 	watched   chan struct{}  // closed when no program runs any more
+	next      next
 
 	closing sync.Once
 	err     error
@@ -98,11 +99,11 @@ func (s *Sandbox) Start(ctx context.Context, c shell.Command) (shell.Process, er
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	p, err := s.enter(ctx)
+	p, standby, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.start(ctx, c); err != nil {
+	if err := p.start(ctx, c, standby); err != nil {
 		s.leave(p)
 		return nil, fmt.Errorf("start the sandbox: %w", err)
 	}
@@ -113,22 +114,25 @@ func (s *Sandbox) Start(ctx context.Context, c shell.Command) (shell.Process, er
 	return p, nil
 }
 
-// enter notes a program that is about to be started.
-func (s *Sandbox) enter(ctx context.Context) (*program, error) {
+// enter notes a program that is about to be started, and takes what waits for it,
+// if there is something.
+func (s *Sandbox) enter(ctx context.Context) (p *program, standby *box, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, shell.ErrClosed
+		return nil, nil, shell.ErrClosed
 	}
 	if err := s.make(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if err := s.renewGroup(); err != nil {
-		return nil, err
+	if standby = s.takeNext(); standby == nil {
+		if err := s.renewGroup(); err != nil {
+			return nil, nil, err
+		}
+		s.started++
 	}
 	s.disk.Tolerate()
-	s.started++
-	p := &program{sandbox: s, shared: s.shared, outOfMemory: s.shared.Group.Killed(), first: -1, done: make(chan struct{})}
+	p = &program{sandbox: s, shared: s.shared, outOfMemory: s.shared.Group.Killed(), done: make(chan struct{})}
 	s.programs[p] = true
 	s.running.Add(1)
 	if len(s.programs) == 1 {
@@ -136,7 +140,7 @@ func (s *Sandbox) enter(ctx context.Context) (*program, error) {
 		s.watched = watched
 		s.running.Go(func() { s.disk.Watch(watched, s.full) })
 	}
-	return p, nil
+	return p, standby, nil
 }
 
 // groupPrograms is how many programs one control group has. The first process of
@@ -147,7 +151,7 @@ const groupPrograms = 48
 // renewGroup takes a new control group now and then, while nothing runs in the
 // one that there is. The caller holds mu.
 func (s *Sandbox) renewGroup() error {
-	if len(s.programs) > 0 || s.started < groupPrograms {
+	if len(s.programs) > 0 || s.next.begun || s.started < groupPrograms {
 		return nil
 	}
 	g, err := s.groups.Create(s.kind.Limits, s.kind.Spare)
@@ -168,6 +172,7 @@ func (s *Sandbox) leave(p *program) {
 	if len(s.programs) == 0 {
 		close(s.watched)
 	}
+	s.planNext()
 	s.running.Done()
 }
 
@@ -189,14 +194,18 @@ func (s *Sandbox) Close() error {
 		for p := range s.programs {
 			p.Kill()
 		}
+		standby := s.takeNext()
 		s.mu.Unlock()
+		if standby != nil {
+			s.err = standby.discard()
+		}
 		s.running.Wait()
 		if s.made {
 			close(s.starts)
 			s.thread.Wait()
 		}
 		if s.proxy != nil {
-			s.err = s.proxy.Close()
+			s.err = errors.Join(s.err, s.proxy.Close())
 		}
 		s.err = errors.Join(s.err, s.free())
 		if s.served != nil {
