@@ -74,6 +74,7 @@ func printCompute(t *figures, r *bench.ComputeResult) {
 	}
 	t.row("figure\tp50\tp99\tcount\tbeside the limit")
 	t.timing("/bin/true without a sandbox", &r.Exec, "")
+	t.timing("/bin/true without a sandbox, after a pause", &r.Paused, "")
 	t.timing("Python without a sandbox", r.Python, "")
 	for i := range r.Drivers {
 		d := &r.Drivers[i]
@@ -82,7 +83,7 @@ func printCompute(t *figures, r *bench.ComputeResult) {
 			continue
 		}
 		t.timing(d.Sandbox+", cold", d.Cold, times(d.Cold, &r.Exec, "/bin/true"))
-		t.timing(d.Sandbox+", warm", d.Warm, times(d.Warm, &r.Exec, "/bin/true"))
+		t.timing(d.Sandbox+", warm", d.Warm, times(d.Warm, &r.Paused, "/bin/true after a pause"))
 		t.timing(d.Sandbox+", without a pause", d.Next, times(d.Next, &r.Exec, "/bin/true"))
 		t.timing(d.Sandbox+", Python cell", d.Cell, times(d.Cell, r.Python, "Python"))
 	}

@@ -57,9 +57,11 @@ func DefaultSizes() Sizes {
 
 // ComputeResult is what a run of Compute found.
 type ComputeResult struct {
-	// Exec is what starting a program costs on this machine without a sandbox, and
-	// Python the same of Python; nil where there is none.
+	// Exec is what starting a program costs on this machine without a sandbox, right
+	// after the last, and Paused after a pause, in which a machine may forget much.
+	// Python is the same as Exec, of Python; nil where there is none.
 	Exec    Timing   `json:"exec"`
+	Paused  Timing   `json:"exec_after_pause"`
 	Python  *Timing  `json:"exec_python,omitempty"`
 	Drivers []Starts `json:"sandboxes"`
 	Resume  Resume   `json:"resume"`

@@ -55,6 +55,7 @@ func TestCompute(t *testing.T) {
 	}
 	t.Logf("%+v", *r)
 	measured(t, "a program without a sandbox", &r.Exec)
+	measured(t, "the same after a pause", &r.Paused)
 	if len(r.Drivers) != 3 {
 		t.Fatalf("%d sandboxes are in the report, want 3", len(r.Drivers))
 	}

@@ -32,11 +32,14 @@ type Starts struct {
 func (o *ComputeOptions) limits(ctx context.Context, r *ComputeResult) error {
 	o.Progress("what it takes to start a program without a sandbox")
 	var err error
-	if r.Exec, err = o.program(ctx, "/bin/true"); err != nil {
+	if r.Exec, err = o.program(ctx, 0, "/bin/true"); err != nil {
+		return err
+	}
+	if r.Paused, err = o.program(ctx, o.Sizes.Pause, "/bin/true"); err != nil {
 		return err
 	}
 	if python := findPython(); python != "" {
-		t, err := o.program(ctx, python, "-c", "pass")
+		t, err := o.program(ctx, 0, python, "-c", "pass")
 		if err != nil {
 			return err
 		}
@@ -56,13 +59,12 @@ func findPython() string {
 	return ""
 }
 
-func (o *ComputeOptions) program(ctx context.Context, argv ...string) (Timing, error) {
-	return repeat(ctx, o.Duration, maxTimes, func(int) (time.Duration, error) {
-		began := time.Now()
+func (o *ComputeOptions) program(ctx context.Context, pause time.Duration, argv ...string) (Timing, error) {
+	return o.again(ctx, pause, maxTimes, func() error {
 		if err := exec.CommandContext(ctx, argv[0], argv[1:]...).Run(); err != nil { //nolint:gosec // a program of this file
-			return 0, fmt.Errorf("run %s: %w", strings.Join(argv, " "), err)
+			return fmt.Errorf("run %s: %w", strings.Join(argv, " "), err)
 		}
-		return time.Since(began), nil
+		return nil
 	})
 }
 
@@ -113,12 +115,12 @@ func (o *ComputeOptions) warm(ctx context.Context, s *Starts) (err error) {
 	}
 	defer func() { err = errors.Join(err, srv.Close()) }()
 	command := func() error { return first(ctx, srv, s.Sandbox) }
-	warm, err := o.again(ctx, o.Sizes.Pause, command)
+	warm, err := o.again(ctx, o.Sizes.Pause, maxWarm, command)
 	if err != nil {
 		return err
 	}
 	s.Warm = &warm
-	next, err := o.again(ctx, 0, command)
+	next, err := o.again(ctx, 0, maxWarm, command)
 	if err != nil {
 		return err
 	}
@@ -127,7 +129,7 @@ func (o *ComputeOptions) warm(ctx context.Context, s *Starts) (err error) {
 	if err != nil || !python {
 		return err
 	}
-	cell, err := o.again(ctx, 0, func() error {
+	cell, err := o.again(ctx, 0, maxWarm, func() error {
 		return call(ctx, srv, "run_code", map[string]any{"language": "python", "code": "1 + 1"})
 	})
 	if err != nil {
@@ -143,8 +145,8 @@ func (o *ComputeOptions) warm(ctx context.Context, s *Starts) (err error) {
 const maxWarm = 100
 
 // again does a thing again and again, each time after a pause.
-func (o *ComputeOptions) again(ctx context.Context, pause time.Duration, do func() error) (Timing, error) {
-	return repeat(ctx, o.Duration, maxWarm, func(int) (time.Duration, error) {
+func (o *ComputeOptions) again(ctx context.Context, pause time.Duration, most int, do func() error) (Timing, error) {
+	return repeat(ctx, o.Duration, most, func(int) (time.Duration, error) {
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

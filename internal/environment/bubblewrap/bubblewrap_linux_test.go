@@ -53,16 +53,41 @@ func driver(tb testing.TB, cfg bubblewrap.Config) *bubblewrap.Driver {
 	if _, err := exec.LookPath("bwrap"); err != nil && os.Getenv("CI") == "" {
 		tb.Skip("bwrap is not installed: apt-get install bubblewrap")
 	}
+	return works(tb, bubblewrap.New(full(tb, cfg)))
+}
+
+// full has what a server gives a driver.
+func full(tb testing.TB, cfg bubblewrap.Config) bubblewrap.Config {
+	tb.Helper()
 	cfg.Code, cfg.Helper = js.NewEngine(js.Limits{}), helper(tb)
-	d := bubblewrap.New(cfg)
+	return cfg
+}
+
+func works(tb testing.TB, d *bubblewrap.Driver) *bubblewrap.Driver {
+	tb.Helper()
 	if err := d.Check(tb.Context()); err != nil {
 		tb.Fatal(err)
 	}
 	return d
 }
 
+// each has a test be of the driver, and of one where each sandbox has waited for
+// its program.
+func each(t *testing.T, cfg bubblewrap.Config, test func(*testing.T, *bubblewrap.Driver)) {
+	t.Helper()
+	d := driver(t, cfg)
+	t.Run("Started", func(t *testing.T) { test(t, d) })
+	t.Run("Waiting", func(t *testing.T) {
+		ahead := bubblewrap.NewAhead(full(t, cfg))
+		if ahead == nil {
+			t.Skip("this kernel has no Landlock, or one before Linux 5.19")
+		}
+		test(t, works(t, ahead))
+	})
+}
+
 func TestDriver(t *testing.T) {
-	environmenttest.Run(t, driver(t, bubblewrap.Config{}))
+	each(t, bubblewrap.Config{}, func(t *testing.T, d *bubblewrap.Driver) { environmenttest.Run(t, d) })
 }
 
 func TestUnavailable(t *testing.T) {
@@ -89,8 +114,11 @@ func TestUnavailable(t *testing.T) {
 
 // What a command must not be able to do. Each line ends with success only if it
 // could be done.
-func TestConfined(t *testing.T) {
-	s := environmenttest.New(t, driver(t, bubblewrap.Config{}))
+func TestConfined(t *testing.T) { each(t, bubblewrap.Config{}, confined) }
+
+func confined(t *testing.T, d *bubblewrap.Driver) {
+	t.Helper()
+	s := environmenttest.New(t, d)
 	secret := filepath.Join(filepath.Dir(s.Spec.Dir), "secret")
 	for _, c := range []string{
 		"cat " + secret,

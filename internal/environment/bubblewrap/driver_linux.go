@@ -21,19 +21,26 @@ type Driver struct {
 // New returns a driver. Whether the machine has what it needs, Check says.
 func New(cfg Config) *Driver {
 	cfg = cfg.orDefaults()
-	d := &Driver{landlock: cfg.Helper != nil && reexec.HasLandlock()}
+	landlock := cfg.Helper != nil && reexec.HasLandlock()
+	return &Driver{Driver: sandbox.New(kind(cfg, landlock)), landlock: landlock}
+}
+
+func kind(cfg Config, landlock bool) sandbox.Kind {
 	helpers := make(chan struct{}, 2*runtime.NumCPU())
-	d.Driver = sandbox.New(sandbox.Kind{
+	k := sandbox.Kind{
 		Name: sandboxName, Limits: cfg.Limits, Code: cfg.Code, Helper: cfg.Helper,
 		// Each program has a process of bwrap's in its namespace, which is not the
 		// agent's.
 		Spare: shell.MaxProcesses,
 		Find:  func() (string, error) { return find(cfg.Path) },
 		Confine: func(bwrap string, spec environment.Spec) sandbox.Confinement {
-			return &confinement{cfg: cfg, landlock: d.landlock, helpers: helpers, bwrap: bwrap, workspace: spec.WorkspaceDir(), tmp: sandbox.TmpDir(spec), env: view.Variables(spec), etc: view.EtcFiles(spec)}
+			return &confinement{cfg: cfg, landlock: landlock, helpers: helpers, bwrap: bwrap, workspace: spec.WorkspaceDir(), tmp: sandbox.TmpDir(spec), env: view.Variables(spec), etc: view.EtcFiles(spec)}
 		},
-	})
-	return d
+	}
+	if landlock { // then there is a helper, which can wait
+		k.Standby = sandbox.DefaultStandby()
+	}
+	return k
 }
 
 // MemoryLimit is how memory is limited on this machine: "cgroup v1" or "cgroup

@@ -31,7 +31,7 @@ func tell(gate *os.File, p program) (pid int, err error) {
 	for k, v := range p.Env {
 		env = append(env, k+"="+v)
 	}
-	become := reexec.Program{Argv: p.Argv, Env: env, Handled: handled, Rules: rules(p.Data)}
+	become := reexec.Program{Argv: p.Argv, Dir: p.Cwd, Env: env, Handled: handled, Rules: rules(p.Data)}
 	if err := become.Write(gate); err != nil {
 		return 0, fmt.Errorf("tell the helper what to run: %w", err)
 	}

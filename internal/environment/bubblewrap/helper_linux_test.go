@@ -78,7 +78,7 @@ func TestHelper(t *testing.T) {
 			t.Errorf("%s, with %q: %v, %s", c.command, c.data, err, out)
 		}
 	}
-	if out, err := become(t, program{Argv: []string{"/no/such/program"}}); err == nil || !strings.Contains(out, "run /no/such/program: no such file") {
+	if out, err := become(t, program{Argv: []string{"/no/such/program"}, Cwd: "/"}); err == nil || !strings.Contains(out, "run /no/such/program: no such file") {
 		t.Errorf("a program that is not there: %v, %q", err, out)
 	}
 }

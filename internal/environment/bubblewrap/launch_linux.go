@@ -34,14 +34,20 @@ type launch struct {
 
 // newLaunch makes the command line of bwrap, and the files that it inherits.
 func newLaunch(c *confinement, command shell.Command, in sandbox.Shared) (*launch, error) {
-	l := &launch{confinement: c, shared: in, program: program{Argv: command.Argv, Cwd: cmp.Or(command.Cwd, environment.Workspace), Env: c.env}}
-	for _, m := range c.cfg.Data {
-		l.program.Data = append(l.program.Data, m.Path)
-	}
+	l := &launch{confinement: c, shared: in, program: c.program(command)}
 	if err := l.prepare(); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare: %w", err), l.Close())
 	}
 	return l, nil
+}
+
+// program is what a command is to be in the sandbox.
+func (c *confinement) program(command shell.Command) program {
+	p := program{Argv: command.Argv, Cwd: cmp.Or(command.Cwd, environment.Workspace), Env: c.env}
+	for _, m := range c.cfg.Data {
+		p.Data = append(p.Data, m.Path)
+	}
+	return p
 }
 
 func (l *launch) prepare() error {
@@ -95,7 +101,7 @@ func (l *launch) arguments(info, goOn *os.File) (*os.File, error) {
 		return nil, err
 	}
 	var o layout
-	o.options(l, l.program.Cwd)
+	o.options(l)
 	o.fd("--info-fd", l.give(info))
 	o.fd("--block-fd", l.give(goOn))
 	if err := l.data(&o, "--seccomp", filter); err != nil {
@@ -174,6 +180,11 @@ func (l *launch) Admit(first int) error {
 	if err := l.letGo(); err != nil {
 		return err
 	}
+	return l.become(first)
+}
+
+// become has the helper become the program, under the limits.
+func (l *launch) become(first int) error {
 	pid, err := tell(l.gate, l.program)
 	if err != nil {
 		return err

@@ -33,13 +33,14 @@ const shmSize = 256 << 20
 
 // options is the layout of one program. Where the environment
 // has a network namespace, bwrap itself is already in it.
-func (l *layout) options(s *launch, cwd string) {
+func (l *layout) options(s *launch) {
 	l.add("--unshare-all", "--unshare-user", "--uid", strconv.Itoa(view.UserID), "--gid", strconv.Itoa(view.UserID), "--hostname", "sandbox",
 		"--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv")
 	if s.shared.Network != nil {
 		l.add("--share-net")
 	}
-	if !s.landlock { // the helper must not have them
+	if !s.landlock { // the helper must not have them, and goes there itself
+		l.add("--chdir", s.program.Cwd)
 		for _, k := range slices.Sorted(maps.Keys(s.env)) {
 			l.add("--setenv", k, s.env[k])
 		}
@@ -69,7 +70,6 @@ func (l *layout) options(s *launch, cwd string) {
 	for _, m := range s.cfg.Data {
 		l.add("--ro-bind", m.Host, m.Path)
 	}
-	l.add("--chdir", cwd)
 }
 
 // seal makes what is left writable read-only. It comes last. Of /proc, that is

@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/stayd/stayd/internal/environment"
 	"github.com/stayd/stayd/internal/environment/sandbox"
@@ -30,20 +29,13 @@ func kind(cfg Config) sandbox.Kind {
 		// To the machine, a thread of a program's is one of its kernel's, too, which
 		// also has its own: about 60 where there are two processors.
 		Spare:   shell.MaxProcesses * (64 + 8*runtime.NumCPU()),
-		Standby: sandbox.NewStandby(maxStandbys, standbyAfter, standbyLasts),
+		Standby: sandbox.DefaultStandby(),
 		Find:    func() (string, error) { return find(cfg.Path) },
 		Confine: func(runsc string, spec environment.Spec) sandbox.Confinement {
 			return &confinement{cfg: cfg, runsc: runsc, workspace: spec.WorkspaceDir(), tmp: sandbox.TmpDir(spec), env: view.Variables(spec), etc: view.EtcFiles(spec)}
 		},
 	}
 }
-
-// A start takes about 150 ms of a processor, and what waits 20 MiB of memory.
-const (
-	maxStandbys  = 16
-	standbyAfter = 50 * time.Millisecond
-	standbyLasts = 2 * time.Minute
-)
 
 // confinement confines the programs of one environment.
 type confinement struct {

@@ -44,34 +44,11 @@ func each(t *testing.T, cfg Config, test func(*testing.T, *Driver)) {
 	for _, ahead := range []bool{false, true} {
 		k := kind(cfg.orDefaults())
 		k.Standby = nil
-		confine := k.Confine
 		if ahead {
-			k.Confine = func(runsc string, spec environment.Spec) sandbox.Confinement {
-				return waiting{confine(runsc, spec).(*confinement)}
-			}
+			k = environmenttest.Ahead(k)
 		}
 		t.Run(map[bool]string{false: "Started", true: "Waiting"}[ahead], func(t *testing.T) { test(t, sandbox.New(k)) })
 	}
-}
-
-// waiting tells all sandboxes of their programs when they have been started.
-type waiting struct{ *confinement }
-
-func (w waiting) Launch(c shell.Command, in sandbox.Shared) (sandbox.Launch, error) {
-	l, err := w.LaunchAhead(in)
-	return &told{l, c}, err
-}
-
-type told struct {
-	sandbox.AheadLaunch
-	command shell.Command
-}
-
-func (l *told) Admit(first int) error {
-	if err := l.AheadLaunch.Admit(first); err != nil {
-		return err
-	}
-	return l.Tell(l.command)
 }
 
 func TestDriver(t *testing.T) {

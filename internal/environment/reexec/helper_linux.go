@@ -36,6 +36,9 @@ func help(args []string) error {
 	if err != nil {
 		return fmt.Errorf("learn what to run: %w", err)
 	}
+	if err := os.Chdir(p.Dir); err != nil {
+		return err
+	}
 	runtime.LockOSThread() // it is the thread that is confined, and that goes on
 	if err := confine(p.Handled, p.Rules); err != nil {
 		return fmt.Errorf("confine the program by Landlock: %w", err)

@@ -11,6 +11,7 @@ import (
 // which all users of the machine can read, nor in the helper's own environment.
 type Program struct {
 	Argv []string
+	Dir  string   // where it is run
 	Env  []string // as name=value
 	// Handled are the rights of Landlock over files that only a rule gives; what the
 	// kernel does not know of them is left out.
@@ -32,6 +33,7 @@ const maxProgram = 8 << 20
 func (p *Program) Write(gate io.Writer) error {
 	b := make([]byte, 4)
 	b = appendStrings(b, p.Argv)
+	b = appendString(b, p.Dir)
 	b = appendStrings(b, p.Env)
 	b = binary.LittleEndian.AppendUint64(b, p.Handled)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(p.Rules)))
@@ -73,7 +75,7 @@ func ReadProgram(gate io.Reader) (*Program, error) {
 	if _, err := io.ReadFull(gate, m.rest); err != nil {
 		return nil, err
 	}
-	p := &Program{Argv: m.strings(), Env: m.strings(), Handled: m.uint64()}
+	p := &Program{Argv: m.strings(), Dir: m.string(), Env: m.strings(), Handled: m.uint64()}
 	for range m.count() {
 		p.Rules = append(p.Rules, Rule{Rights: m.uint64(), Path: m.string()})
 	}

@@ -42,9 +42,9 @@ func TestRunByAPerson(t *testing.T) {
 // follows is left unread.
 func TestProgram(t *testing.T) {
 	for _, p := range []reexec.Program{
-		{Argv: []string{"/bin/true"}, Env: []string{}},
+		{Argv: []string{"/bin/true"}, Dir: "/", Env: []string{}},
 		{
-			Argv: []string{"/bin/sh", "-c", "\xff\n", ""}, Env: []string{"A=b\xfe", "GOGC=off"}, Handled: 1 << 60,
+			Argv: []string{"/bin/sh", "-c", "\xff\n", ""}, Dir: "/a\n\xfe", Env: []string{"A=b\xfe", "GOGC=off"}, Handled: 1 << 60,
 			Rules: []reexec.Rule{{Rights: 3, Path: "/"}, {Rights: 1 << 63, Path: "/tmp/a b"}},
 		},
 	} {

@@ -21,6 +21,10 @@ func NewStandby(most int, after, lasts time.Duration) *Standby {
 	return &Standby{after: after, lasts: lasts, slots: make(chan struct{}, most)}
 }
 
+// DefaultStandby has 16 wait at most, two minutes each: one of gVisor has 20 MiB of
+// memory, and its start takes 150 ms of a processor.
+func DefaultStandby() *Standby { return NewStandby(16, 50*time.Millisecond, 2*time.Minute) }
+
 // next is what waits for the next program of an environment.
 type next struct {
 	box   *box        // nil: nothing does
