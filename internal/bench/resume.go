@@ -26,7 +26,7 @@ type Resume struct {
 	Bytes     int64   `json:"bytes"`
 	CaptureMS float64 `json:"capture_ms"` // of all of it, for the first time
 	// Restore is the workspace alone, into a folder that is new; Whole has the
-	// opening of the environment and the first command in it, too. Copy is the
+	// opening of the environment before and the first command after it, too. Copy is the
 	// machine's limit for both: the same files copied, by as many threads as there
 	// are processors, from memory, each time before a resumption.
 	Restore Timing `json:"restore"`
@@ -114,14 +114,20 @@ func (w *resumption) measure(ctx context.Context, r *Resume, from string) (err e
 	return err
 }
 
-// once resumes the environment in a folder, and returns how long the restoring of
-// its workspace took, and how long all.
+// once resumes the environment in a folder, as a server does, and returns how long
+// the restoring of its workspace took, and how long all.
 func (w *resumption) once(ctx context.Context, name string) (restore, whole time.Duration, err error) {
 	spec, err := w.spec("resume_" + name)
 	if err != nil {
 		return 0, 0, err
 	}
 	began := time.Now()
+	srv, err := w.Drivers[w.sandbox].Open(ctx, spec)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { err = errors.Join(err, srv.Close()) }()
+	restoring := time.Now()
 	f, err := snapshot.OpenFolder(w.tree, spec.WorkspaceDir(), filepath.Join(spec.Dir, ".index"))
 	if err != nil {
 		return 0, 0, err
@@ -129,14 +135,9 @@ func (w *resumption) once(ctx context.Context, name string) (restore, whole time
 	if err := f.Restore(ctx, w.root); err != nil {
 		return 0, 0, err
 	}
-	restore = time.Since(began)
-	srv, err := w.Drivers[w.sandbox].Open(ctx, spec)
-	if err != nil {
-		return 0, 0, err
-	}
+	restore = time.Since(restoring)
 	err = first(ctx, srv, w.sandbox)
-	whole = time.Since(began)
-	return restore, whole, errors.Join(err, srv.Close())
+	return restore, time.Since(began), err
 }
 
 // makeTree makes a folder of files of equal size: half of each is text, the other

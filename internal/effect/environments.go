@@ -136,14 +136,6 @@ func (e *Environments) open(ctx context.Context, p *place, job *Job) error {
 	if err := os.MkdirAll(spec.WorkspaceDir(), 0o700); err != nil {
 		return fmt.Errorf("make the workspace: %w", err)
 	}
-	p.tree = snapshot.New(e.Blobs, job.Project)
-	folder, err := snapshot.OpenFolder(p.tree, spec.WorkspaceDir(), filepath.Join(spec.Dir, ".index"))
-	if err != nil {
-		return fmt.Errorf("open the workspace: %w", err)
-	}
-	if err := folder.Restore(ctx, job.Place.Root); err != nil {
-		return fmt.Errorf("restore the workspace: %w", err)
-	}
 	if env.Network != nil {
 		secrets, err := e.secrets(ctx, p, job)
 		if err != nil {
@@ -153,6 +145,7 @@ func (e *Environments) open(ctx context.Context, p *place, job *Job) error {
 			return fmt.Errorf("open the way to the network: %w", err)
 		}
 	}
+	// A sandbox that waits for the first program is made while the files come.
 	srv, err := driver.Open(context.WithoutCancel(ctx), spec)
 	if err != nil {
 		if spec.Proxy != nil {
@@ -160,10 +153,27 @@ func (e *Environments) open(ctx context.Context, p *place, job *Job) error {
 		}
 		return err
 	}
+	p.tree = snapshot.New(e.Blobs, job.Project)
+	folder, err := restored(ctx, p.tree, &spec, job.Place.Root)
+	if err != nil {
+		return errors.Join(err, srv.Close())
+	}
 	p.folder, p.srv, p.proxy = folder, srv, spec.Proxy
 	p.open.Store(true)
 	p.root, p.own, p.dirty = job.Place.Root, map[event.Hash]bool{job.Place.Root: true}, false
 	return nil
+}
+
+// restored returns the folder of the workspace, which has what it is to have.
+func restored(ctx context.Context, tree *snapshot.Tree, spec *environment.Spec, root event.Hash) (*snapshot.Folder, error) {
+	folder, err := snapshot.OpenFolder(tree, spec.WorkspaceDir(), filepath.Join(spec.Dir, ".index"))
+	if err != nil {
+		return nil, fmt.Errorf("open the workspace: %w", err)
+	}
+	if err := folder.Restore(ctx, root); err != nil {
+		return nil, fmt.Errorf("restore the workspace: %w", err)
+	}
+	return folder, nil
 }
 
 // furnish returns the tree that the workspace begins with: the environment's
