@@ -203,6 +203,9 @@ func faulty(t *testing.T, rule storefault.Rule) bool {
 		e.drive(policies, st.Crashed())
 		select {
 		case <-st.Crashed():
+			// A process that has crashed sends nothing any more. This one only loses its
+			// store: what it was about to send is sent before the next one looks.
+			synctest.Wait()
 			e = start(t, st.Reopen(), w)
 		default:
 		}
