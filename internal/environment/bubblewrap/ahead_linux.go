@@ -7,10 +7,7 @@ import (
 
 // ahead is one bwrap in which the helper waits to become the program. Its limits
 // are those of the program, and are put on it with that.
-type ahead struct {
-	*launch
-	first int
-}
+type ahead struct{ *launch }
 
 // LaunchAhead implements sandbox.Ahead. It needs the helper.
 func (c *confinement) LaunchAhead(in sandbox.Shared) (sandbox.AheadLaunch, error) {
@@ -18,17 +15,14 @@ func (c *confinement) LaunchAhead(in sandbox.Shared) (sandbox.AheadLaunch, error
 	if err != nil {
 		return nil, err
 	}
-	return &ahead{launch: l}, nil
+	return &ahead{l}, nil
 }
 
 // Admit implements sandbox.Launch.
-func (a *ahead) Admit(first int) error {
-	a.first = first
-	return a.letGo()
-}
+func (a *ahead) Admit(int) error { return a.letGo() }
 
 // Tell implements sandbox.AheadLaunch.
 func (a *ahead) Tell(c shell.Command) error {
 	a.program = a.confinement.program(c)
-	return a.become(a.first)
+	return a.become()
 }

@@ -90,8 +90,16 @@ func (l *launch) becomes() ([]string, error) {
 		return nil, err
 	}
 	l.gate, l.files = gate, append(l.files, gate, theirs)
+	entrances, err := l.shared.Group.Entrances()
+	if err != nil {
+		return nil, err
+	}
+	l.files = append(l.files, entrances...)
 	argv := append([]string{helperPath(l.cfg.Helper)}, l.cfg.Helper[1:]...)
-	return append(argv, strconv.Itoa(l.give(theirs))), nil
+	for _, f := range append([]*os.File{theirs}, entrances...) {
+		argv = append(argv, strconv.Itoa(l.give(f)))
+	}
+	return argv, nil
 }
 
 // arguments is a file with the options of bwrap.
@@ -173,6 +181,9 @@ func (l *launch) First() (int, error) {
 // environment's, which may be close to its limits.
 func (l *launch) Admit(first int) error {
 	if !l.landlock {
+		if err := l.shared.Group.Add(first); err != nil {
+			return err
+		}
 		return errors.Join(l.limit(first), l.letGo())
 	}
 	l.helpers <- struct{}{}
@@ -180,16 +191,17 @@ func (l *launch) Admit(first int) error {
 	if err := l.letGo(); err != nil {
 		return err
 	}
-	return l.become(first)
+	return l.become()
 }
 
-// become has the helper become the program, under the limits.
-func (l *launch) become(first int) error {
+// become has the helper become the program, under the limits. Of the process that
+// bwrap leaves above it, nothing is the program's doing.
+func (l *launch) become() error {
 	pid, err := tell(l.gate, l.program)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(l.limit(first), l.limit(pid)); err != nil {
+	if err := l.limit(pid); err != nil {
 		return err
 	}
 	return letThrough(l.gate)
@@ -203,11 +215,8 @@ func (l *launch) letGo() error {
 	return nil
 }
 
-// limit puts the limits on a process.
+// limit puts the limits of its own on a process.
 func (l *launch) limit(pid int) error {
-	if err := l.shared.Group.Add(pid); err != nil {
-		return err
-	}
 	for resource, limit := range l.rlimits() {
 		if err := unix.Prlimit(pid, resource, &unix.Rlimit{Cur: limit, Max: limit}, nil); err != nil {
 			return fmt.Errorf("limit the program (resource %d): %w", resource, err)

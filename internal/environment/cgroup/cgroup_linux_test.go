@@ -14,6 +14,13 @@ import (
 )
 
 func TestGroups(t *testing.T) {
+	for _, how := range []string{"added", "enters"} {
+		t.Run(how, func(t *testing.T) { testGroups(t, how == "enters") })
+	}
+}
+
+func testGroups(t *testing.T, enters bool) {
+	t.Helper()
 	h := Find()
 	if h.MemoryLimit() == "" {
 		t.Skip("no control group can be made on this machine")
@@ -30,7 +37,18 @@ func TestGroups(t *testing.T) {
 	if err := other.Remove(); err != nil {
 		t.Error(err)
 	}
-	cmd := exec.Command("/bin/sh", "-c", "read _; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 100 & done; wait")
+	entrances, err := g.Entrances()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var enter strings.Builder
+	for i := range entrances {
+		if enters {
+			fmt.Fprintf(&enter, "echo 0 >&%d; ", 3+i)
+		}
+	}
+	cmd := exec.Command("/bin/sh", "-c", "read _; "+enter.String()+"for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 100 & done; wait")
+	cmd.ExtraFiles = entrances
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := cmd.StderrPipe()
 	if err != nil {
@@ -43,8 +61,13 @@ func TestGroups(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.Add(cmd.Process.Pid); err != nil {
-		t.Error(err)
+	for _, f := range entrances {
+		f.Close() // the shell has its own
+	}
+	if !enters {
+		if err := g.Add(cmd.Process.Pid); err != nil {
+			t.Error(err)
+		}
 	}
 	in.Close()
 	line, _ := bufio.NewReader(out).ReadString('\n') // at the limit, the shell says so and ends
@@ -169,6 +192,11 @@ func TestFilesOfV2(t *testing.T) {
 	if err := g.Add(1234); err != nil {
 		t.Fatal(err)
 	}
+	entrances, err := g.Entrances()
+	if err != nil || len(entrances) != 1 || filepath.Base(entrances[0].Name()) != "cgroup.procs" {
+		t.Fatalf("entrances %v, %v", entrances, err)
+	}
+	entrances[0].Close()
 	for name, want := range map[string]string{"memory.max": "67108864", "memory.swap.max": "0", "pids.max": "10", "cpu.max": "150000 100000", "cgroup.procs": "1234"} {
 		if b, err := os.ReadFile(filepath.Join(dir, "g1", name)); err != nil || string(b) != want {
 			t.Errorf("%s: %q, %v; want %q", name, b, err, want)

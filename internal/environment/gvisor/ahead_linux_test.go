@@ -63,7 +63,7 @@ print(sorted(p for p in os.listdir("/proc") if p.isdigit()), os.sched_getaffinit
 			t.Errorf("there is no %s in %q", want, first)
 		}
 	}
-	waitFor(t, func() bool { return runscs(t, env.sandboxDir(2)) != "" })
+	waitFor(t, func() bool { return env.launches() == 2 })
 	if got := seen(); got != first {
 		t.Errorf("it got %q\nthe first, which started its own, %q", got, first)
 	}
@@ -77,7 +77,6 @@ func TestAheadOfFirst(t *testing.T) {
 	s, env := openAhead(t, Config{Helper: helper(t)}, sandbox.NewStandby(1, 0, time.Hour))
 	s.Expect()
 	waitFor(t, func() bool { return env.launches() == 1 })
-	waitFor(t, func() bool { return runscs(t, env.sandboxDir(1)) != "" })
 	if got := run(t, s, "echo first"); got != "first\n" || runscs(t, env.sandboxDir(1)) != "" {
 		t.Errorf("it printed %q, and what waited for it has no program", got)
 	}
@@ -86,7 +85,7 @@ func TestAheadOfFirst(t *testing.T) {
 func TestAheadInput(t *testing.T) {
 	s, env := openAhead(t, Config{}, sandbox.NewStandby(1, 0, time.Hour))
 	run(t, s, "mkdir -p \"it's\"")
-	waitFor(t, func() bool { return runscs(t, env.sandboxDir(2)) != "" })
+	waitFor(t, func() bool { return env.launches() == 2 })
 	long := strings.Repeat("'x \n", 20_000)
 	var out bytes.Buffer
 	p, err := s.Start(t.Context(), shell.Command{Argv: []string{"/bin/sh", "-c", "cat; pwd; printf %s \"$0\"; exit 3", long}, Cwd: "/workspace/it's", Output: &out})

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -32,9 +33,21 @@ type launch struct {
 const passedAs = 3
 
 // gate is what runs in the new namespace before runsc: it says that it is there,
-// and becomes runsc when it is told to. Descriptor 3 is a socket of the runtime,
-// and where that is gone it ends. What is printed before it is not the program's.
-const gate = `exec 2>&1; echo >&3; read -r _ <&3 && exec "$@" 3<&-`
+// and when it is told to, it enters the control groups and becomes runsc. Its
+// descriptor 3 is a socket of the runtime, where that is gone it ends; those of the
+// groups come after that. What is printed before it becomes runsc is not the
+// program's.
+func gate(groups int) string {
+	var enter, closed strings.Builder
+	for fd := firstGroup; fd < firstGroup+groups; fd++ {
+		fmt.Fprintf(&enter, " && echo 0 >&%d", fd)
+		fmt.Fprintf(&closed, " %d>&-", fd)
+	}
+	return `echo >&3; read -r _ <&3` + enter.String() + ` && exec "$@" 2>&1 3<&-` + closed.String()
+}
+
+// firstGroup is the gate's first descriptor of a control group.
+const firstGroup = 4
 
 // newLaunch writes the program's bundle, and makes the command that runs it.
 // What is passed to the program is closed with it.
@@ -70,11 +83,15 @@ func (l *launch) prepare(c shell.Command) error {
 		theirs.Close() //nolint:errcheck,gosec // nothing was written
 		return err
 	}
-	inherited := []*os.File{theirs}
+	groups, err := l.shared.Group.Entrances()
+	if err != nil {
+		return errors.Join(err, theirs.Close(), setUp.Close())
+	}
+	inherited := append([]*os.File{theirs}, groups...)
 	if l.passed != nil {
 		inherited = append(inherited, l.passed)
 	}
-	argv := l.argv()
+	argv := l.argv(len(groups))
 	l.cmd = exec.Command(argv[0], argv[1:]...) //nolint:gosec,noctx // it runs what it is given, in a sandbox; who starts it ends it
 	// Neither runsc nor what starts it is influenced by the variables of the
 	// runtime, or of the program.
@@ -85,20 +102,20 @@ func (l *launch) prepare(c shell.Command) error {
 }
 
 // argv is the command line: the namespaces, the gate, runsc.
-func (l *launch) argv() []string {
+func (l *launch) argv(groups int) []string {
 	network, id := "none", strconv.Itoa(view.UserID)
 	if l.shared.Network != nil {
 		network = "host" // which is the namespace that runsc is in
 	}
 	argv := []string{
 		"unshare", "--user", "--map-user=" + id, "--map-group=" + id, "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--",
-		"/bin/sh", "-c", gate, "sh",
+		"/bin/sh", "-c", gate(groups), "sh",
 		l.runsc, "--root=" + filepath.Join(l.dir, "state"), "--log=" + l.log(), "--network=" + network,
 		"--ignore-cgroups", "--overlay2=none", "--gofer-network-namespace=new",
 		"run", "--bundle=" + l.dir,
 	}
 	if l.passed != nil {
-		argv = append(argv, fmt.Sprintf("--pass-fd=4:%d", passedAs)) // 3 is the gate
+		argv = append(argv, fmt.Sprintf("--pass-fd=%d:%d", firstGroup+groups, passedAs))
 	}
 	argv = append(argv, "program")
 	if l.shared.Network != nil {
@@ -135,10 +152,7 @@ func (l *launch) First() (int, error) {
 }
 
 // Admit implements sandbox.Launch.
-func (l *launch) Admit(pid int) error {
-	if err := l.shared.Group.Add(pid); err != nil {
-		return err
-	}
+func (l *launch) Admit(int) error {
 	if _, err := l.gate.Write([]byte("\n")); err != nil {
 		return fmt.Errorf("let the program start: %w", err)
 	}
@@ -171,9 +185,10 @@ func (l *launch) failure(exit *exec.ExitError) string {
 	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return fmt.Sprintf("it was ended from outside, by signal %d", ws.Signal())
 	}
-	// unshare has nothing to say but that its child got a signal.
+	// unshare has nothing to say but that its child got a signal, and the gate that
+	// it cannot enter a group.
 	if text := said(l.setUpLog()); text != "" {
-		return "it was ended from outside: " + text
+		return "it could not be made, or was ended from outside: " + text
 	}
 	if exit.ExitCode() == failed {
 		return said(l.log())

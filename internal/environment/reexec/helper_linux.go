@@ -26,12 +26,21 @@ func help(args []string) error {
 	if len(args) == 0 {
 		return handOver()
 	}
-	fd, err := strconv.Atoi(args[0])
-	if err != nil || fd < 3 || len(args) > 1 {
-		return errors.New("this command is run by the runtime only")
+	var files []*os.File
+	for _, a := range args {
+		fd, err := strconv.Atoi(a)
+		if err != nil || fd < 3 || len(files) == 0 && !isSocket(fd) {
+			return errors.New("this command is run by the runtime only")
+		}
+		syscall.CloseOnExec(fd)
+		files = append(files, os.NewFile(uintptr(fd), "given"))
 	}
-	gate := os.NewFile(uintptr(fd), "gate")
-	syscall.CloseOnExec(fd)
+	return become(files[0], files[1:])
+}
+
+// become has the helper become the program that it is told of at the gate, in the
+// control groups that it was given the entrances of.
+func become(gate *os.File, groups []*os.File) error {
 	p, err := ReadProgram(gate)
 	if err != nil {
 		return fmt.Errorf("learn what to run: %w", err)
@@ -49,6 +58,11 @@ func help(args []string) error {
 	}
 	if _, err := io.ReadFull(gate, make([]byte, 1)); err != nil {
 		return fmt.Errorf("wait for the limits: %w", err)
+	}
+	for _, g := range groups {
+		if _, err := g.Write([]byte{'0'}); err != nil {
+			return fmt.Errorf("enter a control group: %w", err)
+		}
 	}
 	return &os.PathError{Op: "run", Path: p.Argv[0], Err: syscall.Exec(p.Argv[0], p.Argv, p.Env)} //nolint:gosec // it runs what it is given, in a sandbox
 }

@@ -31,7 +31,7 @@ func handOver() error {
 // namespace returns the listener, the network namespace and the user namespace, in
 // this order.
 func namespace() ([]int, error) {
-	if t, err := unix.GetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil || t != unix.AF_UNIX {
+	if !isSocket(socket) {
 		return nil, fmt.Errorf("descriptor %d is not a socket of the runtime: this command is run by the runtime only", socket)
 	}
 	if err := loopbackUp(); err != nil {
@@ -50,6 +50,12 @@ func namespace() ([]int, error) {
 		files = append(files, fd)
 	}
 	return files, nil
+}
+
+// isSocket reports whether a descriptor may be one that the runtime has an end of.
+func isSocket(fd int) bool {
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	return err == nil && domain == unix.AF_UNIX
 }
 
 // loopbackUp brings the loopback device up; the kernel gives it its addresses.

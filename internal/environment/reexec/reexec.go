@@ -1,8 +1,8 @@
 // Package reexec is what a program that has it becomes when it is run again with
 // Argument: the helper of sandboxes. Without more arguments the helper hands the
 // network namespace over in which it was started. In a sandbox, it is given the
-// number of a descriptor, its gate: it confines itself by Landlock and becomes the
-// program that it is told of.
+// numbers of descriptors, its gate and the entrances of control groups: it confines
+// itself by Landlock and becomes the program that it is told of, in these groups.
 //
 // A command waits for the helper to start, and a large program takes ten times as
 // long to set up its packages as the helper takes for all else. So the helper does

@@ -99,6 +99,7 @@ func (s *Sandbox) Start(ctx context.Context, c shell.Command) (shell.Process, er
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
+	s.awaitNext(ctx)
 	p, standby, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -151,7 +152,7 @@ const groupPrograms = 48
 // renewGroup takes a new control group now and then, while nothing runs in the
 // one that there is. The caller holds mu.
 func (s *Sandbox) renewGroup() error {
-	if len(s.programs) > 0 || s.next.begun || s.started < groupPrograms {
+	if len(s.programs) > 0 || s.next.begun != nil || s.started < groupPrograms {
 		return nil
 	}
 	g, err := s.groups.Create(s.kind.Limits, s.kind.Spare)

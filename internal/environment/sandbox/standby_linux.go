@@ -27,9 +27,9 @@ func DefaultStandby() *Standby { return NewStandby(16, 50*time.Millisecond, 2*ti
 
 // next is what waits for the next program of an environment.
 type next struct {
-	box   *box        // nil: nothing does
-	begun bool        // it is being started
-	timer *time.Timer // starts it, or ends it; nil before the first one
+	box   *box          // nil: nothing does
+	begun chan struct{} // it is being started, until this is closed; nil: it is not
+	timer *time.Timer   // starts it, or ends it; nil before the first one
 }
 
 // Expect has a sandbox be started for the first program.
@@ -71,7 +71,8 @@ func (s *Sandbox) startNext() {
 	defer s.running.Done()
 	b, err := s.launchNext(ctx, shared)
 	s.mu.Lock()
-	s.next.begun = false
+	close(s.next.begun)
+	s.next.begun = nil
 	waits := err == nil && !s.closed
 	if waits {
 		s.next.box, s.next.timer = b, time.AfterFunc(s.kind.Standby.lasts, s.dropNext)
@@ -89,7 +90,7 @@ func (s *Sandbox) startNext() {
 func (s *Sandbox) beginNext(ctx context.Context) (shared Shared, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.next.begun || s.next.box != nil || s.started >= groupPrograms {
+	if s.closed || s.next.begun != nil || s.next.box != nil || s.started >= groupPrograms {
 		return Shared{}, false
 	}
 	select {
@@ -101,7 +102,7 @@ func (s *Sandbox) beginNext(ctx context.Context) (shared Shared, ok bool) {
 		<-s.kind.Standby.slots
 		return Shared{}, false
 	}
-	s.next.begun = true
+	s.next.begun = make(chan struct{})
 	s.started++
 	s.running.Add(1)
 	return s.shared, true
@@ -121,6 +122,20 @@ func (s *Sandbox) launchNext(ctx context.Context, shared Shared) (*box, error) {
 		return nil, errors.Join(err, b.discard())
 	}
 	return b, nil
+}
+
+// awaitNext waits for the sandbox that is being started for the next program, if one
+// is: it is ready before another would be.
+func (s *Sandbox) awaitNext(ctx context.Context) {
+	s.mu.Lock()
+	begun := s.next.begun
+	s.mu.Unlock()
+	if begun != nil {
+		select {
+		case <-begun:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // takeNext returns what waits for the next program; from then on nothing does.
