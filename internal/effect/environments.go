@@ -153,12 +153,11 @@ func (e *Environments) open(ctx context.Context, p *place, job *Job) error {
 		}
 		return err
 	}
-	p.tree = snapshot.New(e.Blobs, job.Project)
-	folder, err := restored(ctx, p.tree, &spec, job.Place.Root)
-	if err != nil {
-		return errors.Join(err, srv.Close())
+	p.srv, p.proxy, p.tree = srv, spec.Proxy, snapshot.New(e.Blobs, job.Project)
+	if p.folder, err = restored(ctx, p.tree, &spec, job.Place.Root); err != nil {
+		p.close()
+		return err
 	}
-	p.folder, p.srv, p.proxy = folder, srv, spec.Proxy
 	p.open.Store(true)
 	p.root, p.own, p.dirty = job.Place.Root, map[event.Hash]bool{job.Place.Root: true}, false
 	return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -343,6 +344,41 @@ func rootOf(t *testing.T, out effect.Outcome) event.Hash {
 	}
 	t.Fatal("there is no snapshot")
 	return event.Hash{}
+}
+
+// closing is a proxy that nobody uses, and that counts how often it is closed.
+type closing struct{ n *int }
+
+func (*closing) Serve(net.Listener) error     { return nil }
+func (*closing) Variables() map[string]string { return nil }
+func (*closing) Certificates() []byte         { return nil }
+
+func (c *closing) Close() error {
+	*c.n++
+	return nil
+}
+
+// A workspace that cannot be restored leaves nothing open, and is opened again.
+func TestNothingIsOpenWithoutAWorkspace(t *testing.T) {
+	h := newHousehold(t, func(context.Context, string) (tool.Result, error) { return tool.Text("done"), nil })
+	closed := 0
+	h.Environments.Egress = func(*event.Network, *environment.Secrets, func(event.EgressRequest)) (environment.Proxy, error) {
+		return &closing{&closed}, nil
+	}
+	root, _, err := snapshot.New(h.blobs, "p").WriteFile(t.Context(), event.Hash{}, "f", strings.NewReader("content"), 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := job(event.EffectTool, event.Idempotent, 1)
+	j.Environment.Network, j.Place.Root = &event.Network{}, root
+	h.blobs.Fail(func(string) error { return errAway })
+	if got := said(t, h.Perform(t.Context(), j)); !strings.Contains(got, "restore the workspace") || closed != 1 || h.sandbox.open[h.sandbox.spec.Dir] {
+		t.Errorf("the proxy was closed %d times, the sandbox is open: %v; written:\n%s", closed, h.sandbox.open, got)
+	}
+	h.blobs.Fail(nil)
+	if got := said(t, h.Perform(t.Context(), j)); !strings.Contains(got, "effect.finished {") {
+		t.Errorf("written when the store was back:\n%s", got)
+	}
 }
 
 func TestRequestsOfASetUpThatFailedAreTold(t *testing.T) {

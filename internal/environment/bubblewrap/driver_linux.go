@@ -29,8 +29,7 @@ func kind(cfg Config, landlock bool) sandbox.Kind {
 	helpers := make(chan struct{}, 2*runtime.NumCPU())
 	k := sandbox.Kind{
 		Name: sandboxName, Limits: cfg.Limits, Code: cfg.Code, Helper: cfg.Helper,
-		// Each program has a process of bwrap's in its namespace, which is not the
-		// agent's.
+		// Where there is no helper, each program has a process of bwrap's in its group.
 		Spare: shell.MaxProcesses,
 		Find:  func() (string, error) { return find(cfg.Path) },
 		Confine: func(bwrap string, spec environment.Spec) sandbox.Confinement {
@@ -64,7 +63,7 @@ func find(path string) (string, error) {
 type confinement struct {
 	cfg            Config
 	landlock       bool
-	helpers        chan struct{} // holds one for each that runs, of all environments
+	helpers        chan struct{} // holds one for each whose program waits for it, of all environments
 	bwrap          string
 	workspace, tmp string // folders on this machine
 	env            map[string]string

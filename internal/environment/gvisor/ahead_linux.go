@@ -3,9 +3,7 @@ package gvisor
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +19,8 @@ type ahead struct {
 	script *os.File // what the shell reads until its end, before it does anything
 }
 
-// waiter is what waits.
+// waiter is what waits. It has no variables: the environment's could have it run what
+// is in the workspace, before there is a program (LD_PRELOAD).
 var waiter = shell.Command{Argv: []string{"/bin/sh", "-c", ". /proc/self/fd/" + strconv.Itoa(passedAs)}, Cwd: "/"}
 
 // LaunchAhead implements sandbox.Ahead.
@@ -30,7 +29,7 @@ func (c *confinement) LaunchAhead(in sandbox.Shared) (sandbox.AheadLaunch, error
 	if err != nil {
 		return nil, fmt.Errorf("prepare: %w", err)
 	}
-	l, err := newLaunch(c, waiter, in, theirs)
+	l, err := newLaunch(c, waiter, nil, in, theirs)
 	if err != nil {
 		theirs.Close() //nolint:errcheck,gosec // nothing was written
 		script.Close() //nolint:errcheck,gosec // the same
@@ -54,37 +53,15 @@ func (a *ahead) Close() error {
 }
 
 // become is the script by which the shell becomes a program, as it would have been
-// started without: in its folder, and with the variables that it is to have.
+// started without: in its folder, and with its variables alone. A folder that it may
+// not enter fails it, with code 2. A script that is cut off does nothing.
 func become(c shell.Command, env map[string]string) string {
-	argv := c.Argv
-	if lost := awkward(env); len(lost) > 0 {
-		argv = slices.Concat([]string{"/usr/bin/env", "--"}, lost, argv)
-	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "cd -P %s && unset PWD OLDPWD && exec %d<&- && exec", quoted(cmp.Or(c.Cwd, environment.Workspace)), passedAs)
-	for _, arg := range argv {
+	fmt.Fprintf(&b, "{ cd -P %s && exec %d<&- && exec /usr/bin/env -i --", quoted(cmp.Or(c.Cwd, environment.Workspace)), passedAs)
+	for _, arg := range slices.Concat(list(env), c.Argv) {
 		b.WriteString(" " + quoted(arg))
 	}
-	return b.String() + "\n"
+	return b.String() + "; }\n"
 }
 
 func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
-var shellName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-
-// awkward is the variables that a shell does not pass on, or has values of its own
-// for.
-func awkward(env map[string]string) []string {
-	var vars []string
-	for _, name := range slices.Sorted(maps.Keys(env)) {
-		switch name {
-		case "IFS", "OPTIND", "PPID", "PWD", "OLDPWD":
-		default:
-			if shellName.MatchString(name) {
-				continue
-			}
-		}
-		vars = append(vars, name+"="+env[name])
-	}
-	return vars
-}

@@ -2,15 +2,19 @@ package gvisor
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stayd/stayd/internal/environment"
+	"github.com/stayd/stayd/internal/environment/cgroup"
 	"github.com/stayd/stayd/internal/environment/sandbox"
 	"github.com/stayd/stayd/internal/environment/shell"
 )
@@ -69,6 +73,28 @@ print(sorted(p for p in os.listdir("/proc") if p.isdigit()), os.sched_getaffinit
 	}
 	if n := env.launches(); n < 2 || runscs(t, env.sandboxDir(2)) != "" {
 		t.Errorf("%d sandboxes were started, and the second has no program", n)
+	}
+}
+
+// Variables are the program's alone: what waits for it would be influenced by them
+// before there is one, and say so in the program's output.
+func TestAheadVariables(t *testing.T) {
+	spec := environment.Spec{Dir: t.TempDir(), Env: map[string]string{"LD_PRELOAD": "/workspace/none.so", "BASH_ENV": "/workspace/none", "SHLVL": "7"}}
+	if err := errors.Join(os.Mkdir(spec.WorkspaceDir(), 0o700), os.Mkdir(sandbox.TmpDir(spec), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	k := kind(Config{}.orDefaults())
+	k.Standby = sandbox.NewStandby(1, 0, time.Hour)
+	env := k.Confine(runsc(t), spec).(*confinement)
+	s := sandbox.Open(k, cgroup.Find(), env, spec)
+	defer s.Close()
+	first := run(t, s, "echo $SHLVL")
+	if !strings.Contains(first, "none.so") || !strings.HasSuffix(first, "7\n") {
+		t.Errorf("it printed %q", first)
+	}
+	waitFor(t, func() bool { return env.launches() == 2 })
+	if got := run(t, s, "echo $SHLVL"); got != first || runscs(t, env.sandboxDir(2)) != "" {
+		t.Errorf("it printed %q\nthe first, which started its own, %q", got, first)
 	}
 }
 
@@ -135,21 +161,31 @@ func TestAheadEnds(t *testing.T) {
 func TestAheadWasKilled(t *testing.T) {
 	s, env := openAhead(t, Config{}, sandbox.NewStandby(1, 0, time.Hour))
 	run(t, s, "true")
-	waitFor(t, func() bool { return runscs(t, env.sandboxDir(2)) != "" })
+	waitFor(t, func() bool { return strings.Contains(runscs(t, env.sandboxDir(2)), "runsc-sandbox") })
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
 	}
+	var killed []string
 	for _, l := range lines {
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(l)))
+		dir := filepath.Dir(l)
+		pid, err := strconv.Atoi(filepath.Base(dir))
 		if b, readErr := os.ReadFile(l); err == nil && readErr == nil && strings.Contains(string(b), env.sandboxDir(2)) {
 			syscall.Kill(pid, syscall.SIGKILL) // it may have gone with another
+			killed = append(killed, dir)
 		}
 	}
-	waitFor(t, func() bool { return runscs(t, env.sandboxDir(2)) == "" })
+	waitFor(t, func() bool { return !slices.ContainsFunc(killed, lives) })
 	if got := run(t, s, "echo here"); got != "here\n" {
 		t.Errorf("it printed %q", got)
 	}
+}
+
+// lives reports whether a process, by its folder in /proc, may still have open files.
+func lives(dir string) bool {
+	tasks, err := os.ReadDir(filepath.Join(dir, "task"))
+	stat, statErr := os.ReadFile(filepath.Join(dir, "stat"))
+	return err == nil && statErr == nil && (len(tasks) > 1 || !strings.Contains(string(stat), ") Z "))
 }
 
 // A driver has so many wait, and no more, whichever environments they are of.
@@ -181,10 +217,14 @@ func FuzzQuoted(f *testing.F) {
 		if strings.ContainsRune(arg, 0) || len(arg) > 1000 {
 			t.Skip("it cannot be an argument, or is no more than longer")
 		}
-		script := become(shell.Command{Argv: []string{"/usr/bin/printf", "%s", arg}, Cwd: "/"}, map[string]string{"a-" + strconv.Itoa(len(arg)): "x"})
+		script := become(shell.Command{Argv: []string{"/usr/bin/printf", "%s", arg}, Cwd: "/"}, map[string]string{"-u": arg})
 		out, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", script).Output()
 		if err != nil || string(out) != arg {
 			t.Errorf("%q: %v, it got %q", script, err, out)
+		}
+		cut := script[:len(script)/2]
+		if out, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", cut).Output(); err == nil || len(out) > 0 {
+			t.Errorf("%q, a part of the script: %v, it printed %q", cut, err, out)
 		}
 	})
 }

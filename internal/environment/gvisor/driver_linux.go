@@ -53,7 +53,7 @@ type confinement struct {
 
 // Launch implements sandbox.Confinement.
 func (c *confinement) Launch(command shell.Command, in sandbox.Shared) (sandbox.Launch, error) {
-	return newLaunch(c, command, in, nil)
+	return newLaunch(c, command, c.env, in, nil)
 }
 
 // newDir returns the path of a folder for a launch. Before the first one, it makes

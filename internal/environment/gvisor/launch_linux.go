@@ -51,23 +51,23 @@ const firstGroup = 4
 
 // newLaunch writes the program's bundle, and makes the command that runs it.
 // What is passed to the program is closed with it.
-func newLaunch(c *confinement, command shell.Command, in sandbox.Shared, passed *os.File) (*launch, error) {
+func newLaunch(c *confinement, command shell.Command, env map[string]string, in sandbox.Shared, passed *os.File) (*launch, error) {
 	dir, err := c.newDir()
 	if err != nil {
 		return nil, err
 	}
 	l := &launch{confinement: c, dir: dir, shared: in, passed: passed}
-	if err := l.prepare(command); err != nil {
+	if err := l.prepare(command, env); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare: %w", err), l.Close())
 	}
 	return l, nil
 }
 
-func (l *launch) prepare(c shell.Command) error {
+func (l *launch) prepare(c shell.Command, env map[string]string) error {
 	if err := os.Mkdir(l.dir, 0o700); err != nil {
 		return err
 	}
-	raw, err := l.bundle.config(c.Argv, c.Cwd, l.env, l.rlimits())
+	raw, err := l.bundle.config(c.Argv, c.Cwd, env, l.rlimits())
 	if err != nil {
 		return err
 	}

@@ -52,17 +52,17 @@ func become(gate *os.File, groups []*os.File) error {
 	if err := confine(p.Handled, p.Rules); err != nil {
 		return fmt.Errorf("confine the program by Landlock: %w", err)
 	}
+	for _, g := range groups {
+		if _, err := g.Write([]byte{'0'}); err != nil {
+			return fmt.Errorf("enter a control group: %w", err)
+		}
+	}
 	// From here on there may be no memory left for more than this.
 	if _, err := gate.Write([]byte{'r'}); err != nil {
 		return fmt.Errorf("wait for the limits: %w", err)
 	}
 	if _, err := io.ReadFull(gate, make([]byte, 1)); err != nil {
 		return fmt.Errorf("wait for the limits: %w", err)
-	}
-	for _, g := range groups {
-		if _, err := g.Write([]byte{'0'}); err != nil {
-			return fmt.Errorf("enter a control group: %w", err)
-		}
 	}
 	return &os.PathError{Op: "run", Path: p.Argv[0], Err: syscall.Exec(p.Argv[0], p.Argv, p.Env)} //nolint:gosec // it runs what it is given, in a sandbox
 }

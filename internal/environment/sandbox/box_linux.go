@@ -25,7 +25,7 @@ type box struct {
 	copied        chan error // nil until somebody reads the output
 
 	mu      sync.Mutex
-	started bool
+	started bool // the command runs
 	killed  bool
 	first   int // pidfd of the namespace's first process; -1 before and after
 }
@@ -91,10 +91,10 @@ func (b *box) startHere() error {
 func (b *box) admit(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, b.kill)
 	err := b.letIn()
-	if !stop() {
+	if !stop() && err != nil {
 		return context.Cause(ctx)
 	}
-	return err
+	return err // without one the program may have begun, even if it was killed at once
 }
 
 func (b *box) letIn() error {
@@ -141,14 +141,27 @@ func (b *box) kill() {
 	b.signal()
 }
 
-// signal kills what there is of it. The caller holds b.mu.
+// signal kills what there is of it: before the first process is known, the process
+// group that the command leads. The caller holds b.mu.
 func (b *box) signal() {
 	switch {
 	case b.first >= 0:
 		unix.PidfdSendSignal(b.first, unix.SIGKILL, nil, 0) //nolint:errcheck,gosec // it fails where it has ended
 	case b.started:
-		b.cmd.Process.Kill() //nolint:errcheck,gosec // the same
+		unix.Kill(-b.cmd.Process.Pid, unix.SIGKILL) //nolint:errcheck,gosec // the same
 	}
+}
+
+// wait waits for the end of the command. Its process group is not killed any more
+// when its number may be that of another.
+func (b *box) wait() error {
+	pid := b.cmd.Process.Pid
+	for errors.Is(unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) {
+	}
+	b.mu.Lock()
+	b.started = false
+	b.mu.Unlock()
+	return b.cmd.Wait()
 }
 
 // wasKilled reports whether kill was called.
@@ -161,7 +174,7 @@ func (b *box) wasKilled() bool {
 // discard ends a box that has no program, and frees what it had.
 func (b *box) discard() error {
 	b.kill()
-	b.cmd.Wait() //nolint:errcheck,gosec // it was killed
+	b.wait() //nolint:errcheck,gosec // it was killed
 	gone := b.endNamespace()
 	if b.copied != nil {
 		<-b.copied //nolint:errcheck // there is nobody to read it

@@ -52,8 +52,8 @@ type Ahead interface {
 // program.
 type AheadLaunch interface {
 	Launch
-	// Tell has it become the program. It is called once, after Admit. After an error
-	// the program was not started, and will not be.
+	// Tell has it become the program. After an error the program was not started, and
+	// will not be.
 	Tell(c shell.Command) error
 }
 
@@ -64,7 +64,7 @@ type Shared struct {
 }
 
 // Launch is the start of one program. Its methods are called one after the other,
-// in this order.
+// in this order; Tell comes after Admit.
 type Launch interface {
 	// Command makes the sandbox, and in it a process that waits and then becomes
 	// the program. The caller sets its standard input and output, and standard
@@ -74,8 +74,7 @@ type Launch interface {
 	// First waits for the first process of the program's namespace, with which all
 	// of them end, and which waits. It fails where the command ends instead.
 	First() (pid int, err error)
-	// Admit puts what becomes the program into the group of the environment, and has
-	// it go on.
+	// Admit has what becomes the program go on, in the group of the environment.
 	Admit(first int) error
 	// Ended returns the program's exit code, from what waiting for the command
 	// returned. Killed says that the sandbox killed it. An error is one of the

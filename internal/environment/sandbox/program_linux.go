@@ -62,6 +62,9 @@ func (p *program) start(ctx context.Context, c shell.Command, standby *box) erro
 	if standby != nil && p.startIn(ctx, standby, c) {
 		return nil
 	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	launch, err := p.sandbox.confinement.Launch(c, p.shared)
 	if err != nil {
 		return err
@@ -79,12 +82,13 @@ func (p *program) start(ctx context.Context, c shell.Command, standby *box) erro
 }
 
 // startIn has what waits in a box become the program. Where it does not wait any
-// more, nothing was started, and nothing of the box is left.
+// more, the program was not started, and nothing of the box is left.
 func (p *program) startIn(ctx context.Context, b *box, c shell.Command) bool {
 	p.has(b)
 	stop := context.AfterFunc(ctx, b.kill)
 	err := b.launch.(AheadLaunch).Tell(c)
-	if stop() && err == nil {
+	stop()
+	if err == nil { // it may have begun, even if it was killed at once
 		b.copyTo(c.Output)
 		return true
 	}
@@ -99,7 +103,7 @@ func (p *program) startIn(ctx context.Context, b *box, c shell.Command) bool {
 func (p *program) supervise() {
 	defer close(p.done)
 	b := p.box
-	waited := b.cmd.Wait()
+	waited := b.wait()
 	err := b.endNamespace()
 	if copyErr := <-b.copied; err == nil && copyErr != nil {
 		err = fmt.Errorf("read the output: %w", copyErr)

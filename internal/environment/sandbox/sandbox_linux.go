@@ -16,8 +16,10 @@ import (
 )
 
 // Sandbox is the shell.Sandbox of one environment. What it needs of the machine
-// is made for its first program.
+// is made for its first program, or before where one is expected.
 type Sandbox struct {
+	ctx         context.Context //nolint:containedctx // of what is started ahead; ends with Close
+	stop        context.CancelFunc
 	kind        Kind
 	groups      *cgroup.Hierarchies
 	confinement Confinement
@@ -46,7 +48,9 @@ type Sandbox struct {
 
 // Open returns the sandbox of an environment whose folders are there.
 func Open(k Kind, groups *cgroup.Hierarchies, c Confinement, spec environment.Spec) *Sandbox {
+	ctx, stop := context.WithCancel(context.Background())
 	return &Sandbox{
+		ctx: ctx, stop: stop,
 		kind: k, groups: groups, confinement: c, proxy: spec.Proxy, programs: map[*program]bool{},
 		disk: workspace.NewDisk(k.Limits.Disk, spec.WorkspaceDir(), TmpDir(spec)),
 	}
@@ -96,10 +100,10 @@ func (s *Sandbox) startPrograms() {
 
 // Start implements shell.Sandbox.
 func (s *Sandbox) Start(ctx context.Context, c shell.Command) (shell.Process, error) {
+	s.awaitNext(ctx)
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	s.awaitNext(ctx)
 	p, standby, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -145,7 +149,7 @@ func (s *Sandbox) enter(ctx context.Context) (p *program, standby *box, err erro
 }
 
 // groupPrograms is how many programs one control group has. The first process of
-// a namespace may be left to the machine's init when it has ended, and counts as a
+// a namespace, where it is in the group, may be left to the machine's init when it has ended, and counts as a
 // process of the group until init has taken note of it, which may take seconds.
 const groupPrograms = 48
 
@@ -190,6 +194,7 @@ func (s *Sandbox) full() {
 // Close implements shell.Sandbox.
 func (s *Sandbox) Close() error {
 	s.closing.Do(func() {
+		s.stop()
 		s.mu.Lock()
 		s.closed = true
 		for p := range s.programs {

@@ -39,12 +39,17 @@ func (s *Sandbox) Expect() {
 	s.planNext()
 }
 
-// planNext has a sandbox be started for the next program. The caller holds s.mu.
+// planNext has a sandbox be started for the next program, or the one that waits wait
+// for longer. The caller holds s.mu.
 func (s *Sandbox) planNext() {
-	if _, ok := s.confinement.(Ahead); !ok || s.kind.Standby == nil || s.closed || s.next.box != nil {
+	if _, ok := s.confinement.(Ahead); !ok || s.kind.Standby == nil || s.closed {
 		return
 	}
 	s.unplanNext()
+	if s.next.box != nil {
+		s.next.timer = time.AfterFunc(s.kind.Standby.lasts, s.dropNext)
+		return
+	}
 	s.next.timer = time.AfterFunc(s.kind.Standby.after, s.startNext)
 }
 
@@ -55,14 +60,15 @@ func (s *Sandbox) unplanNext() {
 	}
 }
 
-// launchTime bounds how long it takes to make the namespaces of a sandbox.
-const launchTime = 30 * time.Second
+// launchTime bounds how long it takes to make the namespaces of a sandbox, and so how
+// long a program may wait for one that is being made in vain.
+const launchTime = 2 * time.Second
 
 // startNext starts a sandbox for the next program, if there may be one. Why it
 // cannot be started is not reported: the program, which then starts its own, says
 // what is wrong.
 func (s *Sandbox) startNext() {
-	ctx, cancel := context.WithTimeout(context.Background(), launchTime)
+	ctx, cancel := context.WithTimeout(s.ctx, launchTime)
 	defer cancel()
 	shared, ok := s.beginNext(ctx)
 	if !ok {
@@ -75,7 +81,8 @@ func (s *Sandbox) startNext() {
 	s.next.begun = nil
 	waits := err == nil && !s.closed
 	if waits {
-		s.next.box, s.next.timer = b, time.AfterFunc(s.kind.Standby.lasts, s.dropNext)
+		s.next.box = b
+		s.planNext()
 	} else {
 		<-s.kind.Standby.slots
 	}
@@ -90,7 +97,7 @@ func (s *Sandbox) startNext() {
 func (s *Sandbox) beginNext(ctx context.Context) (shared Shared, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.next.begun != nil || s.next.box != nil || s.started >= groupPrograms {
+	if s.closed || s.next.begun != nil || s.next.box != nil {
 		return Shared{}, false
 	}
 	select {
@@ -98,7 +105,7 @@ func (s *Sandbox) beginNext(ctx context.Context) (shared Shared, ok bool) {
 	default:
 		return Shared{}, false
 	}
-	if s.make(ctx) != nil {
+	if s.make(ctx) != nil || s.renewGroup() != nil {
 		<-s.kind.Standby.slots
 		return Shared{}, false
 	}
