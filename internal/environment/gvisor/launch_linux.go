@@ -32,18 +32,17 @@ type launch struct {
 // passedAs is the descriptor of what is passed to a program.
 const passedAs = 3
 
-// gate is what runs in the new namespace before runsc: it says that it is there,
-// and when it is told to, it enters the control groups and becomes runsc. Its
-// descriptor 3 is a socket of the runtime, where that is gone it ends; those of the
-// groups come after that. What is printed before it becomes runsc is not the
-// program's.
+// gate is what runs in the new namespace before runsc: it enters the control groups,
+// says that it is there, and becomes runsc when it is told to. Its descriptor 3 is a
+// socket of the runtime, and where that is gone it ends; those of the groups come
+// after that. What is printed before it becomes runsc is not the program's.
 func gate(groups int) string {
 	var enter, closed strings.Builder
 	for fd := firstGroup; fd < firstGroup+groups; fd++ {
-		fmt.Fprintf(&enter, " && echo 0 >&%d", fd)
+		fmt.Fprintf(&enter, "echo 0 >&%d && ", fd)
 		fmt.Fprintf(&closed, " %d>&-", fd)
 	}
-	return `echo >&3; read -r _ <&3` + enter.String() + ` && exec "$@" 2>&1 3<&-` + closed.String()
+	return enter.String() + `echo >&3 && read -r _ <&3 && exec "$@" 2>&1 3<&-` + closed.String()
 }
 
 // firstGroup is the gate's first descriptor of a control group.
@@ -146,12 +145,12 @@ func (l *launch) Command() *exec.Cmd { return l.cmd }
 func (l *launch) First() (int, error) {
 	pid, err := sandbox.WaitAt(l.gate)
 	if errors.Is(err, io.EOF) {
-		err = fmt.Errorf("the namespaces of the sandbox could not be made: %s", said(l.setUpLog()))
+		err = fmt.Errorf("the namespaces of the sandbox could not be made, or its control groups not be entered: %s", said(l.setUpLog()))
 	}
 	return pid, err
 }
 
-// Admit implements sandbox.Launch.
+// Admit implements sandbox.Launch. What goes on is in the groups already.
 func (l *launch) Admit(int) error {
 	if _, err := l.gate.Write([]byte("\n")); err != nil {
 		return fmt.Errorf("let the program start: %w", err)
@@ -185,10 +184,9 @@ func (l *launch) failure(exit *exec.ExitError) string {
 	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return fmt.Sprintf("it was ended from outside, by signal %d", ws.Signal())
 	}
-	// unshare has nothing to say but that its child got a signal, and the gate that
-	// it cannot enter a group.
+	// unshare has nothing to say but that its child got a signal.
 	if text := said(l.setUpLog()); text != "" {
-		return "it could not be made, or was ended from outside: " + text
+		return "it was ended from outside: " + text
 	}
 	if exit.ExitCode() == failed {
 		return said(l.log())

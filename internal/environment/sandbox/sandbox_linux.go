@@ -149,8 +149,9 @@ func (s *Sandbox) enter(ctx context.Context) (p *program, standby *box, err erro
 }
 
 // groupPrograms is how many programs one control group has. The first process of
-// a namespace, where it is in the group, may be left to the machine's init when it has ended, and counts as a
-// process of the group until init has taken note of it, which may take seconds.
+// a namespace, where it is in the group, may be left to the machine's init when it
+// has ended, and counts as a process of the group until init has taken note of it,
+// which may take seconds.
 const groupPrograms = 48
 
 // renewGroup takes a new control group now and then, while nothing runs in the
