@@ -30,6 +30,7 @@ type launch struct {
 	goOn    *os.File // lets it go on
 	program program
 	gate    *os.File // to the helper, where there is one
+	enters  bool     // the helper enters the control groups itself
 }
 
 // newLaunch makes the command line of bwrap, and the files that it inherits.
@@ -94,7 +95,7 @@ func (l *launch) becomes() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.files = append(l.files, entrances...)
+	l.files, l.enters = append(l.files, entrances...), len(entrances) > 0
 	argv := append([]string{helperPath(l.cfg.Helper)}, l.cfg.Helper[1:]...)
 	for _, f := range append([]*os.File{theirs}, entrances...) {
 		argv = append(argv, strconv.Itoa(l.give(f)))
@@ -201,7 +202,10 @@ func (l *launch) become() error {
 	if err != nil {
 		return err
 	}
-	if err := l.limit(pid); err != nil {
+	if !l.enters {
+		err = l.shared.Group.Add(pid)
+	}
+	if err = errors.Join(err, l.limit(pid)); err != nil {
 		return err
 	}
 	return letThrough(l.gate)

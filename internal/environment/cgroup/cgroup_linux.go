@@ -255,14 +255,14 @@ func (g *Group) Add(pid int) error {
 
 // Entrances are open files, by which a process puts itself into the group without
 // waiting as in Add: with one thread, it writes "0" to each. The caller closes them.
+// There are none in version 2, where it would wait all the same.
 func (g *Group) Entrances() ([]*os.File, error) {
-	name := "tasks" // of version 1, where a thread that moves itself is moved at once
 	if g.v2 {
-		name = "cgroup.procs"
+		return nil, nil
 	}
 	var files []*os.File
 	for _, dir := range g.dirs() {
-		f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0)
+		f, err := os.OpenFile(filepath.Join(dir, "tasks"), os.O_WRONLY, 0)
 		if err != nil {
 			for _, f := range files {
 				f.Close() //nolint:errcheck,gosec // nothing was written

@@ -192,11 +192,9 @@ func TestFilesOfV2(t *testing.T) {
 	if err := g.Add(1234); err != nil {
 		t.Fatal(err)
 	}
-	entrances, err := g.Entrances()
-	if err != nil || len(entrances) != 1 || filepath.Base(entrances[0].Name()) != "cgroup.procs" {
-		t.Fatalf("entrances %v, %v", entrances, err)
+	if entrances, err := g.Entrances(); len(entrances) != 0 || err != nil {
+		t.Errorf("entrances %v, %v", entrances, err)
 	}
-	entrances[0].Close()
 	for name, want := range map[string]string{"memory.max": "67108864", "memory.swap.max": "0", "pids.max": "10", "cpu.max": "150000 100000", "cgroup.procs": "1234"} {
 		if b, err := os.ReadFile(filepath.Join(dir, "g1", name)); err != nil || string(b) != want {
 			t.Errorf("%s: %q, %v; want %q", name, b, err, want)

@@ -26,6 +26,7 @@ type launch struct {
 	dir    string   // its folder, which goes with it
 	gate   *os.File // a socket to the process that becomes runsc
 	passed *os.File // which the program has as passedAs; nil: nothing
+	enters bool     // what becomes runsc enters the control groups itself
 	cmd    *exec.Cmd
 }
 
@@ -86,6 +87,7 @@ func (l *launch) prepare(c shell.Command, env map[string]string) error {
 	if err != nil {
 		return errors.Join(err, theirs.Close(), setUp.Close())
 	}
+	l.enters = len(groups) > 0
 	inherited := append([]*os.File{theirs}, groups...)
 	if l.passed != nil {
 		inherited = append(inherited, l.passed)
@@ -150,8 +152,13 @@ func (l *launch) First() (int, error) {
 	return pid, err
 }
 
-// Admit implements sandbox.Launch. What goes on is in the groups already.
-func (l *launch) Admit(int) error {
+// Admit implements sandbox.Launch.
+func (l *launch) Admit(pid int) error {
+	if !l.enters {
+		if err := l.shared.Group.Add(pid); err != nil {
+			return err
+		}
+	}
 	if _, err := l.gate.Write([]byte("\n")); err != nil {
 		return fmt.Errorf("let the program start: %w", err)
 	}
