@@ -29,9 +29,9 @@ type Config struct {
 	// Limits are those of one environment, all its programs together. Zero values
 	// are the defaults: 1 GiB of memory, 128 processes, 2 CPUs, 2 GiB of disk. Of
 	// the memory, each program that runs takes about 20 MiB for its kernel, and so
-	// does the sandbox that waits for one. The
-	// number of processes is that of each program; all together, they are limited
-	// by the machine's control groups to some more.
+	// does the sandbox that waits for one. The number of processes is that of each
+	// program; all together, they are limited by the machine's control groups to some
+	// more.
 	Limits shell.Limits
 	// FileSize is how large a file may become that a program writes, in bytes;
 	// default 1 GiB.
