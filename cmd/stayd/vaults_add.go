@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/openai/openai-go/v3"
 	"github.com/spf13/cobra"
@@ -154,6 +155,9 @@ func readSecret(in io.Reader, out io.Writer) (string, error) {
 	s := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
 	if s == "" {
 		return "", usage("there is no secret on the standard input")
+	}
+	if !utf8.ValidString(s) { // it would be another when it arrives
+		return "", usage("the secret on the standard input is not UTF-8; encode it, in base64 say, as who takes it expects")
 	}
 	return s, nil
 }

@@ -124,6 +124,7 @@ func TestVaultCommands(t *testing.T) {
 		args     []string
 	}{
 		{"", "there is no secret", []string{"add", id, "--name", "n", "--variable", "KEY"}},
+		{"a\xff", "is not UTF-8", []string{"add", id, "--name", "n", "--variable", "KEY"}},
 		{"x", "name the credential", []string{"add", id, "--variable", "KEY"}},
 		{"x", "--mcp-server URL, or --variable NAME", []string{"add", id, "--name", "n"}},
 		{"x", "--mcp-server URL, or --variable NAME", []string{"add", id, "--name", "n", "--variable", "KEY", "--mcp-server", "https://a"}},

@@ -36,6 +36,8 @@ func checkName(name string) (string, error) {
 		return "", bad("name", "a name has 1 to %d bytes after spaces around it are taken off, but this one has %d.", maxName, n)
 	case strings.ContainsRune(name, 0):
 		return "", bad("name", "it has a NUL character.")
+	case !utf8.ValidString(name):
+		return "", bad("name", "it is not UTF-8.")
 	}
 	return name, nil
 }
@@ -51,6 +53,9 @@ func checkMetadata(pairs map[string]string) error {
 		if n := utf8.RuneCountInString(pairs[k]); n > maxMetadataValue {
 			return bad("metadata."+k, "a value has at most %d characters, but this one has %d.", maxMetadataValue, n)
 		}
+		if !utf8.ValidString(k) || !utf8.ValidString(pairs[k]) {
+			return bad("metadata", "a key or its value is not UTF-8.")
+		}
 	}
 	return nil
 }
@@ -64,6 +69,8 @@ func checkSecret(param string, s Secret) error {
 		return bad(param, "a secret has at most %d bytes, but this one has %d.", maxSecret, n)
 	case strings.ContainsAny(s.text, "\r\n\x00"):
 		return bad(param, "a secret has no carriage return, newline or NUL character.")
+	case !utf8.ValidString(s.text):
+		return bad(param, "a secret is UTF-8.")
 	}
 	return nil
 }
@@ -74,6 +81,8 @@ func checkText(param, s string) error {
 		return bad(param, "it has 1 to %d bytes, but got %d.", maxText, n)
 	case strings.ContainsAny(s, "\r\n\x00"):
 		return bad(param, "it has a carriage return, newline or NUL character.")
+	case !utf8.ValidString(s):
+		return bad(param, "it is not UTF-8.")
 	}
 	return nil
 }
@@ -86,7 +95,7 @@ func checkURL(param, s string) error {
 	}
 	u, err := url.Parse(s)
 	switch {
-	case err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "":
+	case err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "" || !utf8.ValidString(u.Host):
 		return bad(param, "expected an https URL such as https://mcp.example.com/mcp.")
 	case u.User != nil:
 		return bad(param, "a URL with a user or a password is not taken: put the secret into the credential.")
@@ -332,8 +341,8 @@ func origin(s string) string {
 }
 
 func checkActor(actor string) error {
-	if len(actor) > maxActor || strings.ContainsRune(actor, 0) {
-		return bad("actor", "an actor is named by at most %d bytes, without a NUL.", maxActor)
+	if len(actor) > maxActor || strings.ContainsRune(actor, 0) || !utf8.ValidString(actor) {
+		return bad("actor", "an actor is named by at most %d bytes of UTF-8, without a NUL.", maxActor)
 	}
 	return nil
 }

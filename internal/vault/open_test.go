@@ -165,6 +165,7 @@ func TestRotateCredential(t *testing.T) {
 		{Type: vault.TypeBearer, Token: secret("x")},
 		{Type: vault.TypeOAuth, Token: secret("")},
 		{Type: vault.TypeOAuth, Token: secret("a\nb")},
+		{Type: vault.TypeOAuth, Token: secret("a\xff")},
 		{Type: vault.TypeOAuth, SetExpiresAt: true, ExpiresAt: text("tomorrow")},
 		{Type: vault.TypeOAuth, Token: secret("x"), Refresh: &vault.RefreshRotation{TokenEndpointAuth: vault.ClientPost}},
 		{Type: vault.TypeOAuth, Token: secret("x"), Refresh: &vault.RefreshRotation{ClientSecret: secret("\x00")}},
@@ -176,6 +177,28 @@ func TestRotateCredential(t *testing.T) {
 	}
 	if got := show(); got != before {
 		t.Errorf("what was refused changed %s to %s", before, got)
+	}
+}
+
+// TestNotUTF8 shows that what is not UTF-8, and would not be what was given once it
+// was stored, is refused.
+func TestNotUTF8(t *testing.T) {
+	w := newWorld(t)
+	id := w.vault("a")
+	named := bearer(server, "token")
+	named.Name = "a\xff"
+	tagged := bearer(server, "token")
+	tagged.Metadata = map[string]string{"k": "\xff"}
+	owned := bearer(server, "token")
+	owned.Auth.Actor = "\xff"
+	for what, in := range map[string]vault.NewCredential{
+		"url": bearer("https://example.com/\xff", "token"), "host": bearer("https://%ff", "token"), "secret": bearer(server, "\xff"),
+		"name": named, "metadata": tagged, "actor": owned,
+	} {
+		var value *vault.ValueError
+		if c, err := w.CreateCredential(t.Context(), "a", id, in, once); !errors.As(err, &value) {
+			t.Errorf("%s: %+v, %v, want a ValueError", what, c, err)
+		}
 	}
 }
 
@@ -217,9 +240,10 @@ func TestRepeated(t *testing.T) {
 // FuzzServer shows that a credential that is taken for a URL is found by it, and
 // never for a server elsewhere.
 func FuzzServer(f *testing.F) {
-	for _, s := range []string{server, "https://a:443", "http://[::1]:80/x/", "https://a.b/%2f/?q#", "https://A/b//", "https://u:p@a", "https://[fe80::1%25en0]/", "https:a", "https://a:/"} {
+	for _, s := range []string{server, "https://a:443", "http://[::1]:80/x/", "https://a.b/%2f/?q#", "https://A/b//", "https://u:p@a", "https://[fe80::1%25en0]/", "https:a", "https://a:/", "https://\xf9"} {
 		f.Add(s, server)
 	}
+	f.Add("https://%f9", "https://%fa")
 	w := newWorld(f)
 	id := w.vault("a")
 	f.Fuzz(func(t *testing.T, s, asked string) {
