@@ -33,7 +33,7 @@ func TestCancelledStarts(t *testing.T) {
 				t.Error(err)
 			}
 			calls.Wait()
-			if left := processes(t, "sleep\x0098765"); left != "" {
+			if left := processes(t, "98765"); left != "" {
 				t.Fatalf("left: %s", left)
 			}
 		}

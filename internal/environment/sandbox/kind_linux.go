@@ -22,8 +22,8 @@ type Kind struct {
 	// Spare is how many processes and threads an environment may have beside those
 	// of its limits: the sandbox's own.
 	Spare int
-	// Standby has sandboxes be started ahead of their programs, where Confine
-	// returns an Ahead; nil: none is.
+	// Standby has sandboxes be started ahead of their programs. Confine then has to
+	// return an Ahead. nil: none is.
 	Standby *Standby
 	// Find returns the path of the program that makes sandboxes.
 	Find func() (string, error)
@@ -69,7 +69,8 @@ type Launch interface {
 	// Command makes the sandbox, and in it a process that waits and then becomes
 	// the program. The caller sets its standard input and output, and standard
 	// error where that is nil. It closes the files of the command once it was
-	// started.
+	// started. The command leads a process group of its own, which is what is killed
+	// before there is a first process.
 	Command() *exec.Cmd
 	// First waits for the first process of the program's namespace, with which all
 	// of them end, and which waits. It fails where the command ends instead.

@@ -23,6 +23,7 @@ type Sandbox struct {
 	kind        Kind
 	groups      *cgroup.Hierarchies
 	confinement Confinement
+	ahead       Ahead // the confinement, where sandboxes are started ahead; nil otherwise
 	proxy       environment.Proxy
 	disk        *workspace.Disk
 
@@ -49,11 +50,15 @@ type Sandbox struct {
 // Open returns the sandbox of an environment whose folders are there.
 func Open(k Kind, groups *cgroup.Hierarchies, c Confinement, spec environment.Spec) *Sandbox {
 	ctx, stop := context.WithCancel(context.Background())
-	return &Sandbox{
+	s := &Sandbox{
 		ctx: ctx, stop: stop,
 		kind: k, groups: groups, confinement: c, proxy: spec.Proxy, programs: map[*program]bool{},
 		disk: workspace.NewDisk(k.Limits.Disk, spec.WorkspaceDir(), TmpDir(spec)),
 	}
+	if k.Standby != nil {
+		s.ahead = c.(Ahead)
+	}
+	return s
 }
 
 // Limits implements shell.Sandbox.

@@ -42,7 +42,7 @@ func (s *Sandbox) Expect() {
 // planNext has a sandbox be started for the next program, or the one that waits wait
 // for longer. The caller holds s.mu.
 func (s *Sandbox) planNext() {
-	if _, ok := s.confinement.(Ahead); !ok || s.kind.Standby == nil || s.closed {
+	if s.ahead == nil || s.closed {
 		return
 	}
 	s.unplanNext()
@@ -117,7 +117,7 @@ func (s *Sandbox) beginNext(ctx context.Context) (shared Shared, ok bool) {
 
 // launchNext starts the sandbox.
 func (s *Sandbox) launchNext(ctx context.Context, shared Shared) (*box, error) {
-	l, err := s.confinement.(Ahead).LaunchAhead(shared)
+	l, err := s.ahead.LaunchAhead(shared)
 	if err != nil {
 		return nil, err
 	}

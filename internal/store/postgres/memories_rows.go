@@ -20,9 +20,9 @@ const memoryList = `s.project, s.name, m.num, m.change, m.id, m.strategy, m.orig
 const memoryOf = `SELECT ` + memoryList + `FROM memories m JOIN memory_spaces s ON s.shard = m.shard AND s.num = m.space `
 
 // Records of a space are looked up by queries of their own, which LIMIT and OFFSET keep
-// apart, in the order that one index has; an id may be there in several spaces. The planner takes shard and space to be independent,
-// so that it estimates a record or two for a space of any size, and would read all of
-// it instead.
+// apart, in the order that one index has; an id may be there in several spaces. The
+// planner takes shard and space to be independent, so that it estimates a record or
+// two for a space of any size, and would read all of it instead.
 const (
 	memoryByNum = `FROM memory_spaces s CROSS JOIN unnest($4::int[]) AS wanted (num) CROSS JOIN LATERAL (
 		SELECT * FROM memories m WHERE m.shard = $1 AND m.space = s.num AND m.num >= wanted.num ORDER BY m.num LIMIT 1) m
